@@ -1,0 +1,3 @@
+module github.com/openova-io/bp-relay/gen
+
+go 1.25.0

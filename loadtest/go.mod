@@ -1,0 +1,3 @@
+module github.com/openova-io/bp-relay/loadtest
+
+go 1.26.0
