@@ -24,7 +24,16 @@ var (
 	ErrDenied = errors.New("blob: access denied")
 	// ErrUnavailable: the store does not answer or answers 5xx.
 	ErrUnavailable = errors.New("blob: store unavailable")
+	// ErrMismatch: the store answered success, but it holds other bytes than
+	// the ones it was given. Replace mends the key once the store is well.
+	ErrMismatch = errors.New("blob: store kept other bytes than it was given")
+	// ErrTooLarge: the body is above MaxBody.
+	ErrTooLarge = errors.New("blob: body is too large for one put")
 )
+
+// MaxBody bounds what one Put takes, in bytes: callers cut their segments at
+// 4 MiB, so that SeaweedFS keeps each as a single chunk.
+const MaxBody = 16 << 20
 
 // Object describes one stored object.
 type Object struct {

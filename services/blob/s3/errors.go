@@ -1,0 +1,109 @@
+package s3
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+
+	"github.com/aws/smithy-go"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
+
+	"github.com/openova-io/bp-relay/services/blob"
+)
+
+// Answers that only this package decides by.
+var (
+	errPrecondition = errors.New("s3: precondition failed")      // 412: the key exists
+	errConflict     = errors.New("s3: conflict")                 // 409
+	errGarbled      = errors.New("s3: bytes did not arrive")     // the server's digest differs
+	errTimeout      = errors.New("s3: no answer in time")        // our own deadline per attempt
+	errStillThere   = errors.New("s3: delete left the object")   // 204, yet HEAD finds it
+	errForeign      = errors.New("s3: bucket is someone else's") // 409 on create, 403 on HEAD
+)
+
+// typed gives err the blob error that callers decide by. It looks at types,
+// statuses and S3 error codes, never at text. ctx is the caller's: its own end
+// is reported as such, not as a fault of the store.
+func typed(ctx context.Context, err error) error {
+	if err == nil {
+		return nil
+	}
+	if ctx.Err() != nil {
+		return fmt.Errorf("%w (%w)", context.Cause(ctx), err)
+	}
+	if kind := kindOf(err); kind != nil {
+		return fmt.Errorf("%w: %w", kind, err)
+	}
+	return err
+}
+
+func kindOf(err error) error {
+	code := ""
+	var api smithy.APIError
+	if errors.As(err, &api) {
+		code = api.ErrorCode()
+	}
+	switch code {
+	case "InvalidObjectState":
+		// GetObject of an archived object; it is a 403, hence first.
+		return blob.ErrRecalling
+	case "BadDigest", "InvalidDigest", "IncompleteBody", "XAmzContentSHA256Mismatch", "XAmzContentChecksumMismatch":
+		return errGarbled
+	case "RequestTimeout", "SlowDown":
+		return blob.ErrUnavailable
+	}
+	var resp *smithyhttp.ResponseError
+	if errors.As(err, &resp) {
+		return kindOfStatus(resp.HTTPStatusCode())
+	}
+	if noAnswer(err) {
+		return blob.ErrUnavailable
+	}
+	return nil
+}
+
+func kindOfStatus(status int) error {
+	switch {
+	case status == http.StatusNotFound:
+		return blob.ErrNotFound
+	case status == http.StatusUnauthorized, status == http.StatusForbidden:
+		return blob.ErrDenied
+	case status == http.StatusPreconditionFailed:
+		return errPrecondition
+	case status == http.StatusConflict:
+		return errConflict
+	case status == http.StatusTooManyRequests, status == http.StatusRequestTimeout, status >= 500:
+		return blob.ErrUnavailable
+	case status < 300:
+		// A success whose body could not be read to the end.
+		return blob.ErrUnavailable
+	}
+	return nil
+}
+
+// noAnswer says whether the request ended without an HTTP answer, so that it
+// is not known whether it was carried out.
+func noAnswer(err error) bool {
+	var send *smithyhttp.RequestSendError
+	var canceled *smithy.CanceledError
+	var netErr net.Error
+	return errors.As(err, &send) || errors.As(err, &canceled) || errors.As(err, &netErr) ||
+		errors.Is(err, errTimeout) || errors.Is(err, io.ErrUnexpectedEOF) ||
+		errors.Is(err, context.DeadlineExceeded)
+}
+
+// retryAfter says whether err is a 503 that asks to come back later: that is
+// how SeaweedFS from 4.35 answers while it fetches a cold object (pull 9988).
+func retryAfter(err error) bool {
+	var resp *smithyhttp.ResponseError
+	return errors.As(err, &resp) && resp.HTTPStatusCode() == http.StatusServiceUnavailable &&
+		resp.Response != nil && resp.Response.Header.Get("Retry-After") != ""
+}
+
+// passing says whether the same request may succeed within seconds.
+func passing(err error) bool {
+	return errors.Is(err, blob.ErrUnavailable) || errors.Is(err, errGarbled)
+}

@@ -1,0 +1,201 @@
+package s3
+
+import (
+	"bytes"
+	"context"
+	"crypto/md5" //nolint:gosec // S3 defines ETag and Content-MD5 by it; it protects nothing here
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
+	awss3 "github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/smithy-go/middleware"
+
+	"github.com/openova-io/bp-relay/services/blob"
+)
+
+// content is a body with what is said about it on the wire.
+type content struct {
+	body   []byte
+	md5    [md5.Size]byte
+	sha256 [sha256.Size]byte
+}
+
+func newContent(body []byte) (content, error) {
+	if len(body) > blob.MaxBody {
+		return content{}, fmt.Errorf("%w: %d bytes of at most %d", blob.ErrTooLarge, len(body), blob.MaxBody)
+	}
+	return content{body: body, md5: md5.Sum(body), sha256: sha256.Sum256(body)}, nil //nolint:gosec // see import
+}
+
+// holding is what a key was found to hold, compared with some content.
+type holding int
+
+const (
+	absent holding = iota
+	same
+	different
+)
+
+// Put implements blob.Store. Where the store was not seen to do conditional
+// puts it looks before it writes; two writers that race with different bytes
+// for one key then both succeed, which content-addressed keys make impossible.
+func (s *Store) Put(ctx context.Context, bucket, key string, body []byte) error {
+	c, err := newContent(body)
+	if err != nil {
+		return fmt.Errorf("put %s/%s: %w", bucket, key, err)
+	}
+	conditional := s.conditional.Load()
+	if !conditional {
+		// The weak store overwrites silently.
+		h, err := s.holds(ctx, bucket, key, c)
+		if err != nil {
+			return fmt.Errorf("put %s/%s: look first: %w", bucket, key, err)
+		}
+		if h != absent {
+			return known(bucket, key, h)
+		}
+	}
+	for n := 1; ; n++ {
+		err := s.once(ctx, func(ctx context.Context) error { return s.put(ctx, bucket, key, c, conditional) })
+		if err == nil {
+			return nil
+		}
+		if ctx.Err() != nil || !mayHaveHappened(err) {
+			return fmt.Errorf("put %s/%s: %w", bucket, key, err)
+		}
+		// 412, a conflict, a lost answer, a lying one: look what is there.
+		h, lookErr := s.holds(ctx, bucket, key, c)
+		switch {
+		case lookErr == nil && h == same:
+			return nil
+		case lookErr == nil && h == different && errors.Is(err, blob.ErrMismatch):
+			conditional = false // these are our own bytes, damaged: write over them
+		case lookErr == nil && h == different:
+			return known(bucket, key, h)
+		}
+		if !s.again(ctx, "put", n, err) {
+			return fmt.Errorf("put %s/%s: %w", bucket, key, errors.Join(err, lookErr))
+		}
+	}
+}
+
+// Replace implements blob.Store.
+func (s *Store) Replace(ctx context.Context, bucket, key string, body []byte) error {
+	c, err := newContent(body)
+	if err == nil {
+		for n := 1; ; n++ {
+			err = s.once(ctx, func(ctx context.Context) error { return s.put(ctx, bucket, key, c, false) })
+			if errors.Is(err, blob.ErrMismatch) {
+				// Perhaps the ETag is not an MD5 here: the bytes decide.
+				if h, lookErr := s.holds(ctx, bucket, key, c); lookErr == nil && h == same {
+					return nil
+				}
+			} else if err == nil || !passing(err) {
+				break
+			}
+			if !s.again(ctx, "replace", n, err) {
+				break
+			}
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("replace %s/%s: %w", bucket, key, err)
+	}
+	return nil
+}
+
+func known(bucket, key string, h holding) error {
+	if h == same {
+		return nil
+	}
+	return fmt.Errorf("put %s/%s: %w", bucket, key, blob.ErrExists)
+}
+
+// mayHaveHappened says whether after err the bytes, ours or others, may be
+// under the key.
+func mayHaveHappened(err error) bool {
+	return passing(err) || errors.Is(err, errPrecondition) || errors.Is(err, errConflict) ||
+		errors.Is(err, blob.ErrMismatch)
+}
+
+// input is the PUT of c, with what SeaweedFS of any version needs.
+func (c content) input(bucket, key string) *awss3.PutObjectInput {
+	return &awss3.PutObjectInput{
+		Bucket: &bucket, Key: &key,
+		Body:           bytes.NewReader(c.body),
+		ContentLength:  aws.Int64(int64(len(c.body))),
+		ContentType:    aws.String("application/octet-stream"), // else SeaweedFS guesses, and gzips text
+		ContentMD5:     aws.String(base64.StdEncoding.EncodeToString(c.md5[:])),
+		ChecksumSHA256: aws.String(base64.StdEncoding.EncodeToString(c.sha256[:])),
+	}
+}
+
+// put sends one PUT. It fails with blob.ErrMismatch where the answer's ETag is
+// not the MD5 of the bytes.
+func (s *Store) put(ctx context.Context, bucket, key string, c content, ifAbsent bool) error {
+	in := c.input(bucket, key)
+	if ifAbsent {
+		in.IfNoneMatch = aws.String("*")
+	}
+	out, err := s.client.PutObject(ctx, in, signedHash(hex.EncodeToString(c.sha256[:])))
+	if err != nil {
+		return err
+	}
+	if etag := strings.Trim(aws.ToString(out.ETag), `"`); etag != hex.EncodeToString(c.md5[:]) {
+		return fmt.Errorf("%w: etag %q", blob.ErrMismatch, etag)
+	}
+	return nil
+}
+
+// signedHash gives the signer a hash that was computed already, so that the
+// body is not hashed a second time.
+func signedHash(hash string) func(*awss3.Options) {
+	set := middleware.InitializeMiddlewareFunc("relayPayloadHash",
+		func(ctx context.Context, in middleware.InitializeInput, next middleware.InitializeHandler) (
+			middleware.InitializeOutput, middleware.Metadata, error,
+		) {
+			return next.HandleInitialize(v4.SetPayloadHash(ctx, hash), in)
+		})
+	return func(o *awss3.Options) {
+		o.APIOptions = append(o.APIOptions, func(stack *middleware.Stack) error {
+			return stack.Initialize.Add(set, middleware.Before)
+		})
+	}
+}
+
+// holds compares what is under key with c, by size and then by reading it.
+func (s *Store) holds(ctx context.Context, bucket, key string, c content) (holding, error) {
+	obj, err := s.Stat(ctx, bucket, key)
+	if errors.Is(err, blob.ErrNotFound) {
+		return absent, nil
+	}
+	if err != nil {
+		return absent, err
+	}
+	if obj.Size != int64(len(c.body)) {
+		return different, nil
+	}
+	r, _, err := s.Get(ctx, bucket, key)
+	if errors.Is(err, blob.ErrNotFound) {
+		return absent, nil
+	}
+	if err != nil {
+		return absent, err
+	}
+	defer r.Close()
+	h := sha256.New()
+	if _, err := io.Copy(h, r); err != nil {
+		return absent, fmt.Errorf("read %s/%s: %w", bucket, key, err)
+	}
+	if !bytes.Equal(h.Sum(nil), c.sha256[:]) {
+		return different, nil
+	}
+	return same, nil
+}
