@@ -1,0 +1,177 @@
+// Package apierr is the shape of every error that a caller sees: a gRPC code,
+// a reason from the one public enum (relay.errors.v1), a message that says
+// what to do next, and the dynamic parts of the message as metadata
+// (google.rpc.ErrorInfo, AIP-193). Domain code returns its own typed errors or
+// an *Error; FromDomain is the one mapper at the edge.
+package apierr
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	errorsv1 "github.com/openova-io/bp-relay/gen/relay/errors/v1"
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/protoadapt"
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	"github.com/openova-io/bp-relay/services/blob"
+	"github.com/openova-io/bp-relay/services/store"
+)
+
+// Domain is ErrorInfo's domain in every error.
+const Domain = "bp-relay"
+
+// Error is an error that may be shown to a caller as it is.
+type Error struct {
+	code    codes.Code
+	reason  errorsv1.Reason
+	message string
+	meta    map[string]string
+	fields  []*errdetails.BadRequest_FieldViolation
+	retry   time.Duration
+	cause   error
+}
+
+// New makes an error. The message says what is wrong and what to do next;
+// pairs are metadata keys and values.
+func New(code codes.Code, reason errorsv1.Reason, message string, pairs ...string) *Error {
+	e := &Error{code: code, reason: reason, message: message, meta: make(map[string]string, len(pairs)/2)}
+	for i := 0; i+1 < len(pairs); i += 2 {
+		e.meta[pairs[i]] = pairs[i+1]
+	}
+	return e
+}
+
+// Field makes an INVALID_ARGUMENT about one field of the request.
+func Field(field, what string) *Error {
+	return New(codes.InvalidArgument, errorsv1.Reason_REASON_FIELD_INVALID, field+": "+what, "field", field).
+		WithField(field, what)
+}
+
+// WithField adds a field violation.
+func (e *Error) WithField(field, what string) *Error {
+	e.fields = append(e.fields, &errdetails.BadRequest_FieldViolation{Field: field, Description: what})
+	return e
+}
+
+// WithRetry says when to come back.
+func (e *Error) WithRetry(after time.Duration) *Error {
+	e.retry = after
+	return e
+}
+
+// Because keeps the cause for errors.Is and for the log; callers do not see it.
+func (e *Error) Because(cause error) *Error {
+	e.cause = cause
+	return e
+}
+
+// Error returns the message and, for the log, the cause.
+func (e *Error) Error() string {
+	if e.cause != nil {
+		return e.message + ": " + e.cause.Error()
+	}
+	return e.message
+}
+
+// Unwrap returns the cause.
+func (e *Error) Unwrap() error { return e.cause }
+
+// Code is the gRPC code.
+func (e *Error) Code() codes.Code { return e.code }
+
+// Reason is the public reason.
+func (e *Error) Reason() errorsv1.Reason { return e.reason }
+
+// Message is what callers see.
+func (e *Error) Message() string { return e.message }
+
+// GRPCStatus is the status with ErrorInfo and, where there are any,
+// BadRequest and RetryInfo.
+func (e *Error) GRPCStatus() *status.Status {
+	details := []protoadapt.MessageV1{&errdetails.ErrorInfo{
+		Reason:   ReasonName(e.reason),
+		Domain:   Domain,
+		Metadata: e.meta,
+	}}
+	if len(e.fields) > 0 {
+		details = append(details, &errdetails.BadRequest{FieldViolations: e.fields})
+	}
+	if e.retry > 0 {
+		details = append(details, &errdetails.RetryInfo{RetryDelay: durationpb.New(e.retry)})
+	}
+	st, err := status.New(e.code, e.message).WithDetails(details...)
+	if err != nil { // only when a detail cannot be marshalled
+		return status.New(e.code, e.message)
+	}
+	return st
+}
+
+// ReasonName is the reason without its enum prefix: "ROOM_NOT_FOUND".
+func ReasonName(r errorsv1.Reason) string { return strings.TrimPrefix(r.String(), "REASON_") }
+
+// ReasonOf returns the reason name in an error that came over gRPC, or "".
+func ReasonOf(err error) string {
+	for _, d := range status.Convert(err).Details() {
+		if info, ok := d.(*errdetails.ErrorInfo); ok && info.Domain == Domain {
+			return info.Reason
+		}
+	}
+	return ""
+}
+
+// FromDomain maps any error to one that may be shown. What it does not know
+// becomes INTERNAL with a fixed text: the cause goes to the log, not to the
+// caller.
+func FromDomain(err error) *Error {
+	var e *Error
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &e):
+		return e
+	case errors.Is(err, context.Canceled):
+		return New(codes.Canceled, errorsv1.Reason_REASON_CALL_ENDED, "the caller gave up").Because(err)
+	case errors.Is(err, context.DeadlineExceeded):
+		return New(codes.DeadlineExceeded, errorsv1.Reason_REASON_CALL_ENDED, "the deadline passed; a retry with the same request_id is safe").Because(err)
+	case errors.Is(err, store.ErrRequestReused):
+		return New(codes.InvalidArgument, errorsv1.Reason_REASON_REQUEST_ID_REUSED, "request_id was used before with other arguments; send a fresh UUID").Because(err)
+	case errors.Is(err, store.ErrConflict):
+		return New(codes.Aborted, errorsv1.Reason_REASON_ETAG_MISMATCH, "the resource was changed meanwhile; read it again and retry with its new etag").Because(err)
+	case errors.Is(err, blob.ErrRecalling):
+		return New(codes.Unavailable, errorsv1.Reason_REASON_RECALLING, "the object is cold and is being brought back; try again in a minute").WithRetry(time.Minute).Because(err)
+	case errors.Is(err, blob.ErrUnavailable), errors.Is(err, blob.ErrDenied):
+		return New(codes.Unavailable, errorsv1.Reason_REASON_STORE_UNAVAILABLE, "the object store does not answer; nothing was lost, try again later").WithRetry(5 * time.Second).Because(err)
+	}
+	if st, ok := status.FromError(err); ok && ReasonOf(err) != "" {
+		return fromStatus(st, err)
+	}
+	return New(codes.Internal, errorsv1.Reason_REASON_INTERNAL, "internal error; the operator's log has it under the request id").Because(err)
+}
+
+// fromStatus keeps an answer of one of our own services as it came.
+func fromStatus(st *status.Status, cause error) *Error {
+	e := New(st.Code(), errorsv1.Reason_REASON_INTERNAL, st.Message()).Because(cause)
+	for _, d := range st.Details() {
+		switch d := d.(type) {
+		case *errdetails.ErrorInfo:
+			e.reason = errorsv1.Reason(errorsv1.Reason_value["REASON_"+d.Reason])
+			e.meta = d.Metadata
+		case *errdetails.BadRequest:
+			e.fields = d.FieldViolations
+		case *errdetails.RetryInfo:
+			e.retry = d.RetryDelay.AsDuration()
+		}
+	}
+	return e
+}
+
+// NotFound is the NOT_FOUND of a named resource.
+func NotFound(reason errorsv1.Reason, name string) *Error {
+	return New(codes.NotFound, reason, fmt.Sprintf("%s does not exist; list its parent to see what does", name), "name", name)
+}
