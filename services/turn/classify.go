@@ -1,0 +1,73 @@
+package turn
+
+import (
+	"slices"
+
+	stnrv1 "github.com/l7mp/stunner/pkg/apis/v1"
+)
+
+// Impact is what a data plane's users would feel of a change.
+type Impact struct {
+	// Dropped are the listeners that restart or go away: all allocations
+	// made through them end.
+	Dropped []string
+	// Lapses: the credentials change, so live allocations are refused at
+	// their next refresh, at most 10 minutes later.
+	Lapses bool
+	// Cut are endpoints that are no longer allowed: relaying to them stops
+	// with the next packet.
+	Cut []string
+	// Changed is false where the configurations are equal.
+	Changed bool
+}
+
+// Destructive says whether anybody's media would stop: such a change is only
+// made when forced.
+func (i Impact) Destructive() bool { return len(i.Dropped) > 0 || i.Lapses || len(i.Cut) > 0 }
+
+// Classify compares two validated configurations by the rules of stunnerd
+// v1.2.1 (reconcile.go and internal/object). A nil configuration is a data
+// plane that has none yet.
+//
+//	realm, or authentication on or off        every listener restarts
+//	listener protocol, address, port, pair    that listener restarts
+//	listener removed                          that listener ends
+//	credentials, authentication type          in place, live allocations lapse
+//	cluster or endpoint removed, route lost   in place, those peers are cut
+//	anything else                             in place
+func Classify(old, next *stnrv1.StunnerConfig) Impact {
+	if old == nil || next == nil {
+		return Impact{Changed: old != next}
+	}
+	var i Impact
+	i.Changed = !old.DeepEqual(next)
+	none := stnrv1.AuthTypeNone.String()
+	restartAll := old.Auth.Realm != next.Auth.Realm || (old.Auth.Type == none) != (next.Auth.Type == none)
+	for _, l := range old.Listeners {
+		n, err := next.GetListenerConfig(l.Name)
+		if restartAll || err != nil || l.Protocol != n.Protocol || l.Addr != n.Addr || l.Port != n.Port || l.Cert != n.Cert || l.Key != n.Key {
+			i.Dropped = append(i.Dropped, l.Name)
+			continue
+		}
+		left := reachable(next, n.Routes)
+		for _, e := range reachable(old, l.Routes) {
+			if !slices.Contains(left, e) && !slices.Contains(i.Cut, e) {
+				i.Cut = append(i.Cut, e)
+			}
+		}
+	}
+	i.Lapses = old.Auth.Type != next.Auth.Type || !old.Auth.DeepEqual(&stnrv1.AuthConfig{
+		Type: old.Auth.Type, Realm: old.Auth.Realm, Credentials: next.Auth.Credentials,
+	})
+	return i
+}
+
+func reachable(c *stnrv1.StunnerConfig, routes []string) []string {
+	var out []string
+	for _, r := range routes {
+		if cl, err := c.GetClusterConfig(r); err == nil {
+			out = append(out, cl.Endpoints...)
+		}
+	}
+	return out
+}

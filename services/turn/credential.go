@@ -1,0 +1,68 @@
+package turn
+
+import (
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha1" //nolint:gosec // the draft asks for HMAC-SHA1, which is not broken
+	"encoding/base64"
+	"encoding/hex"
+	"strconv"
+	"time"
+)
+
+// Bounds of a credential's life. stunnerd checks the expiry at every
+// authenticated request, not only at the first: when it passes, the next
+// refresh is refused and media stops, at most 10 minutes later. A client
+// that stays longer asks for new ICE servers before.
+const (
+	DefaultTTL = 10 * time.Minute
+	MinTTL     = time.Minute
+	MaxTTL     = 24 * time.Hour
+)
+
+// Credential is one participant's key to a gateway.
+type Credential struct {
+	// ID is the opaque part of the username, 128 random bits in hex: logs
+	// and packets show nobody's identity; the evidence log knows whose it was.
+	ID string
+	// Username is "<expiry in Unix seconds>:<ID>", with the expiry first and
+	// one colon: stunnerd takes the first number between colons as the expiry.
+	Username string
+	// Password is base64(HMAC-SHA1(secret, Username)).
+	Password string
+	// Expires is until when the credential is good, in whole seconds;
+	// stunnerd accepts it during that second too.
+	Expires time.Time
+}
+
+// CheckTTL returns DefaultTTL for 0 and a *FieldError for a ttl out of bounds.
+func CheckTTL(ttl time.Duration) (time.Duration, error) {
+	if ttl == 0 {
+		return DefaultTTL, nil
+	}
+	if ttl < MinTTL || ttl > MaxTTL {
+		return 0, bad("ttl", "%s is not between %s and %s", ttl, MinTTL, MaxTTL)
+	}
+	return ttl, nil
+}
+
+// NewID makes the opaque part of a username.
+func NewID() (string, error) {
+	var id [16]byte
+	if _, err := rand.Read(id[:]); err != nil {
+		return "", err
+	}
+	return hex.EncodeToString(id[:]), nil
+}
+
+// Sign makes the credential of an opaque id for the gateway that has the
+// secret, as draft-uberti-behave-turn-rest-00 section 2.2 describes and
+// stunnerd's "ephemeral" authentication checks.
+func Sign(secret, id string, expires time.Time) Credential {
+	expires = expires.UTC().Truncate(time.Second)
+	c := Credential{ID: id, Username: strconv.FormatInt(expires.Unix(), 10) + ":" + id, Expires: expires}
+	mac := hmac.New(sha1.New, []byte(secret))
+	mac.Write([]byte(c.Username))
+	c.Password = base64.StdEncoding.EncodeToString(mac.Sum(nil))
+	return c
+}

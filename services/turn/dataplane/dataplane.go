@@ -1,0 +1,111 @@
+// Package dataplane reads the health endpoint of a STUNner data plane
+// (stunnerd) beside us. Its /status shows the TURN secret and private keys in
+// clear text: this package takes only what is named in Status, and nothing
+// else of an answer leaves it, not even in an error.
+package dataplane
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/netip"
+	"time"
+)
+
+// ErrStatus: the answer is not one of stunnerd's.
+var ErrStatus = errors.New("dataplane: not an answer of stunnerd")
+
+const (
+	timeout = 2 * time.Second
+	maxBody = 4 << 20
+)
+
+// Status is what a data plane says that it runs.
+type Status struct {
+	// Version is the admin name of the configuration it runs.
+	Version string
+	// Ready is false before its first configuration and when it terminates.
+	Ready bool
+	// Allocations is how many TURN allocations are live.
+	Allocations int
+	// Listeners are the names of its listeners.
+	Listeners []string
+}
+
+// Client reads one data plane's status. It is safe for concurrent use.
+type Client struct {
+	url  string
+	http *http.Client
+}
+
+// New makes a client for a health address; it connects on use. It fails for
+// an address that is not loopback, since the answers hold secrets.
+func New(health netip.AddrPort) (*Client, error) {
+	if !health.Addr().IsLoopback() {
+		return nil, fmt.Errorf("dataplane: health address %s is not on loopback", health)
+	}
+	return &Client{
+		url: "http://" + health.String() + "/status",
+		http: &http.Client{
+			Timeout:       timeout,
+			Transport:     &http.Transport{MaxIdleConns: 1, IdleConnTimeout: 30 * time.Second, DisableCompression: true},
+			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		},
+	}, nil
+}
+
+// Close frees the idle connection.
+func (c *Client) Close() { c.http.CloseIdleConnections() }
+
+// Status asks the data plane, for at most 2 s.
+func (c *Client) Status(ctx context.Context) (Status, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, c.url, nil)
+	if err != nil {
+		return Status{}, fmt.Errorf("dataplane: %w", err)
+	}
+	res, err := c.http.Do(req)
+	if err != nil {
+		return Status{}, fmt.Errorf("dataplane: %w", err)
+	}
+	defer res.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(res.Body, maxBody+1))
+	if err != nil {
+		return Status{}, fmt.Errorf("dataplane: read status: %w", err)
+	}
+	if res.StatusCode != http.StatusOK {
+		return Status{}, fmt.Errorf("%w: %s answers HTTP %d", ErrStatus, c.url, res.StatusCode)
+	}
+	return parse(body)
+}
+
+// parse takes the named fields out of a StunnerStatus (pkg/apis/v1 of
+// stunner v1.2.1).
+func parse(body []byte) (Status, error) {
+	if len(body) > maxBody {
+		return Status{}, fmt.Errorf("%w: more than %d bytes", ErrStatus, maxBody)
+	}
+	var in struct {
+		Admin *struct {
+			Name string `json:"name"`
+		} `json:"admin"`
+		Listeners []*struct {
+			Name string `json:"name"`
+		} `json:"listeners"`
+		AllocationCount int    `json:"allocationCount"`
+		Status          string `json:"status"`
+	}
+	// The error of encoding/json may quote the input: it is not passed on.
+	if json.Unmarshal(body, &in) != nil || in.Admin == nil || in.Status == "" {
+		return Status{}, ErrStatus
+	}
+	out := Status{Version: in.Admin.Name, Ready: in.Status == "READY", Allocations: max(in.AllocationCount, 0)}
+	for _, l := range in.Listeners {
+		if l != nil {
+			out.Listeners = append(out.Listeners, l.Name)
+		}
+	}
+	return out, nil
+}

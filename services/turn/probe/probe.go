@@ -1,0 +1,260 @@
+// Package probe finds out whether a TURN gateway does what a participant
+// needs of it, by being one: over the address and the transport that clients
+// use, with a credential as they get it, it
+//
+//  1. allocates, and finds the relayed address to be the expected one;
+//  2. is permitted every one of the SFU's addresses;
+//  3. is refused an address that nobody may reach (192.0.2.1, RFC 5737), so
+//     that a gateway that has become an open relay is noticed;
+//  4. sends a datagram through the relay and gets its answer back, over a
+//     bound channel too.
+//
+// The last step cannot be made with the SFU itself: LiveKit's UDP mux
+// (pion/ice) answers only to the ICE user names of sessions that exist. It is
+// made with a Responder of ours, which the gateway's policy must allow as one
+// more peer. Without a Responder the step is left out and Result says so.
+package probe
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"sync/atomic"
+	"time"
+
+	"github.com/pion/stun/v3"
+	"github.com/pion/turn/v4"
+)
+
+// Transport is how the gateway is reached.
+type Transport string
+
+// The transports.
+const (
+	UDP Transport = "udp"
+	TCP Transport = "tcp"
+	TLS Transport = "tls"
+)
+
+// Target is what is probed.
+type Target struct {
+	Transport Transport
+	// Addr is the "host:port" that clients dial.
+	Addr               string
+	Username, Password string
+	// Relay is the address that the relay must have; the zero value: any.
+	Relay netip.Addr
+	// Peers are the SFU's addresses.
+	Peers []netip.Addr
+	// Echo is the responder, nil to leave the last step out.
+	Echo *Responder
+	// TLS verifies the gateway; nil: the host's roots and Addr's name.
+	TLS *tls.Config
+}
+
+// Result is what a probe found.
+type Result struct {
+	// Steps are those that went through, in order: "allocate", "permit",
+	// "deny", "echo", "channel".
+	Steps []string
+	// Took is how long all of it took.
+	Took time.Duration
+}
+
+// Errors of a probe: which step failed. They wrap what the gateway answered.
+var (
+	ErrAllocate = errors.New("probe: allocation failed")
+	ErrPermit   = errors.New("probe: the SFU's address is not permitted")
+	ErrOpen     = errors.New("probe: an address outside the policy is permitted: the gateway is an open relay")
+	ErrEcho     = errors.New("probe: no answer through the relay")
+)
+
+// forbidden belongs to a documentation network: no policy allows it.
+var forbidden = &net.UDPAddr{IP: net.IPv4(192, 0, 2, 1), Port: 9} //nolint:gochecknoglobals // a constant
+
+const retransmit = 200 * time.Millisecond
+
+// Run probes a target until done, or until ctx ends.
+func Run(ctx context.Context, t Target) (res Result, err error) {
+	began := time.Now()
+	defer func() { res.Took = time.Since(began) }()
+	raw, server, err := dial(ctx, t)
+	if err != nil {
+		return res, fmt.Errorf("%w: %w", ErrAllocate, err)
+	}
+	conn := &tap{PacketConn: raw}
+	defer conn.Close()
+	client, err := turn.NewClient(&turn.ClientConfig{
+		TURNServerAddr: server, STUNServerAddr: server, Username: t.Username, Password: t.Password,
+		Conn: conn, RTO: retransmit, Software: "bp-relay probe",
+	})
+	if err != nil {
+		return res, fmt.Errorf("%w: %w", ErrAllocate, err)
+	}
+	// The client knows no context: closing it and its socket ends every wait.
+	stop := context.AfterFunc(ctx, func() {
+		client.Close()
+		_ = conn.Close()
+	})
+	defer stop()
+	defer client.Close()
+	if err := client.Listen(); err != nil {
+		return res, fmt.Errorf("%w: %w", ErrAllocate, err)
+	}
+	relay, err := client.Allocate()
+	if err != nil {
+		return res, fmt.Errorf("%w: %w", ErrAllocate, because(ctx, err))
+	}
+	defer relay.Close()
+	if got := addrOf(relay.LocalAddr()); t.Relay.IsValid() && got.Addr() != t.Relay {
+		return res, fmt.Errorf("%w: the relayed address is %s, want %s", ErrAllocate, got.Addr(), t.Relay)
+	}
+	res.Steps = append(res.Steps, "allocate")
+	for _, p := range t.Peers {
+		if err := client.CreatePermission(net.UDPAddrFromAddrPort(netip.AddrPortFrom(p, 9))); err != nil {
+			return res, fmt.Errorf("%w: %s: %w", ErrPermit, p, because(ctx, err))
+		}
+	}
+	res.Steps = append(res.Steps, "permit")
+	if err := denied(ctx, client); err != nil {
+		return res, err
+	}
+	res.Steps = append(res.Steps, "deny")
+	if t.Echo == nil {
+		return res, nil
+	}
+	if err := echo(ctx, relay, t.Echo, func() bool { return true }); err != nil {
+		return res, fmt.Errorf("%w: %w", ErrEcho, because(ctx, err))
+	}
+	res.Steps = append(res.Steps, "echo")
+	// The client binds a channel after its first datagram, and uses it from
+	// then on.
+	if err := echo(ctx, relay, t.Echo, conn.channel.Load); err != nil {
+		return res, fmt.Errorf("%w: channel: %w", ErrEcho, because(ctx, err))
+	}
+	res.Steps = append(res.Steps, "channel")
+	return res, nil
+}
+
+// tap notices whether the last datagram was channel data: a first byte of
+// 0x40 to 0x4F (RFC 8656 section 12).
+type tap struct {
+	net.PacketConn
+	channel atomic.Bool
+}
+
+// WriteTo passes on.
+func (t *tap) WriteTo(p []byte, to net.Addr) (int, error) {
+	t.channel.Store(len(p) > 0 && p[0]&0xF0 == 0x40)
+	return t.PacketConn.WriteTo(p, to)
+}
+
+// denied asks for what must be refused with 403 (Forbidden, RFC 8656
+// section 9.2).
+func denied(ctx context.Context, client *turn.Client) error {
+	err := client.CreatePermission(forbidden)
+	var refusal *stun.TurnError
+	switch {
+	case err == nil:
+		return ErrOpen
+	case errors.As(err, &refusal) && refusal.ErrorCodeAttr.Code == stun.CodeForbidden:
+		return nil
+	}
+	return fmt.Errorf("%w: asking for a forbidden peer: %w", ErrPermit, because(ctx, err))
+}
+
+// echo sends questions until one that counts is answered or ctx ends. It
+// waits between two, so that a lost one is repeated and none is a flood.
+func echo(ctx context.Context, relay net.PacketConn, r *Responder, counts func() bool) error {
+	to := net.UDPAddrFromAddrPort(r.Addr())
+	for pause := 10 * time.Millisecond; ; pause = min(2*pause, retransmit) {
+		q, err := r.question()
+		if err != nil {
+			return err
+		}
+		if _, err := relay.WriteTo(q, to); err != nil {
+			return err
+		}
+		counted := counts()
+		if ok, err := answered(relay, r, q, pause); err != nil || (ok && counted) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(pause):
+		}
+	}
+}
+
+// answered reads for a while until the answer to q comes.
+func answered(relay net.PacketConn, r *Responder, q []byte, wait time.Duration) (bool, error) {
+	buf := make([]byte, 2*packetLen)
+	if err := relay.SetReadDeadline(time.Now().Add(wait)); err != nil {
+		return false, err
+	}
+	for {
+		n, _, err := relay.ReadFrom(buf)
+		var late net.Error
+		switch {
+		case errors.As(err, &late) && late.Timeout():
+			return false, nil
+		case err != nil:
+			return false, err
+		case r.answers(q, buf[:n]):
+			return true, nil
+		}
+	}
+}
+
+// dial opens the transport as a packet connection and says where the server
+// is.
+func dial(ctx context.Context, t Target) (net.PacketConn, string, error) {
+	var d net.Dialer
+	switch t.Transport {
+	case UDP:
+		addr, err := net.ResolveUDPAddr("udp", t.Addr)
+		if err != nil {
+			return nil, "", err
+		}
+		conn, err := (&net.ListenConfig{}).ListenPacket(ctx, "udp", ":0")
+		if addr.IP.IsLoopback() && err == nil {
+			_ = conn.Close()
+			conn, err = (&net.ListenConfig{}).ListenPacket(ctx, "udp", net.JoinHostPort(addr.IP.String(), "0"))
+		}
+		return conn, addr.String(), err
+	case TCP:
+		conn, err := d.DialContext(ctx, "tcp", t.Addr)
+		if err != nil {
+			return nil, "", err
+		}
+		return turn.NewSTUNConn(conn), conn.RemoteAddr().String(), nil
+	case TLS:
+		conn, err := (&tls.Dialer{NetDialer: &d, Config: t.TLS}).DialContext(ctx, "tcp", t.Addr)
+		if err != nil {
+			return nil, "", err
+		}
+		return turn.NewSTUNConn(conn), conn.RemoteAddr().String(), nil
+	}
+	return nil, "", fmt.Errorf("unknown transport %q", t.Transport)
+}
+
+// because prefers to say that time was over to what that broke.
+func because(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return fmt.Errorf("%w (%w)", context.Cause(ctx), err)
+	}
+	return err
+}
+
+func addrOf(a net.Addr) netip.AddrPort {
+	u, ok := a.(*net.UDPAddr)
+	if !ok {
+		return netip.AddrPort{}
+	}
+	ap := u.AddrPort()
+	return netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())
+}
