@@ -1,0 +1,136 @@
+package rpc
+
+import (
+	"context"
+	"errors"
+	"strings"
+
+	"buf.build/go/protovalidate"
+	errorsv1 "github.com/openova-io/bp-relay/gen/relay/errors/v1"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
+
+	"github.com/openova-io/bp-relay/services/internal/apierr"
+	"github.com/openova-io/bp-relay/services/internal/auth"
+)
+
+// authenticate verifies the bearer token: RFC 6750, section 2.1.
+func (g *gate) authenticate(ctx context.Context) (context.Context, auth.Principal, error) {
+	token, err := bearer(metadata.ValueFromIncomingContext(ctx, "authorization"))
+	if err != nil {
+		return ctx, auth.Principal{}, err
+	}
+	who, err := g.Verifier.Verify(ctx, token)
+	if err != nil {
+		return ctx, auth.Principal{}, TokenError(err)
+	}
+	return auth.With(ctx, who), who, nil
+}
+
+func bearer(headers []string) (string, error) {
+	if len(headers) == 0 {
+		return "", apierr.New(codes.Unauthenticated, errorsv1.Reason_REASON_TOKEN_MISSING,
+			`no token; send the header "authorization: Bearer <token>" (in development: relay token)`)
+	}
+	scheme, token, _ := strings.Cut(headers[0], " ")
+	if len(headers) > 1 || !strings.EqualFold(scheme, "Bearer") || token == "" {
+		return "", apierr.New(codes.Unauthenticated, errorsv1.Reason_REASON_TOKEN_INVALID,
+			`the authorization header is not of the form "Bearer <token>"`)
+	}
+	return token, nil
+}
+
+// TokenError turns an error of auth.Verifier into what callers see.
+func TokenError(err error) *apierr.Error {
+	switch {
+	case errors.Is(err, auth.ErrExpired):
+		return apierr.New(codes.Unauthenticated, errorsv1.Reason_REASON_TOKEN_EXPIRED,
+			"the token has expired; get a new one from the issuer").Because(err)
+	case errors.Is(err, auth.ErrIssuer):
+		return apierr.New(codes.Unavailable, errorsv1.Reason_REASON_TOKEN_INVALID,
+			"the token cannot be checked because its issuer does not answer; try again later").Because(err)
+	}
+	return apierr.New(codes.Unauthenticated, errorsv1.Reason_REASON_TOKEN_INVALID,
+		"the token is not valid here; check its issuer, audience and organisation").Because(err)
+}
+
+// admit checks permission, then the organisation, then the request's rules:
+// nothing about a resource, not even its existence, is said before.
+func (g *gate) admit(_ context.Context, who auth.Principal, method string, req any) error {
+	perm := g.Policy.Method(method)
+	if !g.Policy.Allows(who, perm) {
+		name := auth.PermissionName(perm)
+		return apierr.New(codes.PermissionDenied, errorsv1.Reason_REASON_PERMISSION_MISSING,
+			"none of your roles has the permission "+name+"; ask for a role that has it", "permission", name)
+	}
+	m, ok := req.(proto.Message)
+	if !ok {
+		return nil
+	}
+	if err := ownOrganisation(who, m.ProtoReflect()); err != nil {
+		return err
+	}
+	return g.rules(m)
+}
+
+// ownOrganisation refuses resource names of another organisation in any
+// top-level field of the request.
+func ownOrganisation(who auth.Principal, m protoreflect.Message) error {
+	own := "orgs/" + who.Org
+	var foreign *apierr.Error
+	m.Range(func(fd protoreflect.FieldDescriptor, v protoreflect.Value) bool {
+		if fd.Kind() != protoreflect.StringKind || fd.IsList() || fd.IsMap() || freeText(fd.Name()) {
+			return true
+		}
+		s := v.String()
+		if strings.HasPrefix(s, "orgs/") && s != own && !strings.HasPrefix(s, own+"/") {
+			foreign = apierr.New(codes.PermissionDenied, errorsv1.Reason_REASON_OTHER_ORGANISATION,
+				string(fd.Name())+" names a resource outside your organisation; your names begin with "+own+"/",
+				"field", string(fd.Name()), "organisation", who.Org)
+			return false
+		}
+		return true
+	})
+	if foreign != nil {
+		return foreign
+	}
+	return nil
+}
+
+// freeText are the fields that hold people's words, never a resource name.
+func freeText(field protoreflect.Name) bool {
+	switch field {
+	case "identity", "display_name", "metadata", "reason":
+		return true
+	}
+	return false
+}
+
+// rules checks the protovalidate rules of the proto.
+func (g *gate) rules(m proto.Message) error {
+	err := g.validate.Validate(m)
+	if err == nil {
+		return nil
+	}
+	var broken *protovalidate.ValidationError
+	if !errors.As(err, &broken) || len(broken.Violations) == 0 {
+		return err
+	}
+	first := broken.Violations[0].Proto
+	field := protovalidate.FieldPathString(first.GetField())
+	e := apierr.New(codes.InvalidArgument, errorsv1.Reason_REASON_FIELD_INVALID, field+": "+says(first.GetMessage()), "field", field)
+	for _, v := range broken.Violations {
+		e.WithField(protovalidate.FieldPathString(v.Proto.GetField()), says(v.Proto.GetMessage()))
+	}
+	return e
+}
+
+// says words a violation; an empty one comes from a custom rule without text.
+func says(message string) string {
+	if message == "" {
+		return "breaks its rule"
+	}
+	return message
+}
