@@ -1,0 +1,81 @@
+// Package localtest gives tests real servers: each helper obtains the part
+// where it is missing (the first time takes minutes), starts a private
+// instance on free loopback ports in a temporary folder, and stops it when
+// the test ends. A part that cannot be had fails the test and says why.
+//
+// Starting SeaweedFS takes seconds. A test binary with many tests against it
+// keeps one [Shared] in its TestMain and asks that instead.
+package localtest
+
+import (
+	"context"
+	"os"
+	"testing"
+
+	"github.com/openova-io/bp-relay/services/local"
+)
+
+// Env returns an environment in a temporary folder with the named parts
+// obtained. What is started from it is stopped by the caller; its ports are
+// given back, and its folder is removed, when the test ends.
+func Env(t testing.TB, parts ...local.Name) *local.Env {
+	t.Helper()
+	env, done, err := newEnv(parts...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(done)
+	return env
+}
+
+func newEnv(parts ...local.Name) (*local.Env, func(), error) {
+	list, err := local.Parts(parts...)
+	if err != nil {
+		return nil, nil, err
+	}
+	tools, err := local.Obtainer{}.Obtain(context.Background(), list)
+	if err != nil {
+		return nil, nil, err
+	}
+	// Not t.TempDir: its path holds the test's name, and a unix socket's path
+	// may have 107 bytes.
+	dir, err := os.MkdirTemp("", "relay-")
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := os.Chmod(dir, 0o755); err != nil { // PostgreSQL runs as another user
+		return nil, nil, err
+	}
+	ports := new(local.Ports)
+	return &local.Env{Dir: dir, Tools: tools, Ports: ports}, func() {
+		ports.Release()
+		_ = os.RemoveAll(dir)
+	}, nil
+}
+
+// start obtains a part, starts it and has it stopped when the test ends. When
+// the test failed, the end of the part's log is shown.
+func start[T stopper](t testing.TB, part local.Name, run func(context.Context, *local.Env) (T, error)) T {
+	t.Helper()
+	env := Env(t, part)
+	srv, err := run(context.Background(), env)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := srv.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	return srv
+}
+
+type stopper interface{ Stop() error }
+
+// SeaweedFS starts a private SeaweedFS with the given buckets.
+func SeaweedFS(t testing.TB, buckets ...string) *local.S3 {
+	t.Helper()
+	return start(t, local.PartSeaweedFS, func(ctx context.Context, e *local.Env) (*local.S3, error) {
+		return e.StartSeaweedFS(ctx, local.SeaweedFSConfig{Buckets: buckets})
+	})
+}

@@ -1,0 +1,104 @@
+package local
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"syscall"
+
+	"github.com/gofrs/flock"
+)
+
+// Port is a loopback port that a part listens on.
+type Port struct {
+	Number int
+	// Use says what for: "S3 API".
+	Use string
+	// Flag is what the user of relay chooses it by, or "".
+	Flag string
+	UDP  bool
+}
+
+// Free ports are picked below Linux's default range for outgoing connections
+// (32768 to 60999), so that no outgoing one takes a port between the moment it
+// was picked and the moment the part binds it.
+const firstPort, lastPort = 20000, 31999
+
+// Ports hands out free loopback ports. A lock file per port keeps two
+// processes from being handed the same one, however long a part takes to bind.
+// It is safe for concurrent use.
+type Ports struct {
+	mu    sync.Mutex
+	locks []*flock.Flock
+}
+
+// Take returns a port that is free for TCP and UDP on 127.0.0.1, and keeps
+// every other Ports on this machine from handing it out until Release.
+func (p *Ports) Take() (int, error) {
+	dir := filepath.Join(os.TempDir(), "bp-relay-ports-"+strconv.Itoa(os.Getuid()))
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return 0, fmt.Errorf("local: pick a port: %w", err)
+	}
+	for range 1000 {
+		n := firstPort + rand.IntN(lastPort-firstPort+1)
+		lock := flock.New(filepath.Join(dir, strconv.Itoa(n)))
+		if ok, err := lock.TryLock(); err != nil {
+			return 0, fmt.Errorf("local: pick a port: %w", err)
+		} else if !ok {
+			continue
+		}
+		if bindable(n, false) != nil || bindable(n, true) != nil {
+			_ = lock.Close()
+			continue
+		}
+		p.mu.Lock()
+		p.locks = append(p.locks, lock)
+		p.mu.Unlock()
+		return n, nil
+	}
+	return 0, errors.New("local: no free loopback port from 20000 to 31999")
+}
+
+// Release gives back every port taken. The parts that listened must have ended.
+func (p *Ports) Release() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, l := range p.locks {
+		_ = l.Close()
+	}
+	p.locks = nil
+}
+
+// bindable tells by its error why n cannot be bound on 127.0.0.1.
+func bindable(n int, udp bool) error {
+	addr := net.JoinHostPort("127.0.0.1", strconv.Itoa(n))
+	if udp {
+		c, err := net.ListenPacket("udp4", addr)
+		if err != nil {
+			return err
+		}
+		return c.Close()
+	}
+	l, err := net.Listen("tcp4", addr)
+	if err != nil {
+		return err
+	}
+	return l.Close()
+}
+
+// check returns a *PortTakenError where the port is in use.
+func (p Port) check(part Name) error {
+	err := bindable(p.Number, p.UDP)
+	if err == nil {
+		return nil
+	}
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return &PortTakenError{Part: part, Port: p, Owner: portOwner(p.Number, p.UDP)}
+	}
+	return fmt.Errorf("%s: port %d for its %s: %w", part, p.Number, p.Use, err)
+}
