@@ -1,0 +1,146 @@
+package room
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/go-jose/go-jose/v4"
+	"github.com/go-jose/go-jose/v4/jwt"
+	"github.com/google/uuid"
+	lkauth "github.com/livekit/protocol/auth"
+	errorsv1 "github.com/openova-io/bp-relay/gen/relay/errors/v1"
+	roomv1 "github.com/openova-io/bp-relay/gen/relay/room/v1"
+	turnv1 "github.com/openova-io/bp-relay/gen/relay/turn/v1"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/openova-io/bp-relay/services/internal/apierr"
+	"github.com/openova-io/bp-relay/services/internal/auth"
+	"github.com/openova-io/bp-relay/services/store"
+)
+
+const (
+	// defaultJoinTTL is how long a join token may be used to connect.
+	defaultJoinTTL = 10 * time.Minute
+	// iceTTL is how long TURN credentials hold at least. STUNner checks them
+	// at every refresh, so they bound how long media flows without a renewal.
+	iceTTL = 4 * time.Hour
+)
+
+// joiner mints LiveKit access tokens. livekit/protocol's own AccessToken has
+// no jti, which the evidence log needs; the claims are its ClaimGrants.
+type joiner struct {
+	key    string
+	signer jose.Signer
+}
+
+func newJoiner(cfg LiveKit) (*joiner, error) {
+	s, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.HS256, Key: []byte(cfg.Secret)},
+		(&jose.SignerOptions{}).WithType("JWT"))
+	if err != nil {
+		return nil, fmt.Errorf("make LiveKit token signer: %w", err)
+	}
+	return &joiner{key: cfg.Key, signer: s}, nil
+}
+
+func (j *joiner) mint(req *roomv1.JoinRoomRequest, id string, now time.Time, ttl time.Duration) (string, error) {
+	g := req.GetGrants()
+	publish, subscribe, data, own := g.GetPublish(), g.GetSubscribe(), g.GetPublishData(), false
+	token, err := jwt.Signed(j.signer).
+		Claims(jwt.Claims{
+			Issuer:    j.key,
+			Subject:   req.GetIdentity(),
+			ID:        id,
+			NotBefore: jwt.NewNumericDate(now.Add(-5 * time.Second)),
+			Expiry:    jwt.NewNumericDate(now.Add(ttl)),
+		}).
+		Claims(&lkauth.ClaimGrants{
+			Identity: req.GetIdentity(),
+			Name:     req.GetDisplayName(),
+			Metadata: req.GetMetadata(),
+			Video: &lkauth.VideoGrant{
+				RoomJoin: true, Room: req.GetName(),
+				CanPublish: &publish, CanSubscribe: &subscribe, CanPublishData: &data, CanUpdateOwnMetadata: &own,
+			},
+		}).Serialize()
+	if err != nil {
+		return "", fmt.Errorf("sign join token: %w", err)
+	}
+	return token, nil
+}
+
+// JoinRoom mints token and TURN credentials. Who got which token is entered
+// in the evidence log, durably, before the answer leaves.
+func (s *Service) JoinRoom(ctx context.Context, req *roomv1.JoinRoomRequest) (*roomv1.JoinRoomResponse, error) {
+	rec, err := s.get(ctx, req.GetName())
+	if err != nil {
+		return nil, err
+	}
+	if rec.State != stateOpen {
+		return nil, apierr.New(codes.FailedPrecondition, errorsv1.Reason_REASON_ROOM_NOT_OPEN,
+			rec.Name+" has ended; create it again", "name", rec.Name)
+	}
+	ttl := defaultJoinTTL
+	if req.GetTtl() != nil {
+		ttl = req.GetTtl().AsDuration()
+	}
+	id, err := uuid.NewRandom()
+	if err != nil {
+		return nil, fmt.Errorf("token id: %w", err)
+	}
+	now := time.Now()
+	token, err := s.joiner.mint(req, id.String(), now, ttl)
+	if err != nil {
+		return nil, err
+	}
+	answer := &roomv1.JoinRoomResponse{
+		Url: s.cfg.LiveKit.PublicURL, Token: token, TokenId: id.String(),
+		ExpireTime: timestamppb.New(now.Add(ttl)), IceTransportPolicy: "all",
+	}
+	if req.GetRelayOnly() {
+		answer.IceTransportPolicy = "relay"
+	}
+	credential, err := s.iceServers(ctx, req, answer)
+	if err != nil {
+		return nil, err
+	}
+	err = s.cfg.Store.Update(ctx, func(tx store.Tx) error {
+		return act(ctx, tx, "room.join_minted", auth.From(ctx).Subject, rec.Name, map[string]any{
+			"token_id": id.String(), "identity": req.GetIdentity(), "credential_id": credential,
+			"publish": req.GetGrants().GetPublish(), "subscribe": req.GetGrants().GetSubscribe(), "expires": now.Add(ttl).UTC().Format(time.RFC3339),
+		})
+	})
+	if err != nil {
+		return nil, err
+	}
+	return answer, nil
+}
+
+// iceServers adds TURN servers to the answer. Without a healthy gateway a
+// participant who may also connect directly gets none; one who may not gets
+// the error.
+func (s *Service) iceServers(ctx context.Context, req *roomv1.JoinRoomRequest, answer *roomv1.JoinRoomResponse) (string, error) {
+	if s.cfg.Turn == nil {
+		if req.GetRelayOnly() {
+			return "", apierr.New(codes.Unavailable, errorsv1.Reason_REASON_GATEWAY_UNHEALTHY,
+				"no TURN gateway is configured, so nobody can join with relay_only; configure turn.gateways")
+		}
+		return "", nil
+	}
+	minted, err := s.cfg.Turn.MintIceServers(ctx, &turnv1.MintIceServersRequest{
+		Parent: "orgs/" + auth.From(ctx).Org, Ttl: durationpb.New(iceTTL),
+	})
+	if err != nil {
+		if req.GetRelayOnly() {
+			return "", err
+		}
+		s.cfg.Logger.WarnContext(ctx, "join answer without TURN servers", "room", req.GetName(), "error", err)
+		return "", nil
+	}
+	for _, i := range minted.GetIceServers() {
+		answer.IceServers = append(answer.IceServers, &roomv1.IceServer{Urls: i.GetUrls(), Username: i.GetUsername(), Credential: i.GetCredential()})
+	}
+	return minted.GetCredentialId(), nil
+}

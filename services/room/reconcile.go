@@ -1,0 +1,76 @@
+package room
+
+import (
+	"context"
+	"time"
+
+	"github.com/openova-io/bp-relay/services/internal/page"
+	"github.com/openova-io/bp-relay/services/store"
+)
+
+// settle is how old a room must be before its absence in LiveKit counts: it
+// is made there first, but a list may have been taken before.
+const settle = 5 * time.Second
+
+// Run compares LiveKit with our records until ctx ends.
+func (s *Service) Run(ctx context.Context) error {
+	tick := time.NewTicker(s.cfg.Reconcile)
+	defer tick.Stop()
+	for {
+		if err := s.reconcile(ctx); err != nil && ctx.Err() == nil {
+			s.cfg.Logger.WarnContext(ctx, "rooms not reconciled", "error", err)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+	}
+}
+
+// reconcile ends our open rooms that LiveKit does not know: their node was
+// killed, or their room_finished was lost.
+func (s *Service) reconcile(ctx context.Context) error {
+	live, err := s.sfu.list(ctx)
+	if err != nil {
+		return err // LiveKit away: nobody knows, so nothing ends
+	}
+	there := make(map[string]bool, len(live))
+	for _, r := range live {
+		there[r.GetName()] = true
+	}
+	for after := ""; ; {
+		var recs []store.Record
+		err := s.cfg.Store.View(ctx, func(tx store.Tx) (err error) {
+			recs, err = tx.List(ctx, store.Query{Kind: store.Rooms, States: []string{stateOpen}, After: after, Limit: page.MaxSize})
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		for _, rec := range recs {
+			if there[rec.Name] || time.Since(rec.UpdateTime) < settle {
+				continue
+			}
+			if err := s.lost(ctx, rec.Name); err != nil {
+				return err
+			}
+		}
+		if len(recs) < page.MaxSize {
+			return nil
+		}
+		after = recs[len(recs)-1].Name
+	}
+}
+
+func (s *Service) lost(ctx context.Context, name string) error {
+	s.cfg.Logger.InfoContext(ctx, "room is gone from LiveKit", "room", name)
+	return s.cfg.Store.Update(ctx, func(tx store.Tx) error {
+		rec, err := tx.Get(ctx, store.Rooms, name)
+		if err != nil || rec.State != stateOpen || time.Since(rec.UpdateTime) < settle {
+			return err
+		}
+		_, err = end(ctx, tx, rec, "relay", "gone_from_livekit")
+		return err
+	})
+}
