@@ -30,6 +30,11 @@ var (
 	ErrFenced = errors.New("store: fenced by a newer holder")
 	// ErrRequestReused: the request id was used before with other arguments.
 	ErrRequestReused = errors.New("store: request id reused with different arguments")
+	// ErrInvalid: outside the limits that the types' comments state, or not
+	// JSON where JSON is asked for. Nothing was written.
+	ErrInvalid = errors.New("store: invalid")
+	// ErrClosed: the store was closed.
+	ErrClosed = errors.New("store: closed")
 )
 
 // Kind names one table of records.
@@ -73,7 +78,7 @@ type Query struct {
 	Kind   Kind
 	Org    string   // "" for every organisation: only background work asks so
 	Parent string   // "" for any
-	States []string // nil for any
+	States []string // empty for any
 	After  string   // names greater than this
 	Limit  int      // 1 to 1000; 0 means 100
 }

@@ -1,0 +1,111 @@
+// Package storetest is the conformance suite of store.Store. Both engines run
+// it, on the real SQLite and the real PostgreSQL, so that a service tested on
+// one behaves the same on the other.
+package storetest
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/require"
+
+	"github.com/openova-io/bp-relay/services/store"
+)
+
+// Run runs the whole suite. open returns an empty store, which it closes at
+// the end of the test.
+func Run(t *testing.T, open func(t *testing.T) store.Store) {
+	for name, test := range map[string]func(*testing.T, store.Store){
+		"InsertGet":          insertGet,
+		"Limits":             limits,
+		"UpdateByVersion":    updateByVersion,
+		"DeleteByVersion":    deleteByVersion,
+		"List":               list,
+		"AllOrNothing":       allOrNothing,
+		"EachItsOwn":         eachItsOwn,
+		"PanicAndGoexit":     panicAndGoexit,
+		"ContextEnds":        contextEnds,
+		"OneWinnerPerName":   oneWinnerPerName,
+		"LostUpdates":        lostUpdates,
+		"Snapshot":           snapshot,
+		"TransactionsEnd":    transactionsEnd,
+		"Replay":             replay,
+		"ReplayConcurrently": replayConcurrently,
+		"DuplicateLeaf":      duplicateLeaf,
+		"Grow":               grow,
+		"GrowFails":          growFails,
+		"GrowConcurrently":   growConcurrently,
+		"Fences":             fences,
+		"Published":          published,
+		"Leaves":             leaves,
+		"Hashes":             hashes,
+		"Events":             events,
+		"EventsUnderLoad":    eventsUnderLoad,
+		"PruneEvents":        pruneEvents,
+		"Close":              closed,
+	} {
+		t.Run(name, func(t *testing.T) { test(t, open(t)) })
+	}
+}
+
+// room is a record of the organisation acme.
+func room(name string) store.Record {
+	return store.Record{Kind: store.Rooms, Name: "orgs/acme/rooms/" + name, Org: "acme",
+		State: "OPEN", Body: []byte(`{"title":"` + name + `"}`)}
+}
+
+// insert puts records in, each with an update of its own.
+func insert(t *testing.T, s store.Store, rs ...store.Record) []store.Record {
+	t.Helper()
+	var out []store.Record
+	for _, r := range rs {
+		require.NoError(t, s.Update(t.Context(), func(tx store.Tx) error {
+			got, err := tx.Insert(t.Context(), r)
+			if err == nil {
+				out = append(out, got)
+			}
+			return err
+		}))
+	}
+	return out
+}
+
+func get(ctx context.Context, s store.Store, kind store.Kind, name string) (r store.Record, err error) {
+	err = s.View(ctx, func(tx store.Tx) (err error) {
+		r, err = tx.Get(ctx, kind, name)
+		return err
+	})
+	return r, err
+}
+
+// newID is a UUIDv7.
+func newID() string { return uuid.Must(uuid.NewV7()).String() }
+
+func leafOf(subject, body string) store.Leaf {
+	return store.Leaf{ID: newID(), Org: "acme", Subject: subject, Time: time.Now(),
+		Body: []byte(body), Opening: []byte("opening of " + body)}
+}
+
+func eventOf(org, subject string) store.Event {
+	return store.Event{ID: newID(), Org: org, Type: "room.created", Subject: subject,
+		Time: time.Now(), Body: []byte(`{"subject":"` + subject + `"}`)}
+}
+
+func keyOf(id, arguments string) store.RequestKey {
+	sum := sha256.Sum256([]byte(arguments))
+	return store.RequestKey{Org: "acme", Method: "/relay.room.v1.RoomService/CreateRoom", ID: id, Hash: sum[:]}
+}
+
+var errMine = errors.New("the function's own error")
+
+// equalJSON compares bodies.
+func equalJSON(t *testing.T, want, got []byte) {
+	t.Helper()
+	require.True(t, json.Valid(got), "body %q is not JSON", got)
+	require.JSONEq(t, string(want), string(got))
+}
