@@ -1,0 +1,163 @@
+package tracks
+
+import (
+	"sync"
+	"time"
+
+	"github.com/pion/rtcp"
+)
+
+// How clocks are kept together.
+const (
+	// tolerance is how far a track may be from its sender's clock before its
+	// timeline is corrected: less than what an eye sees between lips and voice.
+	tolerance = 10 * time.Millisecond
+	// jump is how far RTP time may be from the arrival time before the RTP
+	// timeline is taken to be a new one.
+	jump = 2 * time.Second
+	// samples is over how many sender reports a participant's clock offset is
+	// watched.
+	samples = 20
+)
+
+// Anchor is one point of a track's clock: an instant by three clocks. The
+// recording keeps them, so that any mapping can be made again later.
+type Anchor struct {
+	RTP uint32
+	// NTP is the sender's clock.
+	NTP time.Time
+	// Time is the recorder's.
+	Time time.Time
+	// Moved is by how much the track's timeline was corrected.
+	Moved time.Duration
+}
+
+// participantClock maps one participant's NTP clock to the recorder's. All of
+// the participant's tracks use the same mapping, which keeps sound and
+// picture together.
+type participantClock struct {
+	mu     sync.Mutex
+	set    bool
+	offset time.Duration // recorder's clock - sender's clock, as used
+	base   time.Duration // smallest arrival - sender's time when offset was set
+	ring   [samples]time.Duration
+	n      int
+}
+
+// instant returns the recorder's time of a sender's instant. The first report
+// of any track sets the offset so that this track's timeline, by which the
+// instant is at own, stays as it is; later ones follow the drift between the
+// clocks by the least delayed of the last reports.
+func (p *participantClock) instant(ntp, arrival, own time.Time) time.Time {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delay := arrival.Sub(ntp)
+	if p.set && (delay-p.base).Abs() > jump {
+		p.set = false // the sender's clock was set
+	}
+	if !p.set {
+		p.set, p.offset, p.base, p.n = true, own.Sub(ntp), delay, 0
+	}
+	p.ring[p.n%samples] = delay
+	p.n++
+	if p.n < samples {
+		p.base = min(p.base, delay)
+	} else {
+		least := p.ring[0]
+		for _, d := range p.ring[1:] {
+			least = min(least, d)
+		}
+		if drift := least - p.base; drift.Abs() > tolerance {
+			p.offset += drift
+			p.base = least
+		}
+	}
+	return ntp.Add(p.offset)
+}
+
+// clock maps one track's RTP timestamps to the recorder's time. It starts
+// with the first packet's arrival and is corrected by RTCP sender reports.
+type clock struct {
+	mu          sync.Mutex
+	participant *participantClock
+	rate        int64 // RTP units per second
+	started     bool
+	reported    bool
+	last        uint32    // newest RTP timestamp
+	ext         int64     // it, unwrapped
+	at          int64     // an unwrapped timestamp ...
+	time        time.Time // ... and its time
+}
+
+func newClock(rate uint32, p *participantClock) *clock {
+	return &clock{participant: p, rate: int64(rate)}
+}
+
+func (c *clock) span(units int64) time.Duration {
+	// Split, so that days of 90 kHz do not overflow.
+	return time.Duration(units/c.rate)*time.Second + time.Duration(units%c.rate)*time.Second/time.Duration(c.rate)
+}
+
+// Time returns when a packet with that timestamp, which came in at arrival,
+// was made, by the recorder's clock.
+func (c *clock) Time(ts uint32, arrival time.Time) time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.started {
+		c.restart(ts, arrival)
+		return arrival
+	}
+	ext := c.ext + int64(int32(ts-c.last))
+	t := c.time.Add(c.span(ext - c.at))
+	if t.Sub(arrival).Abs() > jump {
+		c.restart(ts, arrival)
+		return arrival
+	}
+	c.last, c.ext = ts, ext
+	if ext-c.at > 60*c.rate { // keep the span short and the arithmetic exact
+		c.at, c.time = ext, t
+	}
+	return t
+}
+
+func (c *clock) restart(ts uint32, arrival time.Time) {
+	c.started, c.reported = true, false
+	c.last, c.ext, c.at, c.time = ts, int64(ts), int64(ts), arrival
+}
+
+// Report takes a sender report that came in at arrival. It is not used
+// before the first packet has started the clock.
+func (c *clock) Report(sr *rtcp.SenderReport, arrival time.Time) (Anchor, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.started || sr.NTPTime == 0 {
+		return Anchor{}, false
+	}
+	ext := c.ext + int64(int32(sr.RTPTime-c.last))
+	own := c.time.Add(c.span(ext - c.at))
+	ntp := ntpTime(sr.NTPTime)
+	if own.Sub(arrival).Abs() > jump {
+		return Anchor{}, false // of an RTP timeline that is over
+	}
+	a := Anchor{RTP: sr.RTPTime, NTP: ntp, Time: c.participant.instant(ntp, arrival, own)}
+	moved := a.Time.Sub(own)
+	switch {
+	case moved.Abs() > jump: // the reports of this track are not of one clock
+		return Anchor{}, false
+	case !c.reported || moved.Abs() > tolerance:
+		c.reported = true
+		c.time = c.time.Add(moved)
+		a.Moved = moved
+	default:
+		a.Time = own
+	}
+	return a, true
+}
+
+// ntpTime converts a 64-bit NTP timestamp, whose era began in 1900 (RFC 3550
+// section 4).
+func ntpTime(v uint64) time.Time {
+	const toUnix = 2208988800
+	frac := (v & 0xFFFFFFFF) * uint64(time.Second) >> 32
+	return time.Unix(int64(v>>32)-toUnix, int64(frac)).UTC()
+}

@@ -1,0 +1,101 @@
+package tracks
+
+import (
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"github.com/pion/rtcp"
+	"github.com/stretchr/testify/require"
+)
+
+var clockZero = time.Date(2026, 11, 22, 8, 0, 0, 0, time.UTC)
+
+func toNTP(t time.Time) uint64 {
+	sec := uint64(t.Unix() + 2208988800)
+	return sec<<32 | uint64(t.Nanosecond())<<32/uint64(time.Second)
+}
+
+func TestNTPTime(t *testing.T) {
+	at := clockZero.Add(123456789 * time.Nanosecond)
+	require.WithinDuration(t, at, ntpTime(toNTP(at)), time.Microsecond)
+}
+
+// simulate runs a sender whose clocks are skewed (parts per million) and
+// whose video starts later than its audio, over a path with jitter, and
+// returns the largest difference between the times given to a sound and a
+// picture of the same instant, after the first reports, and the largest
+// difference between a time given and the true one at the end.
+func simulate(length time.Duration, ppm float64) (skew, drift time.Duration) {
+	rnd := rand.New(rand.NewPCG(7, 7))
+	p := &participantClock{}
+	audio, video := newClock(48000, p), newClock(90000, p)
+	delay := func() time.Duration { return 30*time.Millisecond + time.Duration(rnd.IntN(25))*time.Millisecond }
+	sender := func(at time.Duration) time.Duration { // the sender's own time
+		return time.Duration(float64(at) * (1 + ppm/1e6))
+	}
+	const audio0, video0 = 4294900000, 4294960000 // both wrap soon
+	report := func(at time.Duration, rate float64, rtp0 uint32) *rtcp.SenderReport {
+		return &rtcp.SenderReport{
+			NTPTime: toNTP(clockZero.Add(-7 * time.Hour).Add(sender(at))),
+			RTPTime: rtp0 + uint32(uint64(sender(at).Seconds()*rate)),
+		}
+	}
+	video.Time(video0, clockZero.Add(delay()+400*time.Millisecond)) // a first picture that came late
+	for at := time.Duration(0); at < length; at += 20 * time.Millisecond {
+		a := audio.Time(audio0+uint32(uint64(sender(at).Seconds()*48000)), clockZero.Add(at+delay()))
+		v := video.Time(video0+uint32(uint64(sender(at).Seconds()*90000)), clockZero.Add(at+delay()))
+		if at%(3*time.Second) == 0 && at > 0 {
+			audio.Report(report(at, 48000, audio0), clockZero.Add(at+delay()))
+		}
+		if at%(4*time.Second) == 0 && at > 0 {
+			video.Report(report(at, 90000, video0), clockZero.Add(at+delay()))
+		}
+		if at > 10*time.Second {
+			skew = max(skew, v.Sub(a).Abs())
+		}
+		drift = a.Sub(clockZero.Add(at)).Abs()
+	}
+	return skew, drift
+}
+
+func TestSoundAndPictureStayTogether(t *testing.T) {
+	for _, ppm := range []float64{0, 500, -500} {
+		skew, drift := simulate(time.Hour, ppm)
+		require.Less(t, skew, 20*time.Millisecond+tolerance, "ppm %v", ppm)
+		require.Less(t, drift, 150*time.Millisecond, "ppm %v", ppm)
+		t.Logf("ppm %v: skew at most %v, drift after an hour %v", ppm, skew, drift)
+	}
+}
+
+func TestRTPJump(t *testing.T) {
+	c := newClock(90000, &participantClock{})
+	require.Equal(t, clockZero, c.Time(1000, clockZero))
+	at := clockZero.Add(time.Second)
+	require.Equal(t, at, c.Time(91000, at))
+	at = at.Add(time.Second)
+	require.Equal(t, at, c.Time(3_000_000_000, at), "an RTP jump of hours does not become hours of file")
+	require.Equal(t, at.Add(100*time.Millisecond), c.Time(3_000_009_000, at.Add(130*time.Millisecond)))
+}
+
+func TestPauseKeepsItsLength(t *testing.T) {
+	c := newClock(48000, &participantClock{})
+	c.Time(0, clockZero)
+	later := clockZero.Add(90 * time.Second)
+	require.Equal(t, later, c.Time(90*48000, later.Add(40*time.Millisecond)), "the sender's timestamps ran on while muted")
+	stopped := newClock(48000, &participantClock{})
+	stopped.Time(0, clockZero)
+	require.Equal(t, later, stopped.Time(960, later), "they stood still")
+}
+
+func TestReportsThatCannotBeUsed(t *testing.T) {
+	c := newClock(48000, &participantClock{})
+	_, ok := c.Report(&rtcp.SenderReport{NTPTime: toNTP(clockZero)}, clockZero)
+	require.False(t, ok, "no packet yet")
+	c.Time(0, clockZero)
+	_, ok = c.Report(&rtcp.SenderReport{NTPTime: toNTP(clockZero), RTPTime: 48000 * 100}, clockZero)
+	require.False(t, ok, "of another timeline")
+	a, ok := c.Report(&rtcp.SenderReport{NTPTime: toNTP(clockZero), RTPTime: 0}, clockZero)
+	require.True(t, ok)
+	require.Zero(t, a.Moved)
+}

@@ -1,0 +1,204 @@
+package tracks
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/go-logr/logr"
+	"github.com/livekit/protocol/auth"
+	"github.com/livekit/protocol/livekit"
+	"github.com/livekit/protocol/logger"
+	lksdk "github.com/livekit/server-sdk-go/v2"
+	"github.com/pion/rtcp"
+	"github.com/pion/webrtc/v4"
+	"golang.org/x/sync/errgroup"
+)
+
+// patience is how long the SDK may try to get a lost connection back before
+// the recorder makes a new one.
+const patience = 5 * time.Second
+
+// session is one stay in the room.
+type session struct {
+	recorder *Recorder
+	room     *lksdk.Room
+	ctx      context.Context // ends when a track's sink fails
+	tracks   *errgroup.Group
+	over     chan lksdk.DisconnectionReason
+
+	mu        sync.Mutex
+	ended     bool // no track starts any more
+	clocks    map[string]*participantClock
+	active    map[string]*track // by track id
+	reconnect *time.Timer
+}
+
+// token is for the recorder only: to join this one room, unseen, and listen.
+func (r *Recorder) token() (string, error) {
+	no, yes := false, true
+	token, err := auth.NewAccessToken(r.cfg.Key, r.cfg.Secret).
+		SetIdentity(r.cfg.Identity).
+		SetKind(livekit.ParticipantInfo_EGRESS).
+		SetValidFor(10 * time.Minute). // LiveKit renews it while connected
+		SetVideoGrant(&auth.VideoGrant{
+			RoomJoin: true, Room: r.cfg.Room, Hidden: true, Recorder: true,
+			CanSubscribe: &yes, CanPublish: &no, CanPublishData: &no, CanUpdateOwnMetadata: &no,
+		}).ToJWT()
+	if err != nil {
+		return "", fmt.Errorf("sign the recorder's token: %w", err)
+	}
+	return token, nil
+}
+
+// sdkLogger carries the SDK's messages to ours.
+func sdkLogger(l *slog.Logger) logger.Logger {
+	return logger.LogRLogger(logr.FromSlogHandler(l.With("part", "livekit-sdk").Handler()))
+}
+
+func (s *session) callbacks() *lksdk.RoomCallback {
+	cb := lksdk.NewRoomCallback()
+	cb.OnTrackSubscribed = s.subscribed
+	cb.OnTrackSubscriptionFailed = func(sid string, p *lksdk.RemoteParticipant) {
+		s.recorder.log.Warn("LiveKit did not give us a track", "track", sid, "participant", p.Identity())
+	}
+	cb.OnTrackMuted = func(pub lksdk.TrackPublication, _ lksdk.Participant) { s.mark(pub.SID(), "muted") }
+	cb.OnTrackUnmuted = func(pub lksdk.TrackPublication, _ lksdk.Participant) { s.mark(pub.SID(), "unmuted") }
+	cb.OnDisconnectedWithReason = s.end
+	cb.OnReconnecting = func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if s.reconnect == nil && !s.ended {
+			s.reconnect = time.AfterFunc(patience, func() { s.end(lksdk.Failed) })
+		}
+	}
+	cb.OnReconnected = func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if s.reconnect != nil {
+			s.reconnect.Stop()
+			s.reconnect = nil
+		}
+	}
+	return cb
+}
+
+func (s *session) end(reason lksdk.DisconnectionReason) {
+	select {
+	case s.over <- reason:
+	default: // the first reason counts
+	}
+}
+
+// wait lets no more track begin and waits for the ones that run.
+func (s *session) wait() error {
+	s.mu.Lock()
+	s.ended = true
+	if s.reconnect != nil {
+		s.reconnect.Stop()
+	}
+	s.mu.Unlock()
+	return s.tracks.Wait()
+}
+
+func (s *session) mark(sid, kind string) {
+	s.mu.Lock()
+	t := s.active[sid]
+	s.mu.Unlock()
+	if t != nil {
+		t.file.mark(kind, time.Now(), nil)
+		if kind == "unmuted" {
+			t.wantKey.Store(true)
+		}
+	}
+}
+
+// subscribed begins to record a track.
+func (s *session) subscribed(remote *webrtc.TrackRemote, pub *lksdk.RemoteTrackPublication, p *lksdk.RemoteParticipant) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ended {
+		return
+	}
+	log := s.recorder.log.With("track", pub.SID(), "participant", p.Identity(), "codec", remote.Codec().MimeType)
+	clk := s.clocks[p.SID()]
+	if clk == nil {
+		clk = &participantClock{}
+		s.clocks[p.SID()] = clk
+	}
+	stream, ok := describe(remote, pub, p)
+	f, err := s.recorder.open(s.ctx, stream)
+	if err != nil {
+		s.tracks.Go(func() error { return err })
+		return
+	}
+	if !ok {
+		log.Error("this codec is not recorded")
+		s.tracks.Go(func() error { return s.unrecorded(remote, f) })
+		return
+	}
+	if remote.Kind() == webrtc.RTPCodecTypeVideo {
+		if err := pub.SetVideoQuality(livekit.VideoQuality_HIGH); err != nil {
+			log.Warn("could not ask for the highest quality", "error", err)
+		}
+	}
+	t := newTrack(remote, f, clk, s.recorder.cfg.Delay, log, func() { p.WritePLI(remote.SSRC()) })
+	ssrc := uint32(remote.SSRC())
+	pub.OnRTCP(func(pkt rtcp.Packet) {
+		if sr, ok := pkt.(*rtcp.SenderReport); ok && sr.SSRC == ssrc {
+			t.report(sr, time.Now())
+		}
+	})
+	s.active[pub.SID()] = t
+	s.tracks.Go(t.run)
+}
+
+// unrecorded reads a track that cannot be written, so that its sender is not
+// held up, and states all of it as a gap.
+func (s *session) unrecorded(remote *webrtc.TrackRemote, f *file) error {
+	from := time.Now()
+	buf := make([]byte, 1500)
+	for {
+		if _, _, err := remote.Read(buf); err != nil {
+			f.gap(from, time.Now(), gapCodec)
+			return nil
+		}
+	}
+}
+
+// describe names a track's stream; false where its codec is not recorded.
+func describe(remote *webrtc.TrackRemote, pub *lksdk.RemoteTrackPublication, p *lksdk.RemoteParticipant) (Stream, bool) {
+	kind, codec, _ := strings.Cut(strings.ToLower(remote.Codec().MimeType), "/")
+	info := pub.TrackInfo()
+	s := Stream{
+		Name:      kind + "-" + strings.ReplaceAll(strings.ToLower(pub.SID()), "_", "-"),
+		MediaType: fmt.Sprintf("%s/webm; codecs=%q", kind, codec),
+		Ext:       ".webm",
+		Attributes: map[string]string{
+			"participant_identity": p.Identity(),
+			"participant_sid":      p.SID(),
+			"track_sid":            pub.SID(),
+			"track_name":           pub.Name(),
+			"source":               strings.ToLower(pub.Source().String()),
+			"codec":                codec,
+		},
+	}
+	if info.GetWidth() > 0 {
+		s.Attributes["width"] = strconv.Itoa(int(info.GetWidth()))
+		s.Attributes["height"] = strconv.Itoa(int(info.GetHeight()))
+	}
+	if e := info.GetEncryption(); e != livekit.Encryption_NONE {
+		// Stored as it is: whoever has the key decrypts frame by frame.
+		s.Attributes["encryption"] = strings.ToLower(e.String())
+	}
+	ok := codec == "vp8" || codec == "opus"
+	if !ok {
+		// A codec of its own file, so that a change of codec begins one.
+		s.Name += "-" + codec
+	}
+	return s, ok
+}
