@@ -1,7 +1,9 @@
 package turn
 
 import (
+	"fmt"
 	"slices"
+	"strings"
 
 	stnrv1 "github.com/l7mp/stunner/pkg/apis/v1"
 )
@@ -51,7 +53,7 @@ func Classify(old, next *stnrv1.StunnerConfig) Impact {
 		}
 		left := reachable(next, n.Routes)
 		for _, e := range reachable(old, l.Routes) {
-			if !slices.Contains(left, e) && !slices.Contains(i.Cut, e) {
+			if !covered(e, left) && !slices.Contains(i.Cut, e) {
 				i.Cut = append(i.Cut, e)
 			}
 		}
@@ -70,4 +72,24 @@ func reachable(c *stnrv1.StunnerConfig, routes []string) []string {
 		}
 	}
 	return out
+}
+
+// covered says whether all that endpoint e allows is allowed by one of the
+// others.
+func covered(e string, others []string) bool {
+	host, lo, hi := endpoint(e)
+	return slices.ContainsFunc(others, func(o string) bool {
+		h, l, u := endpoint(o)
+		return o == e || (h == host && l <= lo && hi <= u)
+	})
+}
+
+// endpoint splits "<address>:<min-max>"; without a range every port is meant.
+func endpoint(e string) (host string, lo, hi int) {
+	if at := strings.LastIndex(e, ":<"); at >= 0 {
+		if n, err := fmt.Sscanf(e[at:], ":<%d-%d>", &lo, &hi); n == 2 && err == nil {
+			return e[:at], lo, hi
+		}
+	}
+	return e, 1, 65535
 }

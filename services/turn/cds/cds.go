@@ -276,18 +276,42 @@ func (s *Server) watch(ctx context.Context, w http.ResponseWriter, r *http.Reque
 		log.Warn("watch refused", "error", err)
 		return
 	}
-	defer conn.CloseNow()
-	// CloseRead answers pings and ends its context when the peer goes away or
-	// sends data, of which the protocol has none.
-	err = s.feed(conn.CloseRead(ctx), conn, id, log)
-	if err == nil {
-		_ = conn.Close(websocket.StatusNormalClosure, "configuration was deleted")
-		return
-	}
-	log.Info("watcher gone", "error", err)
+	err = s.serve(ctx, conn, id, log)
+	log.Info("watcher gone", "because", err)
 }
 
-// feed writes each newest configuration; nil when it was deleted.
+// errTalks: the protocol has nothing that a watcher says.
+var errTalks = errors.New("the watcher sent data")
+
+// serve reads and feeds until one of both ends.
+func (s *Server) serve(ctx context.Context, conn *websocket.Conn, id string, log *slog.Logger) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	var reader sync.WaitGroup
+	// Reading answers pings and notices when the peer goes away. It is not
+	// ended by ctx: that would cut the connection before a closing frame.
+	reader.Go(func() {
+		_, _, err := conn.Reader(context.WithoutCancel(ctx))
+		if err == nil {
+			err = errTalks
+		}
+		cancel(err)
+	})
+	err := s.feed(ctx, conn, id, log)
+	if err != nil {
+		if cause := context.Cause(ctx); cause != nil {
+			err = cause
+		}
+		_ = conn.CloseNow()
+	} else {
+		_ = conn.Close(websocket.StatusNormalClosure, "configuration was deleted")
+	}
+	reader.Wait()
+	cancel(nil)
+	return err
+}
+
+// feed writes each newest configuration until that fails or ctx ends; nil
+// when the configuration was deleted.
 func (s *Server) feed(ctx context.Context, conn *websocket.Conn, id string, log *slog.Logger) error {
 	ping := time.NewTicker(pingEvery)
 	defer ping.Stop()
