@@ -19,7 +19,19 @@ var (
 	ErrLost = errors.New("bus: lease is lost")
 	// ErrNoTicket: the ticket is unknown, expired, or was taken before.
 	ErrNoTicket = errors.New("bus: no such ticket")
+	// ErrUnavailable: the bus does not answer. Whether what was asked for was
+	// done is not known. It mends by itself when the server is back.
+	ErrUnavailable = errors.New("bus: unavailable")
+	// ErrDuplicate: a ticket of that id is there already.
+	ErrDuplicate = errors.New("bus: ticket id is in use")
+	// ErrClosed: the bus was closed.
+	ErrClosed = errors.New("bus: closed")
+	// ErrInvalid: a name is empty, or a time or limit is not positive.
+	ErrInvalid = errors.New("bus: invalid argument")
 )
+
+// Backlog is how many messages a subscription holds for a slow reader.
+const Backlog = 256
 
 // Bus is the live state. It is safe for concurrent use.
 type Bus interface {
@@ -27,7 +39,8 @@ type Bus interface {
 	// is greater than every token given for that name before, even when the
 	// bus has lost its memory in between.
 	Acquire(ctx context.Context, name string, ttl time.Duration) (Lease, error)
-	// PutTicket keeps value under a caller-made unguessable id for ttl.
+	// PutTicket keeps value under a caller-made unguessable id (128 random
+	// bits at least) for ttl.
 	PutTicket(ctx context.Context, id string, value []byte, ttl time.Duration) error
 	// TakeTicket returns the value and removes it, atomically: of two takers
 	// one gets ErrNoTicket.
@@ -39,7 +52,9 @@ type Bus interface {
 	// Presence returns the members that are here.
 	Presence(ctx context.Context, set string) (map[string][]byte, error)
 	// Allow counts one use of key and says whether it is within limit uses per
-	// window; when not, retry is how long to wait.
+	// window: a bucket of limit uses that refills evenly over window, so that
+	// limit uses may come at once. When it is not, the use is not counted and
+	// retry is how long to wait until one is free.
 	Allow(ctx context.Context, key string, limit int, window time.Duration) (ok bool, retry time.Duration, err error)
 	// Publish sends to every subscription of topic that is open now, on every
 	// replica. At most once: records, not the bus, are the source of truth.

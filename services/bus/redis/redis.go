@@ -1,0 +1,147 @@
+// Package redis is the bus over one Redis (7.0 or later), by go-redis: what
+// replicas share in production. Whatever must be atomic is one command or one
+// Lua script, and time is the server's, so that the replicas' clocks do not
+// matter. Nothing is retried by itself, because a command whose answer was
+// lost may have been carried out: the caller gets bus.ErrUnavailable within
+// about two seconds, and the next call works as soon as Redis is back.
+package redis
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	goredis "github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/maintnotifications"
+
+	"github.com/openova-io/bp-relay/services/bus"
+)
+
+var _ bus.Bus = (*Bus)(nil)
+
+// callTimeout bounds one call, dialing included.
+const callTimeout = 2 * time.Second
+
+// Config says which Redis to use.
+type Config struct {
+	// URL is redis://[user[:password]@]host[:port][/db], or rediss:// for TLS.
+	URL string
+	// Username and Password go before those in URL, when set.
+	Username, Password string
+	// Prefix is put before each key and channel; "relay:" when empty.
+	Prefix string
+	// Logger gets a line when a subscription cannot be ended; slog.Default()
+	// when nil.
+	Logger *slog.Logger
+}
+
+// Bus is the live state that replicas share.
+type Bus struct {
+	client *goredis.Client
+	prefix string
+	hub    *hub
+}
+
+// New makes the client. It does not wait for Redis: Ping says whether it is
+// there.
+func New(cfg Config) (*Bus, error) {
+	opt, err := goredis.ParseURL(cfg.URL)
+	if err != nil {
+		// The error of ParseURL may show the password.
+		return nil, errors.New("redis: URL must look like redis://127.0.0.1:6379/0")
+	}
+	if cfg.Username != "" {
+		opt.Username = cfg.Username
+	}
+	if cfg.Password != "" {
+		opt.Password = cfg.Password
+	}
+	if cfg.Prefix == "" {
+		cfg.Prefix = "relay:"
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.Default()
+	}
+	opt.DialTimeout = callTimeout / 2
+	opt.DialerRetries = 1
+	opt.ReadTimeout = callTimeout
+	opt.WriteTimeout = callTimeout
+	opt.PoolTimeout = callTimeout
+	opt.ContextTimeoutEnabled = true
+	opt.MaxRetries = -1
+	opt.DisableIdentity = true
+	opt.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
+	client := goredis.NewClient(opt)
+	return &Bus{
+		client: client,
+		prefix: cfg.Prefix,
+		hub:    newHub(client, cfg.Prefix+"topic:", cfg.Logger.With("component", "bus", "redis", opt.Addr)),
+	}, nil
+}
+
+// call bounds a call and types its error.
+func call[T any](ctx context.Context, op string, do func(context.Context) (T, error)) (T, error) {
+	cctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	v, err := do(cctx)
+	return v, typed(ctx, op, err)
+}
+
+// typed says whose fault an error is. goredis.Nil stays what it is.
+func typed(ctx context.Context, op string, err error) error {
+	switch {
+	case err == nil, errors.Is(err, goredis.Nil):
+		return err
+	case ctx.Err() != nil:
+		return fmt.Errorf("%s: %w", op, context.Cause(ctx))
+	case errors.Is(err, goredis.ErrClosed):
+		return fmt.Errorf("%s: %w", op, bus.ErrClosed)
+	}
+	return fmt.Errorf("%s: %w: %w", op, bus.ErrUnavailable, err)
+}
+
+// millis is d in whole milliseconds, rounded up: what Redis takes for expiry.
+func millis(d time.Duration) int64 {
+	return int64((d + time.Millisecond - 1) / time.Millisecond)
+}
+
+// Publish implements bus.Bus.
+func (b *Bus) Publish(ctx context.Context, topic string, payload []byte) error {
+	if topic == "" {
+		return fmt.Errorf("publish: %w", bus.ErrInvalid)
+	}
+	_, err := call(ctx, "publish", func(ctx context.Context) (int64, error) {
+		return b.client.Publish(ctx, b.hub.prefix+topic, payload).Result()
+	})
+	return err
+}
+
+// Subscribe implements bus.Bus. All subscriptions of a process share one
+// connection. When it breaks it is made again by itself; what was published
+// in between is not delivered.
+func (b *Bus) Subscribe(ctx context.Context, topic string) (<-chan []byte, error) {
+	if topic == "" {
+		return nil, fmt.Errorf("subscribe: %w", bus.ErrInvalid)
+	}
+	return b.hub.subscribe(ctx, topic)
+}
+
+// Shared implements bus.Bus: every replica sees this bus.
+func (b *Bus) Shared() bool { return true }
+
+// Ping implements bus.Bus.
+func (b *Bus) Ping(ctx context.Context) error {
+	_, err := call(ctx, "ping", func(ctx context.Context) (string, error) { return b.client.Ping(ctx).Result() })
+	return err
+}
+
+// Close implements bus.Bus. It closes all subscriptions and connections.
+func (b *Bus) Close() error {
+	err := b.hub.close()
+	if cerr := b.client.Close(); !errors.Is(cerr, goredis.ErrClosed) {
+		err = errors.Join(err, cerr)
+	}
+	return err
+}
