@@ -70,7 +70,7 @@ type Config struct {
 	Bucket string
 	// Signing are the public keys that sign manifests and bags. Each gets a
 	// "log.key" leaf, by which the log's own key vouches for it.
-	Signing []SigningKey
+	Signing []proof.Key
 	// LeaseTTL is how long a dead sequencer blocks its successor; 0 means 10 s.
 	LeaseTTL time.Duration
 	// Poll is how often new leaves are looked for without a Wake; 0 means 200 ms.
