@@ -53,8 +53,7 @@ func newEnv(parts ...local.Name) (*local.Env, func(), error) {
 	}, nil
 }
 
-// start obtains a part, starts it and has it stopped when the test ends. When
-// the test failed, the end of the part's log is shown.
+// start obtains a part, starts it and has it stopped when the test ends.
 func start[T stopper](t testing.TB, part local.Name, run func(context.Context, *local.Env) (T, error)) T {
 	t.Helper()
 	env := Env(t, part)
@@ -77,5 +76,29 @@ func SeaweedFS(t testing.TB, buckets ...string) *local.S3 {
 	t.Helper()
 	return start(t, local.PartSeaweedFS, func(ctx context.Context, e *local.Env) (*local.S3, error) {
 		return e.StartSeaweedFS(ctx, local.SeaweedFSConfig{Buckets: buckets})
+	})
+}
+
+// LiveKit starts a private LiveKit that posts its webhooks to the given URLs.
+func LiveKit(t testing.TB, webhooks ...string) *local.LiveKit {
+	t.Helper()
+	return start(t, local.PartLiveKit, func(ctx context.Context, e *local.Env) (*local.LiveKit, error) {
+		return e.StartLiveKit(ctx, local.LiveKitConfig{Webhooks: webhooks})
+	})
+}
+
+// Guacd starts a private guacd. It needs root.
+func Guacd(t testing.TB) *local.Guacd {
+	t.Helper()
+	return start(t, local.PartGuacd, func(ctx context.Context, e *local.Env) (*local.Guacd, error) {
+		return e.StartGuacd(ctx, local.GuacdConfig{})
+	})
+}
+
+// SSHD starts a private sshd that guacd can log in to.
+func SSHD(t testing.TB) *local.SSHD {
+	t.Helper()
+	return start(t, local.PartSSHD, func(ctx context.Context, e *local.Env) (*local.SSHD, error) {
+		return e.StartSSHD(ctx, local.SSHDConfig{})
 	})
 }
