@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -20,33 +21,37 @@ const healthEvery = time.Second
 
 // hub shares one subscriber connection between all subscriptions of the
 // process. go-redis makes the connection again when it breaks, and subscribes
-// again to what it knows.
+// again to what it knows. It may hold its lock for seconds while it does, so
+// only the hub's own goroutine talks to it, and callers wait with a deadline.
 type hub struct {
 	ps     *goredis.PubSub
 	prefix string
 	log    *slog.Logger
 	topics fanout.Topics
+	stop   context.CancelFunc
 	run    sync.WaitGroup
 
-	// turn orders what is sent on the connection with what is in topics; it
-	// is a channel, so that waiting for it can end.
-	turn chan struct{}
-
 	mu      sync.Mutex
-	waiting map[string][]chan struct{} // by topic: closed at the next confirmation
+	changed map[string]struct{}     // topics to subscribe to or to leave
+	waiting map[string][]chan error // by topic: told of the next confirmation
+	wake    chan struct{}
 }
 
 func newHub(client *goredis.Client, prefix string, log *slog.Logger) *hub {
+	ctx, stop := context.WithCancel(context.Background())
 	h := &hub{
-		ps:      client.Subscribe(context.Background()),
+		ps:      client.Subscribe(ctx),
 		prefix:  prefix,
 		log:     log,
-		turn:    make(chan struct{}, 1),
-		waiting: map[string][]chan struct{}{},
+		stop:    stop,
+		changed: map[string]struct{}{},
+		waiting: map[string][]chan error{},
+		wake:    make(chan struct{}, 1),
 	}
 	ch := h.ps.ChannelWithSubscriptions(goredis.WithChannelSize(bus.Backlog),
 		goredis.WithChannelHealthCheckInterval(healthEvery))
 	h.run.Go(func() { h.deliver(ch) })
+	h.run.Go(func() { h.command(ctx) })
 	return h
 }
 
@@ -59,89 +64,125 @@ func (h *hub) deliver(ch <-chan any) {
 			h.topics.Deliver(strings.TrimPrefix(m.Channel, h.prefix), []byte(m.Payload))
 		case *goredis.Subscription:
 			if m.Kind == "subscribe" {
-				h.confirmed(strings.TrimPrefix(m.Channel, h.prefix))
+				h.tell(strings.TrimPrefix(m.Channel, h.prefix), nil)
 			}
 		}
 	}
 }
 
-func (h *hub) confirmed(topic string) {
+// tell lets those who wait for topic go on.
+func (h *hub) tell(topic string, err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for _, w := range h.waiting[topic] {
-		close(w)
+		w <- err // one place each
 	}
 	delete(h.waiting, topic)
 }
 
-func (h *hub) subscribe(ctx context.Context, topic string) (<-chan []byte, error) {
-	const op = "subscribe"
-	cctx, cancel := context.WithTimeout(ctx, callTimeout)
-	defer cancel()
-	live := make(chan struct{})
-	sub, err := h.send(cctx, topic, live)
-	if err == nil {
+// command brings the connection to what topics says, until ctx ends.
+func (h *hub) command(ctx context.Context) {
+	for {
 		select {
-		case <-live:
-		case <-cctx.Done():
-			err = fmt.Errorf("no confirmation: %w", cctx.Err())
+		case <-ctx.Done():
+			return
+		case <-h.wake:
+		}
+		for topic, ok := h.next(); ok && ctx.Err() == nil; topic, ok = h.next() {
+			h.send(ctx, topic)
 		}
 	}
-	if err != nil {
-		if sub != nil {
-			h.drop(h.topics.Remove(sub), topic)
-		}
-		if errors.Is(err, bus.ErrClosed) {
-			return nil, fmt.Errorf("%s: %w", op, err)
-		}
-		return nil, typed(ctx, op, err)
-	}
-	h.topics.Until(ctx, sub, func(last bool) { h.drop(last, topic) })
-	return sub.C(), nil
 }
 
-// send asks Redis for the topic, whether or not it was asked before: the
-// confirmation shows that the connection lives. live is closed by it.
-func (h *hub) send(ctx context.Context, topic string, live chan struct{}) (*fanout.Sub, error) {
-	select {
-	case h.turn <- struct{}{}:
-		defer func() { <-h.turn }()
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
-	sub, err := h.topics.Add(topic)
-	if err != nil {
-		return nil, err
-	}
+func (h *hub) next() (string, bool) {
 	h.mu.Lock()
-	h.waiting[topic] = append(h.waiting[topic], live)
-	h.mu.Unlock()
-	return sub, h.ps.Subscribe(ctx, h.prefix+topic)
+	defer h.mu.Unlock()
+	for topic := range h.changed {
+		delete(h.changed, topic)
+		return topic, true
+	}
+	return "", false
 }
 
-// drop leaves the topic after its last subscription.
-func (h *hub) drop(last bool, topic string) {
-	if !last {
+// send asks Redis for the topic even where it was asked before: the
+// confirmation shows that the connection lives.
+func (h *hub) send(ctx context.Context, topic string) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	if h.topics.Has(topic) {
+		if err := h.ps.Subscribe(ctx, h.prefix+topic); err != nil {
+			h.tell(topic, err)
+		}
 		return
 	}
-	h.turn <- struct{}{}
-	defer func() { <-h.turn }()
-	if h.topics.Has(topic) {
-		return // someone came in between
-	}
-	h.mu.Lock()
-	delete(h.waiting, topic)
-	h.mu.Unlock()
-	ctx, cancel := context.WithTimeout(context.Background(), callTimeout)
-	defer cancel()
-	if err := h.ps.Unsubscribe(ctx, h.prefix+topic); err != nil && !errors.Is(err, goredis.ErrClosed) {
+	if err := h.ps.Unsubscribe(ctx, h.prefix+topic); err != nil {
 		// go-redis has forgotten the topic all the same: it is not asked for
 		// again on the next connection.
 		h.log.Debug("redis: unsubscribe failed", "error", err)
 	}
 }
 
+// change has topic looked at by command.
+func (h *hub) change(topic string) {
+	h.mu.Lock()
+	h.changed[topic] = struct{}{}
+	h.mu.Unlock()
+	select {
+	case h.wake <- struct{}{}:
+	default:
+	}
+}
+
+func (h *hub) subscribe(ctx context.Context, topic string) (<-chan []byte, error) {
+	const op = "subscribe"
+	if ctx.Err() != nil {
+		return nil, fmt.Errorf("%s: %w", op, context.Cause(ctx))
+	}
+	sub, err := h.topics.Add(topic)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", op, err)
+	}
+	live := make(chan error, 1)
+	h.mu.Lock()
+	h.waiting[topic] = append(h.waiting[topic], live)
+	h.mu.Unlock()
+	h.change(topic)
+
+	cctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	select {
+	case err = <-live:
+	case <-cctx.Done():
+		err = fmt.Errorf("no confirmation: %w", cctx.Err())
+	}
+	if err != nil {
+		h.giveUp(topic, live)
+		h.left(h.topics.Remove(sub), topic)
+		return nil, typed(ctx, op, err)
+	}
+	h.topics.Until(ctx, sub, func(last bool) { h.left(last, topic) })
+	return sub.C(), nil
+}
+
+// giveUp forgets one who waited.
+func (h *hub) giveUp(topic string, live chan error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.waiting[topic] = slices.DeleteFunc(h.waiting[topic], func(w chan error) bool { return w == live })
+	if len(h.waiting[topic]) == 0 {
+		delete(h.waiting, topic)
+	}
+}
+
+// left is called when a subscription has ended, the topic's last or not.
+func (h *hub) left(last bool, topic string) {
+	if last {
+		h.change(topic)
+	}
+}
+
 func (h *hub) close() error {
+	h.stop()
 	err := h.ps.Close()
 	h.topics.Close()
 	h.run.Wait()
