@@ -1,0 +1,119 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"time"
+
+	"connectrpc.com/vanguard"
+	"connectrpc.com/vanguard/vanguardgrpc"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/health"
+	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/reflection"
+	"google.golang.org/grpc/test/bufconn"
+	"google.golang.org/protobuf/encoding/protojson"
+
+	"github.com/openova-io/bp-relay/services/internal/auth"
+)
+
+// memoryBuffer is the in-memory listener's buffer per connection and
+// direction, in bytes.
+const memoryBuffer = 1 << 20
+
+// server is the one API of this process: gRPC over memory for our own
+// services, and gRPC, gRPC-Web, Connect and JSON on one port for everybody
+// else, with the services' plain HTTP routes beside it.
+type server struct {
+	grpc   *grpc.Server
+	memory *bufconn.Listener
+	health *health.Server
+	mux    *http.ServeMux
+}
+
+func newServer(g *grpc.Server) *server {
+	s := &server{grpc: g, memory: bufconn.Listen(memoryBuffer), health: health.NewServer(), mux: http.NewServeMux()}
+	healthv1.RegisterHealthServer(g, s.health)
+	reflection.Register(g)
+	return s
+}
+
+// openMethods need no token.
+func openMethods() []string {
+	return []string{"/grpc.health.v1.Health/", "/grpc.reflection."}
+}
+
+// dial returns a client connection for one of our services: over memory where
+// it runs here, else to its address. Calls carry a service token for the
+// organisation of the principal in their context.
+func (s *server) dial(here bool, address, as string, internal *auth.Internal) (*grpc.ClientConn, error) {
+	target, opts := address, []grpc.DialOption{
+		grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithPerRPCCredentials(internal.Credentials(as)),
+	}
+	if here {
+		target = "passthrough:///memory"
+		opts = append(opts, grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) {
+			return s.memory.DialContext(ctx)
+		}))
+	}
+	conn, err := grpc.NewClient(target, opts...)
+	if err != nil {
+		return nil, fmt.Errorf("dial %s: %w", target, err)
+	}
+	return conn, nil
+}
+
+// handler transcodes what is not gRPC and sends the rest to the routes.
+func (s *server) handler() (http.Handler, error) {
+	t, err := vanguardgrpc.NewTranscoder(s.grpc,
+		vanguard.WithUnknownHandler(s.mux),
+		vanguard.WithCodec(func(res vanguard.TypeResolver) vanguard.Codec {
+			return &vanguard.JSONCodec{
+				MarshalOptions:   protojson.MarshalOptions{Resolver: res},
+				UnmarshalOptions: protojson.UnmarshalOptions{Resolver: res},
+			}
+		}))
+	if err != nil {
+		return nil, fmt.Errorf("make transcoder: %w", err)
+	}
+	return t, nil
+}
+
+// run serves until ctx ends, then lets calls finish for as long as grace.
+func (s *server) run(ctx context.Context, lis net.Listener, grace time.Duration) error {
+	h, err := s.handler()
+	if err != nil {
+		return err
+	}
+	web := newHTTP(h)
+	failed := make(chan error, 2)
+	go func() { failed <- s.grpc.Serve(s.memory) }()
+	go func() { failed <- web.Serve(lis) }()
+	select {
+	case err = <-failed:
+		err = fmt.Errorf("API server: %w", err)
+		defer func() { <-failed }()
+	case <-ctx.Done():
+		defer func() { <-failed; <-failed }()
+	}
+	s.health.Shutdown()
+	stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), grace)
+	defer cancel()
+	if web.Shutdown(stop) != nil {
+		err = errors.Join(err, web.Close())
+	}
+	s.grpc.Stop()
+	return errors.Join(err, s.memory.Close())
+}
+
+func newHTTP(h http.Handler) *http.Server {
+	p := new(http.Protocols)
+	p.SetHTTP1(true)
+	p.SetUnencryptedHTTP2(true)
+	return &http.Server{Handler: h, Protocols: p, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute}
+}
