@@ -148,8 +148,15 @@ func FromDomain(err error) *Error {
 	case errors.Is(err, blob.ErrUnavailable), errors.Is(err, blob.ErrDenied):
 		return New(codes.Unavailable, errorsv1.Reason_REASON_STORE_UNAVAILABLE, "the object store does not answer; nothing was lost, try again later").WithRetry(5 * time.Second).Because(err)
 	}
-	if st, ok := status.FromError(err); ok && ReasonOf(err) != "" {
-		return fromStatus(st, err)
+	if st, ok := status.FromError(err); ok {
+		switch {
+		case ReasonOf(err) != "":
+			return fromStatus(st, err)
+		case st.Code() == codes.Unimplemented, st.Code() == codes.Unavailable:
+			return New(st.Code(), errorsv1.Reason_REASON_SERVICE_NOT_HERE, "the service that does this is not reached from here; try again, or ask the operator").Because(err)
+		case st.Code() == codes.Canceled, st.Code() == codes.DeadlineExceeded:
+			return New(st.Code(), errorsv1.Reason_REASON_CALL_ENDED, "the call ended before its answer; a retry with the same request_id is safe").Because(err)
+		}
 	}
 	return New(codes.Internal, errorsv1.Reason_REASON_INTERNAL, "internal error; the operator's log has it under the request id").Because(err)
 }
