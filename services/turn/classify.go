@@ -42,7 +42,9 @@ func Classify(old, next *stnrv1.StunnerConfig) Impact {
 		return Impact{Changed: old != next}
 	}
 	var i Impact
-	i.Changed = !old.DeepEqual(next)
+	was := *old
+	was.Admin.Name = next.Admin.Name // it carries the version only
+	i.Changed = !was.DeepEqual(next)
 	none := stnrv1.AuthTypeNone.String()
 	restartAll := old.Auth.Realm != next.Auth.Realm || (old.Auth.Type == none) != (next.Auth.Type == none)
 	for _, l := range old.Listeners {

@@ -66,6 +66,7 @@ const (
 // plane is one gateway with its data plane: it serves the configuration,
 // looks whether it is applied, and probes it.
 type plane struct {
+	name       string // the gateway's; fixed
 	cds        *cds.Server
 	echo       *probe.Responder // nil: probes leave the echo out
 	roots      *tls.Config      // nil: the host's
@@ -75,6 +76,8 @@ type plane struct {
 	// open holds what credentials are minted from while the gateway is
 	// healthy, nil otherwise.
 	open atomic.Pointer[handout]
+
+	change sync.Mutex // held while a change is numbered and served
 
 	mu      sync.Mutex
 	gateway Gateway
@@ -95,18 +98,37 @@ func (p *plane) notify() {
 	p.changed = make(chan struct{})
 }
 
-// serve makes a configuration the newest one. It fails with ErrDestructive
+// id is the last segment of the gateway's name.
+func (p *plane) id() string { return p.name[strings.LastIndex(p.name, "/")+1:] }
+
+// judgeChange says what a change would do, and fails with ErrDestructive
 // where it would stop live media and force is not set.
-func (p *plane) serve(g Gateway, secret string, c *Compiled, force bool) (Impact, error) {
+func (p *plane) judgeChange(c *Compiled, force bool) (Impact, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	impact := Impact{Changed: true}
-	if p.served != nil {
-		impact = Classify(p.served.Config, c.Config)
-	}
+	impact := p.impact(c)
 	if impact.Destructive() && !force {
 		return impact, fmt.Errorf("%w: listeners that drop: %v, credentials lapse: %t, peers cut: %v; %d allocations are live; set force",
 			ErrDestructive, impact.Dropped, impact.Lapses, impact.Cut, p.health.Allocations)
+	}
+	return impact, nil
+}
+
+func (p *plane) impact(c *Compiled) Impact {
+	if p.served == nil {
+		return Classify(nil, c.Config)
+	}
+	return Classify(p.served.Config, c.Config)
+}
+
+// serve makes a configuration the newest one. Serving again what is served
+// changes nothing.
+func (p *plane) serve(g Gateway, secret string, c *Compiled) Impact {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	impact := p.impact(c)
+	if p.served != nil && p.served.Version() == c.Version() {
+		return impact
 	}
 	p.gateway, p.secret, p.served = g, secret, c
 	p.open.Store(nil)
@@ -117,7 +139,7 @@ func (p *plane) serve(g Gateway, secret string, c *Compiled, force bool) (Impact
 	case p.kick <- struct{}{}:
 	default:
 	}
-	return impact, nil
+	return impact
 }
 
 // await returns once the served generation is applied and probed, or with
@@ -142,7 +164,7 @@ func (p *plane) snapshot() (Gateway, Health) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	h := p.health
-	h.Watchers = p.cds.Watchers(p.served.ID)
+	h.Watchers = p.cds.Watchers(p.gateway.ID())
 	return p.gateway, h
 }
 

@@ -1,0 +1,120 @@
+package turn
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	errorsv1 "github.com/openova-io/bp-relay/gen/relay/errors/v1"
+	turnv1 "github.com/openova-io/bp-relay/gen/relay/turn/v1"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/openova-io/bp-relay/services/internal/apierr"
+	"github.com/openova-io/bp-relay/services/internal/auth"
+	"github.com/openova-io/bp-relay/services/internal/page"
+)
+
+// Register adds relay.turn.v1.TurnService to a server, whose interceptors
+// have checked token, permission, organisation and field rules.
+func (s *Service) Register(r grpc.ServiceRegistrar) {
+	turnv1.RegisterTurnServiceServer(r, &api{s: s})
+}
+
+// api translates between the proto and the service.
+type api struct {
+	turnv1.UnimplementedTurnServiceServer
+	s *Service
+}
+
+func (a *api) GetGateway(_ context.Context, req *turnv1.GetGatewayRequest) (*turnv1.GetGatewayResponse, error) {
+	org, id, _ := strings.Cut(strings.TrimPrefix(req.GetName(), "orgs/"), "/gateways/")
+	for _, p := range a.s.serving(org) {
+		if p.id() == id {
+			return &turnv1.GetGatewayResponse{Gateway: p.proto(org)}, nil
+		}
+	}
+	return nil, apierr.NotFound(errorsv1.Reason_REASON_GATEWAY_NOT_FOUND, req.GetName())
+}
+
+func (a *api) ListGateways(_ context.Context, req *turnv1.ListGatewaysRequest) (*turnv1.ListGatewaysResponse, error) {
+	after, err := page.After(req.GetParent(), req.GetPageToken())
+	if err != nil {
+		return nil, err
+	}
+	size := page.Size(req.GetPageSize())
+	org := strings.TrimPrefix(req.GetParent(), "orgs/")
+	out := &turnv1.ListGatewaysResponse{}
+	for _, p := range a.s.serving(org) {
+		if p.id() <= after {
+			continue
+		}
+		if len(out.Gateways) == size {
+			last := out.Gateways[size-1].GetName()
+			out.NextPageToken = page.Token(req.GetParent(), last[strings.LastIndex(last, "/")+1:])
+			break
+		}
+		out.Gateways = append(out.Gateways, p.proto(org))
+	}
+	return out, nil
+}
+
+func (a *api) MintIceServers(ctx context.Context, req *turnv1.MintIceServersRequest) (*turnv1.MintIceServersResponse, error) {
+	got, err := a.s.Mint(ctx, strings.TrimPrefix(req.GetParent(), "orgs/"), auth.From(ctx).Subject, req.GetTtl().AsDuration())
+	if err != nil {
+		return nil, apiError(err)
+	}
+	out := &turnv1.MintIceServersResponse{ExpireTime: timestamppb.New(got.Expires), CredentialId: got.CredentialID}
+	for _, i := range got.Servers {
+		out.IceServers = append(out.IceServers, &turnv1.IceServer{Urls: i.URLs, Username: i.Username, Credential: i.Credential})
+	}
+	return out, nil
+}
+
+// apiError gives the service's own errors their reasons; the rest is mapped
+// where all errors are.
+func apiError(err error) error {
+	var closed *UnhealthyError
+	var field *FieldError
+	switch {
+	case errors.As(err, &closed):
+		return apierr.New(codes.Unavailable, errorsv1.Reason_REASON_GATEWAY_UNHEALTHY,
+			"no TURN gateway can be handed out now; list the gateways to see their states and try again",
+			"gateways", strings.Join(closed.Problems, "; ")).WithRetry(probeSoon).Because(err)
+	case errors.As(err, &field):
+		return apierr.Field(field.Field, field.Problem)
+	case errors.Is(err, errStopped):
+		return apierr.New(codes.Unavailable, errorsv1.Reason_REASON_RECORDS_UNAVAILABLE,
+			"the server is stopping; try again").Because(err)
+	}
+	return err
+}
+
+// proto is the gateway as an organisation sees it: one that serves all has a
+// name under each.
+func (p *plane) proto(org string) *turnv1.Gateway {
+	g, h := p.snapshot()
+	out := &turnv1.Gateway{
+		Name:              fmt.Sprintf("orgs/%s/gateways/%s", org, p.id()),
+		State:             map[State]turnv1.Gateway_State{Pending: turnv1.Gateway_STATE_PENDING, Healthy: turnv1.Gateway_STATE_HEALTHY, Unhealthy: turnv1.Gateway_STATE_UNHEALTHY}[h.State],
+		ServedGeneration:  h.Served,
+		AppliedGeneration: h.Applied,
+		ProbeError:        h.Problem,
+	}
+	if !h.ProbeTime.IsZero() {
+		out.ProbeTime = timestamppb.New(h.ProbeTime)
+	}
+	for i := range g.Listeners {
+		l := &g.Listeners[i]
+		host, port := l.dial()
+		// TURN over TLS has no word in this version of the API.
+		protocol := map[Protocol]turnv1.Listener_Protocol{UDP: turnv1.Listener_PROTOCOL_UDP, TCP: turnv1.Listener_PROTOCOL_TCP}[l.Protocol]
+		out.Listeners = append(out.Listeners, &turnv1.Listener{Protocol: protocol, Address: host, Port: int32(port)})
+	}
+	for _, peer := range g.Peers {
+		out.Peers = append(out.Peers, fmt.Sprintf("%s:%d-%d", peer.Addr, peer.MinPort, peer.MaxPort))
+	}
+	return out
+}
