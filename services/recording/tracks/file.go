@@ -29,11 +29,6 @@ type file struct {
 
 func newFile(sink Sink, start time.Time) *file { return &file{sink: sink, start: start} }
 
-// resumed says that an earlier process wrote the beginning. What was lost
-// while none ran is for the sink's owner to state; this file states what is
-// lost from now, the new process's begin, to the first frame.
-func (f *file) resumed(began time.Time) { f.last, f.gapFor = began, gapReconnect }
-
 // frame is what is written: one picture or one packet of sound.
 type frame struct {
 	data          []byte

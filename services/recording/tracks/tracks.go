@@ -32,8 +32,6 @@ const (
 	EndRoomEnded End = "room_ended"
 	// EndReplaced: another recorder with this identity took over.
 	EndReplaced End = "replaced"
-	// EndRemoved: the server removed the recorder from the room.
-	EndRemoved End = "removed"
 	// EndFailed: a sink took no more; see the error.
 	EndFailed End = "failed"
 )
@@ -57,7 +55,8 @@ type Sink interface {
 	// Gap states that media is missing.
 	Gap(from, to time.Time, reason string)
 	// Size is how many bytes the file has: not 0 where an earlier process
-	// began it.
+	// began it. The gap between that process and this one is the sink's owner's
+	// to state.
 	Size() int64
 }
 
@@ -105,7 +104,6 @@ type Recorder struct {
 	cfg   Config
 	log   *slog.Logger
 	rooms *lksdk.RoomServiceClient
-	began time.Time
 
 	mu    sync.Mutex
 	files map[string]*file
@@ -137,7 +135,6 @@ func New(cfg Config) (*Recorder, error) {
 // failed, and where the room could not be joined although it is there and
 // ctx has ended; the files are complete in any case.
 func (r *Recorder) Run(ctx context.Context) (End, error) {
-	r.began = time.Now()
 	defer r.finish()
 	var (
 		missing  time.Time // since when the room is gone
@@ -218,9 +215,6 @@ func (r *Recorder) open(ctx context.Context, s Stream) (*file, error) {
 		return nil, fmt.Errorf("open stream %s: %w", s.Name, err)
 	}
 	f := newFile(sink, r.cfg.Start)
-	if sink.Size() > 0 {
-		f.resumed(r.began)
-	}
 	r.files[s.Name] = f
 	return f, nil
 }
@@ -280,8 +274,6 @@ func (r *Recorder) session(ctx context.Context) (End, error) {
 		return EndReplaced, nil
 	case reason == lksdk.RoomClosed:
 		return EndRoomEnded, nil
-	case reason == lksdk.ParticipantRemoved:
-		return EndRemoved, nil
 	case reason == lksdk.OtherReason:
 		// A deleted room has no reason of its own in this SDK.
 		if there, err := r.there(ctx); err == nil && !there {

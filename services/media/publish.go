@@ -1,0 +1,349 @@
+package media
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/livekit/protocol/livekit"
+	"github.com/pion/webrtc/v4"
+	"golang.org/x/sync/errgroup"
+)
+
+// PublishConfig says who publishes what and how it gets there.
+type PublishConfig struct {
+	// URL is LiveKit's address, ws:// or http://; Token a join token that may
+	// publish.
+	URL, Token string
+	// ICEServers are used instead of those that LiveKit names; nil for
+	// LiveKit's.
+	ICEServers []webrtc.ICEServer
+	// RelayOnly allows no other path than through a TURN server.
+	RelayOnly bool
+	Clip      *Clip
+	// NoVideo and NoAudio leave a track out.
+	NoVideo, NoAudio bool
+	// Lose, where it is set, says which RTP packets are not sent (and not
+	// resent): for tests of loss. It gets the track's kind and a count.
+	Lose   func(kind webrtc.RTPCodecType, n uint64) bool
+	Logger *slog.Logger
+}
+
+// Pair is the way the media takes.
+type Pair struct {
+	Local, Remote Candidate
+}
+
+// Candidate is one end of it.
+type Candidate struct {
+	Type     string // "host", "srflx", "prflx", "relay"
+	Protocol string
+	Address  string
+	Port     int
+}
+
+func (p Pair) String() string {
+	return fmt.Sprintf("%s %s:%d -> %s %s:%d (%s)", p.Local.Type, p.Local.Address, p.Local.Port, p.Remote.Type, p.Remote.Address, p.Remote.Port, p.Local.Protocol)
+}
+
+// Publisher is one participant who sends a clip, over and over, until it is
+// closed. It is safe for concurrent use.
+type Publisher struct {
+	cfg    PublishConfig
+	log    *slog.Logger
+	signal *signal
+	sender *peer // what we send
+	recv   *peer // LiveKit insists on it; nothing is subscribed
+	cancel context.CancelFunc
+	group  *errgroup.Group
+	done   <-chan struct{}
+
+	connected chan struct{}
+	once      sync.Once
+	mu        sync.Mutex
+	published map[string]chan string // by client id: the track id
+	tracks    []*outbound
+	left      atomic.Bool
+}
+
+// Publish joins the room and returns once media flows.
+func Publish(ctx context.Context, cfg PublishConfig) (*Publisher, error) {
+	if cfg.Clip == nil || (cfg.NoVideo && cfg.NoAudio) {
+		return nil, errors.New("media: nothing to publish")
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.Default()
+	}
+	sig, join, err := dial(ctx, cfg.URL, cfg.Token)
+	if err != nil {
+		return nil, err
+	}
+	run, cancel := context.WithCancel(context.Background())
+	p := &Publisher{
+		cfg: cfg, signal: sig, cancel: cancel,
+		log:       cfg.Logger.With("participant", join.GetParticipant().GetIdentity()),
+		connected: make(chan struct{}), published: map[string]chan string{},
+	}
+	p.group, run = errgroup.WithContext(run)
+	p.done = run.Done()
+	if err := p.connect(ctx, run, join); err != nil {
+		return nil, errors.Join(err, p.Close())
+	}
+	return p, nil
+}
+
+func (p *Publisher) connect(ctx, run context.Context, join *livekit.JoinResponse) error {
+	servers := p.cfg.ICEServers
+	if servers == nil {
+		for _, s := range join.IceServers {
+			servers = append(servers, webrtc.ICEServer{URLs: s.Urls, Username: s.Username, Credential: s.Credential})
+		}
+	}
+	config := webrtc.Configuration{ICEServers: servers}
+	if p.cfg.RelayOnly {
+		config.ICETransportPolicy = webrtc.ICETransportPolicyRelay
+	}
+	var err error
+	if p.sender, err = p.peer(config, livekit.SignalTarget_PUBLISHER); err != nil {
+		return err
+	}
+	if p.recv, err = p.peer(config, livekit.SignalTarget_SUBSCRIBER); err != nil {
+		return err
+	}
+	p.sender.OnConnectionStateChange(func(s webrtc.PeerConnectionState) {
+		p.log.Debug("publisher connection", "state", s.String())
+		if s == webrtc.PeerConnectionStateConnected {
+			p.once.Do(func() { close(p.connected) })
+		}
+	})
+	p.group.Go(func() error { return p.listen(run) })
+
+	if !p.cfg.NoVideo {
+		if err := p.add(ctx, run, videoTrack(p.cfg.Clip)); err != nil {
+			return err
+		}
+	}
+	if !p.cfg.NoAudio {
+		if err := p.add(ctx, run, audioTrack(p.cfg.Clip)); err != nil {
+			return err
+		}
+	}
+	offer, err := p.sender.CreateOffer(nil)
+	if err != nil {
+		return fmt.Errorf("offer: %w", err)
+	}
+	if err := p.sender.SetLocalDescription(offer); err != nil {
+		return fmt.Errorf("offer: %w", err)
+	}
+	if err := p.signal.send(&livekit.SignalRequest{Message: &livekit.SignalRequest_Offer{Offer: &livekit.SessionDescription{Type: "offer", Sdp: offer.SDP}}}); err != nil {
+		return fmt.Errorf("offer: %w", err)
+	}
+	select {
+	case <-p.connected:
+	case <-run.Done():
+		return fmt.Errorf("connect media: %w", p.group.Wait())
+	case <-ctx.Done():
+		return fmt.Errorf("connect media (state %s): %w", p.sender.ICEConnectionState(), ctx.Err())
+	}
+	start := time.Now()
+	for _, t := range p.tracks {
+		p.group.Go(func() error { return t.send(run, start, p.cfg.Lose) })
+	}
+	return nil
+}
+
+// peer makes one of the two PeerConnections that LiveKit has per participant.
+func (p *Publisher) peer(config webrtc.Configuration, target livekit.SignalTarget) (*peer, error) {
+	media := &webrtc.MediaEngine{}
+	if err := media.RegisterDefaultCodecs(); err != nil {
+		return nil, err
+	}
+	chain, err := interceptors(media)
+	if err != nil {
+		return nil, err
+	}
+	settings := webrtc.SettingEngine{}
+	settings.SetIncludeLoopbackCandidate(true)
+	settings.SetNetworkTypes([]webrtc.NetworkType{webrtc.NetworkTypeUDP4})
+	settings.SetRelayAcceptanceMinWait(0)
+	pc, err := webrtc.NewAPI(webrtc.WithMediaEngine(media), webrtc.WithInterceptorRegistry(chain), webrtc.WithSettingEngine(settings)).NewPeerConnection(config)
+	if err != nil {
+		return nil, fmt.Errorf("peer connection: %w", err)
+	}
+	pc.OnICECandidate(func(c *webrtc.ICECandidate) {
+		if c == nil || p.left.Load() {
+			return
+		}
+		if err := p.signal.sendCandidate(c, target); err != nil {
+			p.log.Debug("candidate not sent", "error", err)
+		}
+	})
+	return &peer{PeerConnection: pc}, nil
+}
+
+// add announces a track and waits for its id.
+func (p *Publisher) add(ctx, run context.Context, t *outbound) error {
+	sender, err := p.sender.AddTrack(t.track)
+	if err != nil {
+		return fmt.Errorf("add track: %w", err)
+	}
+	// Reading makes the interceptors answer NACKs.
+	p.group.Go(func() error {
+		buf := make([]byte, 1500)
+		for {
+			if _, _, err := sender.Read(buf); err != nil {
+				return nil
+			}
+		}
+	})
+	answer := make(chan string, 1)
+	p.mu.Lock()
+	p.published[t.track.ID()] = answer
+	p.mu.Unlock()
+	t.request.Cid = t.track.ID()
+	if err := p.signal.send(&livekit.SignalRequest{Message: &livekit.SignalRequest_AddTrack{AddTrack: t.request}}); err != nil {
+		return fmt.Errorf("add track: %w", err)
+	}
+	select {
+	case t.sid = <-answer:
+	case <-run.Done():
+		return fmt.Errorf("add track: %w", p.group.Wait())
+	case <-ctx.Done():
+		return fmt.Errorf("add track: no answer from LiveKit: %w", ctx.Err())
+	}
+	p.tracks = append(p.tracks, t)
+	return nil
+}
+
+// listen handles what LiveKit says, until the connection ends.
+func (p *Publisher) listen(ctx context.Context) error {
+	for {
+		msg, err := p.signal.read(ctx)
+		if err != nil {
+			if p.left.Load() {
+				return nil
+			}
+			return fmt.Errorf("signalling: %w", err)
+		}
+		switch m := msg.Message.(type) {
+		case *livekit.SignalResponse_TrackPublished:
+			p.mu.Lock()
+			answer := p.published[m.TrackPublished.Cid]
+			delete(p.published, m.TrackPublished.Cid)
+			p.mu.Unlock()
+			if answer != nil {
+				answer <- m.TrackPublished.Track.GetSid()
+			}
+		case *livekit.SignalResponse_Answer:
+			err = p.sender.remote(webrtc.SDPTypeAnswer, m.Answer.Sdp)
+		case *livekit.SignalResponse_Offer:
+			err = p.answer(m.Offer)
+		case *livekit.SignalResponse_Trickle:
+			to := p.sender
+			if m.Trickle.Target == livekit.SignalTarget_SUBSCRIBER {
+				to = p.recv
+			}
+			err = to.candidate(m.Trickle)
+		case *livekit.SignalResponse_Leave:
+			return fmt.Errorf("%w: %s", ErrLeft, m.Leave.GetReason())
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// ErrLeft: LiveKit ended the participant's stay.
+var ErrLeft = errors.New("media: removed from the room")
+
+func (p *Publisher) answer(offer *livekit.SessionDescription) error {
+	if err := p.recv.remote(webrtc.SDPTypeOffer, offer.Sdp); err != nil {
+		return fmt.Errorf("LiveKit's offer: %w", err)
+	}
+	answer, err := p.recv.CreateAnswer(nil)
+	if err != nil {
+		return fmt.Errorf("answer: %w", err)
+	}
+	if err := p.recv.SetLocalDescription(answer); err != nil {
+		return fmt.Errorf("answer: %w", err)
+	}
+	return p.signal.send(&livekit.SignalRequest{Message: &livekit.SignalRequest_Answer{
+		Answer: &livekit.SessionDescription{Type: "answer", Sdp: answer.SDP, Id: offer.Id},
+	}})
+}
+
+// Pair returns the candidate pair over which the media goes.
+func (p *Publisher) Pair() (Pair, error) {
+	for _, s := range p.sender.GetSenders() {
+		pair, err := s.Transport().ICETransport().GetSelectedCandidatePair()
+		if err != nil || pair == nil {
+			return Pair{}, fmt.Errorf("no candidate pair selected: %w", err)
+		}
+		end := func(c *webrtc.ICECandidate) Candidate {
+			return Candidate{Type: c.Typ.String(), Protocol: c.Protocol.String(), Address: c.Address, Port: int(c.Port)}
+		}
+		return Pair{Local: end(pair.Local), Remote: end(pair.Remote)}, nil
+	}
+	return Pair{}, errors.New("no track")
+}
+
+// TrackSID returns LiveKit's id of the track of that kind, "" where there is
+// none.
+func (p *Publisher) TrackSID(kind webrtc.RTPCodecType) string {
+	for _, t := range p.tracks {
+		if t.track.Kind() == kind {
+			return t.sid
+		}
+	}
+	return ""
+}
+
+// Mute stops or continues a track. Its clock runs on meanwhile, as that of a
+// microphone does.
+func (p *Publisher) Mute(kind webrtc.RTPCodecType, muted bool) error {
+	for _, t := range p.tracks {
+		if t.track.Kind() == kind {
+			t.muted.Store(muted)
+			return p.signal.send(&livekit.SignalRequest{Message: &livekit.SignalRequest_Mute{Mute: &livekit.MuteTrackRequest{Sid: t.sid, Muted: muted}}})
+		}
+	}
+	return errors.New("no such track")
+}
+
+// Sent is how many media bytes have been sent, headers not counted.
+func (p *Publisher) Sent() int64 {
+	var n int64
+	for _, t := range p.tracks {
+		n += t.bytes.Load()
+	}
+	return n
+}
+
+// Done is closed when the publisher has ended by itself; Close says why.
+func (p *Publisher) Done() <-chan struct{} { return p.done }
+
+// Close leaves the room and waits until everything has ended. The error is
+// what ended it before, if anything did.
+func (p *Publisher) Close() error {
+	if !p.left.Swap(true) {
+		_ = p.signal.send(&livekit.SignalRequest{Message: &livekit.SignalRequest_Leave{
+			Leave: &livekit.LeaveRequest{Reason: livekit.DisconnectReason_CLIENT_INITIATED},
+		}})
+	}
+	p.cancel()
+	for _, pc := range []*peer{p.sender, p.recv} {
+		if pc != nil {
+			_ = pc.Close()
+		}
+	}
+	_ = p.signal.conn.CloseNow()
+	err := p.group.Wait()
+	if errors.Is(err, context.Canceled) {
+		return nil
+	}
+	return err
+}
