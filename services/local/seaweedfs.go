@@ -99,6 +99,9 @@ func (e *Env) StartSeaweedFS(ctx context.Context, c SeaweedFSConfig) (*S3, error
 			"WEED_MASTER_VOLUME_GROWTH_COPY_1=1",
 		},
 		ports: ports,
+		// Its volume server waits for its own idle connections, up to 30 s.
+		// What was acknowledged is written: a kill loses none of it.
+		grace: 2 * time.Second,
 		ready: func(ctx context.Context) error { return s.prepare(ctx, c.Buckets) },
 	}, e.OnExit)
 	if err != nil {

@@ -102,3 +102,42 @@ func SSHD(t testing.TB) *local.SSHD {
 		return e.StartSSHD(ctx, local.SSHDConfig{})
 	})
 }
+
+// Stunnerd starts a STUNner data plane that takes the configuration of id
+// ("relay/gw") from the config discovery service at cdsOrigin, which must
+// serve it already, and returns when it runs it.
+func Stunnerd(t testing.TB, cdsOrigin, id string) *local.Stunnerd {
+	t.Helper()
+	return start(t, local.PartStunner, func(ctx context.Context, e *local.Env) (*local.Stunnerd, error) {
+		return e.StartStunnerd(ctx, local.StunnerdConfig{Origin: cdsOrigin, ID: id})
+	})
+}
+
+// Postgres starts a private PostgreSQL with an empty database.
+func Postgres(t testing.TB) *local.Postgres {
+	t.Helper()
+	return start(t, local.PartPostgres, func(ctx context.Context, e *local.Env) (*local.Postgres, error) {
+		return e.StartPostgres(ctx, local.PostgresConfig{})
+	})
+}
+
+// Redis starts a private, empty Redis.
+func Redis(t testing.TB) *local.Redis {
+	t.Helper()
+	return start(t, local.PartRedis, func(ctx context.Context, e *local.Env) (*local.Redis, error) {
+		return e.StartRedis(ctx, local.RedisConfig{})
+	})
+}
+
+// Port returns a free loopback port that no other test on this machine is
+// handed until this one ends.
+func Port(t testing.TB) int {
+	t.Helper()
+	ports := new(local.Ports)
+	t.Cleanup(ports.Release)
+	n, err := ports.Take()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}

@@ -1,9 +1,17 @@
 package localtest_test
 
 import (
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os/exec"
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/coder/websocket"
 	"github.com/openova-io/bp-relay/services/local"
 	"github.com/openova-io/bp-relay/services/local/localtest"
 	"github.com/stretchr/testify/require"
@@ -57,4 +65,76 @@ func TestGuacd(t *testing.T) {
 func TestSSHD(t *testing.T) {
 	s := localtest.SSHD(t)
 	require.NotEmpty(t, s.User)
+}
+
+func TestPostgres(t *testing.T) {
+	p := localtest.Postgres(t)
+	_, err := local.CheckPostgres(t.Context(), p.URL)
+	require.NoError(t, err)
+	_, err = local.CheckPostgres(t.Context(), strings.Replace(p.URL, "relay:", "relay:x", 1))
+	t.Log(err)
+	require.ErrorContains(t, err, "refuses the user or the password")
+	require.NoError(t, p.Kill())
+	require.NoError(t, p.Restart(t.Context()))
+	_, err = local.CheckPostgres(t.Context(), p.URL)
+	require.NoError(t, err)
+}
+
+func TestRedis(t *testing.T) {
+	r := localtest.Redis(t)
+	_, err := local.CheckRedis(t.Context(), r.URL)
+	require.NoError(t, err)
+	_, err = local.CheckRedis(t.Context(), strings.Replace(r.URL, ":"+r.Password, ":x", 1))
+	t.Log(err)
+	require.ErrorContains(t, err, "refuses the password")
+}
+
+// TestStunnerd serves a fixed configuration, as a file server would: what is
+// proved here is that the data plane is fed and reports ready.
+func TestStunnerd(t *testing.T) {
+	turn, health := localtest.Port(t), localtest.Port(t)
+	config := fmt.Sprintf(`{"version":"v1","admin":{"name":"relay/gw","healthcheck_endpoint":"http://127.0.0.1:%d"},
+		"auth":{"type":"ephemeral","realm":"relay.local","credentials":{"secret":"s3cret"}},
+		"listeners":[{"name":"udp","protocol":"turn-udp","address":"127.0.0.1","port":%d,"routes":["sfu"]}],
+		"clusters":[{"name":"sfu","type":"STATIC","protocol":"udp","endpoints":["127.0.0.1"]}]}`, health, turn)
+	cds := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/api/v1/configs/relay/gw" {
+			http.NotFound(w, r)
+			return
+		}
+		if r.URL.Query().Get("watch") == "" {
+			_, _ = io.WriteString(w, config)
+			return
+		}
+		c, err := websocket.Accept(w, r, nil)
+		if err != nil {
+			return
+		}
+		defer c.CloseNow()
+		_ = c.Write(r.Context(), websocket.MessageText, []byte(config))
+		_, _, _ = c.Read(r.Context()) // answers pings until it goes
+	}))
+	t.Cleanup(cds.Close)
+	s := localtest.Stunnerd(t, cds.URL, "relay/gw")
+
+	conn, err := net.Dial("udp4", fmt.Sprintf("127.0.0.1:%d", turn))
+	require.NoError(t, err)
+	defer conn.Close()
+	// A STUN Binding request: RFC 8489, section 5.
+	_, err = conn.Write([]byte("\x00\x01\x00\x00\x21\x12\xa4\x42abcdefghijkl"))
+	require.NoError(t, err)
+	require.NoError(t, conn.SetDeadline(time.Now().Add(5*time.Second)))
+	answer := make([]byte, 1500)
+	n, err := conn.Read(answer)
+	require.NoError(t, err)
+	require.GreaterOrEqual(t, n, 20)
+	require.Equal(t, "\x01\x01", string(answer[:2]), "a Binding success response")
+
+	out, err := exec.Command("ss", "-Hlntup").Output()
+	require.NoError(t, err)
+	for line := range strings.Lines(string(out)) {
+		if strings.Contains(line, fmt.Sprintf("pid=%d,", s.Pid())) {
+			require.Contains(t, line, "127.0.0.1:", "everything listens on loopback only")
+		}
+	}
 }
