@@ -1,0 +1,166 @@
+package tunnel_test
+
+import (
+	"bufio"
+	"context"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/gobwas/ws"
+	"github.com/stretchr/testify/require"
+
+	"github.com/openova-io/bp-relay/services/connection/guac"
+	"github.com/openova-io/bp-relay/services/connection/tunnel"
+)
+
+// spool is one write() per append, as capture does.
+type spool struct{ f *os.File }
+
+func (s spool) Append(p []byte) error {
+	_, err := s.f.Write(p)
+	return err
+}
+
+// BenchmarkOutput pushes image blobs through a whole session over loopback
+// TCP: guacd's end, the tunnel with its spool, and a WebSocket client that
+// throws away. cpu-s/GiB is the whole process, both ends included: a bare
+// relay between the same ends is BenchmarkBareRelay, and the difference is
+// what the tunnel costs.
+func BenchmarkOutput(b *testing.B) {
+	instructions := []byte(strings.Repeat(encode("blob", "1", strings.Repeat("QUJD", 2016)), 64) + encode("sync", "7"))
+	file, err := os.Create(filepath.Join(b.TempDir(), "spool"))
+	require.NoError(b, err)
+	defer file.Close()
+	ours, theirs := benchPair(b)
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan struct{})
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		defer close(ended)
+		br, err := tunnel.Accept(w, r, nil)
+		if err != nil {
+			b.Error(err)
+			return
+		}
+		s := tunnel.Session{Browser: br, Guacd: ours, UUID: uuid, Protocol: "ssh", Output: spool{file}, Required: true}
+		s.Run(ctx)
+	}))
+	conn, err := net.Dial("tcp", srv.Listener.Addr().String())
+	require.NoError(b, err)
+	req := upgrade(srv.Listener.Addr().String())
+	require.NoError(b, req.Write(conn))
+	in := bufio.NewReaderSize(conn, 256<<10)
+	_, err = http.ReadResponse(in, req)
+	require.NoError(b, err)
+	f, err := ws.ReadFrame(in)
+	require.NoError(b, err)
+	require.Equal(b, encode("", uuid), string(f.Payload))
+
+	push(b, theirs, instructions, func(n int) error {
+		for n > 0 {
+			h, err := ws.ReadHeader(in)
+			if err != nil {
+				return err
+			}
+			if _, err := in.Discard(int(h.Length)); err != nil {
+				return err
+			}
+			if h.OpCode == ws.OpText {
+				n -= int(h.Length)
+			}
+		}
+		return nil
+	})
+	cancel()
+	_ = conn.Close()
+	<-ended
+	_ = theirs.Close()
+	srv.Close()
+}
+
+// BenchmarkBareRelay is io.CopyBuffer between the same ends, in user space.
+func BenchmarkBareRelay(b *testing.B) {
+	chunk := []byte(strings.Repeat(encode("blob", "1", strings.Repeat("QUJD", 2016)), 64))
+	ours, theirs := benchPair(b)
+	left, right := benchPair(b)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_, _ = io.CopyBuffer(struct{ io.Writer }{left}, struct{ io.Reader }{ours}, make([]byte, 64<<10))
+	}()
+	in := bufio.NewReaderSize(right, 256<<10)
+	push(b, theirs, chunk, func(n int) error { _, err := in.Discard(n); return err })
+	_ = theirs.Close()
+	<-done
+	_, _, _ = ours.Close(), left.Close(), right.Close()
+}
+
+func benchPair(b *testing.B) (x, y net.Conn) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(b, err)
+	defer l.Close()
+	x, err = net.Dial("tcp", l.Addr().String())
+	require.NoError(b, err)
+	y, err = l.Accept()
+	require.NoError(b, err)
+	return x, y
+}
+
+func push(b *testing.B, to io.Writer, chunk []byte, take func(n int) error) {
+	b.SetBytes(int64(len(chunk)))
+	b.ReportAllocs()
+	b.ResetTimer()
+	before := cpu()
+	pushed := make(chan error, 1)
+	go func() {
+		for range b.N {
+			if _, err := to.Write(chunk); err != nil {
+				pushed <- err
+				return
+			}
+		}
+		pushed <- nil
+	}()
+	for range b.N {
+		if err := take(len(chunk)); err != nil {
+			b.Fatal(err)
+		}
+	}
+	if err := <-pushed; err != nil {
+		b.Fatal(err)
+	}
+	b.StopTimer()
+	gib := float64(b.N) * float64(len(chunk)) / (1 << 30)
+	b.ReportMetric((cpu()-before).Seconds()/gib, "cpu-s/GiB")
+}
+
+func cpu() time.Duration {
+	var u syscall.Rusage
+	_ = syscall.Getrusage(syscall.RUSAGE_SELF, &u)
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
+// What goes through the scanner and the rules allocates nothing per message.
+func TestNothingIsAllocatedPerMessage(t *testing.T) {
+	var in guac.Instruction
+	var s guac.Scanner
+	rules := guac.ClientRules{Protocol: "ssh", Reserved: 56}
+	msg := []byte(encode("mouse", "100", "200", "1"))
+	out := []byte(encode("blob", "1", strings.Repeat("QUJD", 100)) + encode("sync", "5"))
+	require.Zero(t, testing.AllocsPerRun(100, func() {
+		_ = in.Parse(msg)
+		_, _ = rules.Check(&in, 5)
+		for p := out; len(p) > 0; {
+			n, _, _ := s.Next(p)
+			guac.See(p[:n])
+			p = p[n:]
+		}
+	}))
+}
