@@ -1,0 +1,183 @@
+package capture
+
+import (
+	"fmt"
+	"regexp"
+	"time"
+	"unicode/utf8"
+
+	"github.com/openova-io/bp-relay/services/store"
+)
+
+// Mode says what a capture that cannot record does.
+type Mode string
+
+// The modes.
+const (
+	// Required: Append fails and Err is closed: the session must end.
+	Required Mode = "required"
+	// BestEffort: the bytes are dropped, counted and stated as a gap.
+	BestEffort Mode = "best_effort"
+)
+
+// State is a capture's state in the records.
+type State string
+
+// The states, in order.
+const (
+	StateActive  State = "ACTIVE"
+	StateSealing State = "SEALING"
+	StateSealed  State = "SEALED"
+)
+
+// Meta describes a new capture.
+type Meta struct {
+	// Name is "orgs/{org}/captures/{id}", never used before.
+	Name string
+	// Org is the organisation's id, the one in Name.
+	Org string
+	// Owner is the name of the recording or session that is captured.
+	Owner string
+	// Bucket is where the objects go.
+	Bucket string
+	// Retention is the retention class, as it is written into the manifest.
+	Retention string
+	Mode      Mode
+	// Actor is who started it: the subject of the token.
+	Actor string
+	// Attributes go into the manifest as they are, at most 64 of 1 KiB each.
+	Attributes map[string]string
+}
+
+// StreamMeta describes a stream of a capture.
+type StreamMeta struct {
+	// Name is unique in the capture: [a-z0-9-]{1,64}.
+	Name string `json:"name"`
+	// MediaType is what the concatenated stream is: `video/webm; codecs="vp8"`.
+	MediaType string `json:"media_type"`
+	// Ext is the file name ending that goes with it: ".webm", ".guac".
+	Ext        string            `json:"ext"`
+	Attributes map[string]string `json:"attributes,omitempty"`
+}
+
+// Info is what the records say about a capture.
+type Info struct {
+	Meta
+	State State
+	// Start is when it was opened; End when its sealing began, else zero.
+	Start, End time.Time
+	// KeyID is the age recipient that its segments are encrypted to.
+	KeyID string
+	// Abandoned is the reason given to SealAbandoned.
+	Abandoned string
+	Streams   []StreamInfo
+	// Manifest is set once the capture is sealed.
+	Manifest *ManifestRef
+}
+
+// StreamInfo is one stream and what of it is stored.
+type StreamInfo struct {
+	StreamMeta
+	// Start is when the stream was opened.
+	Start time.Time
+	// Bytes of plaintext and Segments are stored and recorded.
+	Bytes, Segments int64
+	// Head is the hash of the last recorded segment.
+	Head string
+}
+
+// ManifestRef says where the sealed manifest is, and what it sums up.
+type ManifestRef struct {
+	Key      string `json:"key"`
+	SHA256   string `json:"sha256"`
+	Segments int    `json:"segments"`
+	Bytes    int64  `json:"bytes"`
+	Gaps     int    `json:"gaps"`
+}
+
+var (
+	nameRule   = regexp.MustCompile(`^orgs/([A-Za-z0-9_-][A-Za-z0-9._-]{0,63})/captures/([A-Za-z0-9_-]{1,64})$`)
+	streamRule = regexp.MustCompile(`^[a-z0-9-]{1,64}$`)
+	extRule    = regexp.MustCompile(`^(\.[a-z0-9]{1,16})?$`)
+)
+
+// split returns the organisation and the id in a capture's name.
+func split(name string) (org, id string, err error) {
+	m := nameRule.FindStringSubmatch(name)
+	if m == nil {
+		return "", "", fmt.Errorf("%w: capture name %q, want orgs/{org}/captures/{id}", ErrInvalid, name)
+	}
+	return m[1], m[2], nil
+}
+
+func (m Meta) check() error {
+	org, _, err := split(m.Name)
+	if err != nil {
+		return err
+	}
+	switch {
+	case m.Org != org:
+		return fmt.Errorf("%w: org %q of capture %q", ErrInvalid, m.Org, m.Name)
+	case m.Bucket == "":
+		return fmt.Errorf("%w: capture %q has no bucket", ErrInvalid, m.Name)
+	case m.Mode != Required && m.Mode != BestEffort:
+		return fmt.Errorf("%w: mode %q, want %q or %q", ErrInvalid, m.Mode, Required, BestEffort)
+	}
+	return checkAttributes(m.Attributes)
+}
+
+func (m StreamMeta) check() error {
+	switch {
+	case !streamRule.MatchString(m.Name):
+		return fmt.Errorf("%w: stream name %q, want [a-z0-9-]{1,64}", ErrInvalid, m.Name)
+	case !extRule.MatchString(m.Ext):
+		return fmt.Errorf("%w: file name ending %q, want one like .webm", ErrInvalid, m.Ext)
+	case len(m.MediaType) > 256 || !utf8.ValidString(m.MediaType):
+		return fmt.Errorf("%w: media type of stream %s", ErrInvalid, m.Name)
+	}
+	return checkAttributes(m.Attributes)
+}
+
+func checkAttributes(a map[string]string) error {
+	if len(a) > 64 {
+		return fmt.Errorf("%w: %d attributes, at most 64", ErrInvalid, len(a))
+	}
+	for k, v := range a {
+		// Not UTF-8 would be silently replaced in JSON, and so be no evidence.
+		if len(k)+len(v) > 1024 || !utf8.ValidString(k) || !utf8.ValidString(v) {
+			return fmt.Errorf("%w: attribute %.32q must be UTF-8 of at most 1 KiB", ErrInvalid, k)
+		}
+	}
+	return nil
+}
+
+// segmentName is the record's name of a segment: its number has eight digits
+// so that names sort by it.
+func segmentName(capture, stream string, seq int64) string {
+	return fmt.Sprintf("%s%08d", segmentPrefix(capture, stream), seq)
+}
+
+func segmentPrefix(capture, stream string) string {
+	return capture + "/streams/" + stream + "/segments/"
+}
+
+// objectKey is where a segment is stored. It ends in the hash of the bytes, so
+// that a retry is idempotent on every store.
+func objectKey(org, id, stream string, seq int64, sha string) string {
+	return fmt.Sprintf("captures/%s/%s/%s/%08d-%s.age", org, id, stream, seq, sha)
+}
+
+func manifestKey(org, id, sha string) string {
+	return fmt.Sprintf("captures/%s/%s/manifest-%s.dsse.json", org, id, sha)
+}
+
+// stateOf reads a record's state.
+func stateOf(r store.Record) State { return State(r.State) }
+
+// stamp is a time as records and manifests hold it: UTC with microseconds.
+func stamp(t time.Time) time.Time {
+	if t.IsZero() {
+		return time.Time{}
+	}
+	return t.UTC().Truncate(time.Microsecond)
+}

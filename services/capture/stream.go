@@ -1,0 +1,409 @@
+package capture
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/openova-io/bp-relay/services/capture/manifest"
+)
+
+// Stream is one stream of a capture: bytes that, joined, give one file that
+// the standard players take. It is safe for concurrent use.
+type Stream struct {
+	c    *Capture
+	meta StreamMeta
+	dir  string
+	// newEntry: the folder has a file that is not flushed into it yet.
+	newEntry atomic.Bool
+	// kick wakes the uploader.
+	kick chan struct{}
+
+	mu    sync.Mutex
+	cur   *spoolFile // open segment, or nil
+	next  int64      // its number, or that of the next one
+	size  int64      // plaintext bytes appended
+	last  time.Time  // of the last append
+	queue []*spoolFile
+	ended bool // closed by its writer: nothing comes after
+	shut  bool // closed by sealing or by the end of the process
+	// pending are gaps that could not be written yet.
+	pending []manifest.Gap
+	// dropping is the gap that bytes are falling into now; tried is when the
+	// spool last refused.
+	dropping *manifest.Gap
+	tried    time.Time
+	// interrupted is the last append of an earlier process, until the first
+	// one of this.
+	interrupted time.Time
+	header      [headerLen]byte
+	iov         [2][]byte
+	// stored is the chain up to the last recorded segment. The uploader alone
+	// changes it, with the lock held.
+	stored *manifest.Chain
+	// stuck is why the uploader has given up for good.
+	stuck error
+	// sealedPlain is where the next segment to be encrypted begins. Only the
+	// uploader uses it.
+	sealedPlain int64
+}
+
+func newStream(c *Capture, sd streamDoc) *Stream {
+	return &Stream{
+		c: c, meta: sd.StreamMeta, dir: filepath.Join(c.dir, sd.Name),
+		kick: make(chan struct{}, 1), stored: manifest.NewChain(c.name, sd.Name),
+	}
+}
+
+// Meta is what the stream was opened with.
+func (s *Stream) Meta() StreamMeta { return s.meta }
+
+// Size is how many bytes were appended, by earlier processes too.
+func (s *Stream) Size() int64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.size
+}
+
+// LastAppend is when bytes were last appended; zero where none were.
+func (s *Stream) LastAppend() time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.last
+}
+
+// Append adds p, at most MaxAppend bytes, to the stream with one write into
+// the spool. It neither flushes nor waits for the network; p is durable
+// within a second and survives the death of the process from now on. It is
+// never split over two segments, and not kept after the return.
+//
+// Where the spool is full or its disk fails, a required capture fails for
+// good: the error is ErrSpoolFull or ErrDisk, and Err is closed. A best-effort
+// one drops the bytes, states the gap and returns nil.
+func (s *Stream) Append(p []byte) error {
+	if len(p) > MaxAppend {
+		return fmt.Errorf("%w: %d bytes, at most %d", ErrTooLarge, len(p), MaxAppend)
+	}
+	if len(p) == 0 {
+		return nil
+	}
+	now := time.Now()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.usable(); err != nil {
+		return err
+	}
+	if err := s.appendData(now, p); err != nil {
+		return s.lost(now, int64(len(p)), err)
+	}
+	s.size += int64(len(p))
+	s.last = now
+	return nil
+}
+
+func (s *Stream) usable() error {
+	if s.ended || s.shut {
+		return fmt.Errorf("%w: stream %s of %s", ErrClosed, s.meta.Name, s.c.name)
+	}
+	select {
+	case <-s.c.failed:
+		return s.c.Failure()
+	default:
+		return nil
+	}
+}
+
+func (s *Stream) appendData(now time.Time, p []byte) error {
+	// Asked again once a second, so that a spool at its bound does not make a
+	// gap of every second append.
+	if s.dropping != nil && now.Sub(s.tried) < time.Second {
+		return s.errDropping()
+	}
+	n := int64(headerLen + len(p))
+	if err := s.c.m.reserve(n); err != nil {
+		return err
+	}
+	err := s.writeGaps(now)
+	if err == nil {
+		err = s.put(frameData, now, p)
+	}
+	if err != nil {
+		s.c.m.used.Add(-n)
+	}
+	return err
+}
+
+// writeGaps states what was missing up to now, before the bytes that end it:
+// a process that dies in between has stated too much, not too little.
+func (s *Stream) writeGaps(now time.Time) error {
+	if s.dropping != nil {
+		s.pending = append(s.pending, *s.dropping)
+		s.pending[len(s.pending)-1].To = stamp(now)
+		if err := s.writePending(now); err != nil {
+			s.pending = s.pending[:len(s.pending)-1]
+			return err
+		}
+		s.dropping = nil
+	}
+	if !s.interrupted.IsZero() {
+		s.pending = append(s.pending, manifest.Gap{From: stamp(s.interrupted), To: stamp(now), Reason: "interrupted"})
+		s.interrupted = time.Time{}
+	}
+	return s.writePending(now)
+}
+
+func (s *Stream) errDropping() error {
+	return fmt.Errorf("%w: %s", ErrSpoolFull, s.dropping.Reason)
+}
+
+// lost deals with bytes that the spool did not take.
+func (s *Stream) lost(now time.Time, n int64, err error) error {
+	s.c.m.metrics.dropped.Add(float64(n))
+	if s.dropping == nil {
+		s.c.m.log.Warn("spool takes nothing", "capture", s.c.name, "stream", s.meta.Name, "err", err)
+		s.dropping, s.tried = &manifest.Gap{From: stamp(now), Reason: reasonOf(err)}, now
+	} else if now.Sub(s.tried) >= time.Second {
+		s.tried = now
+	}
+	s.dropping.To = stamp(now)
+	s.dropping.Bytes += n
+	if s.c.mode == BestEffort {
+		return nil
+	}
+	s.c.fail(err)
+	return err
+}
+
+// put writes one frame into the open segment, or into a new one where the
+// open one has had enough.
+func (s *Stream) put(kind byte, now time.Time, p []byte) error {
+	if f := s.cur; f != nil {
+		full := f.size+int64(headerLen+len(p)) > maxFile || f.items >= maxItems || now.Sub(f.opened) >= maxAge
+		if kind == frameData {
+			full = full || f.plain+int64(len(p)) > MaxAppend
+		}
+		if full {
+			s.cut()
+		}
+	}
+	if err := s.c.m.cfg.hook("write"); err != nil {
+		return diskError("write to spool", err)
+	}
+	if s.cur == nil {
+		f, err := createSpoolFile(s.dir, s.next, now)
+		if err != nil {
+			return err
+		}
+		s.cur = f
+		s.next++
+		s.newEntry.Store(true)
+	}
+	return s.write(kind, now, p)
+}
+
+// putControl writes a frame that is not data. It takes its room in the spool
+// whatever the bound: what says that bytes are missing must always fit.
+func (s *Stream) putControl(kind byte, now time.Time, p []byte) error {
+	if err := s.put(kind, now, p); err != nil {
+		return err
+	}
+	s.c.m.used.Add(int64(headerLen + len(p)))
+	return nil
+}
+
+func (s *Stream) write(kind byte, now time.Time, p []byte) error {
+	putHeader(s.header[:], kind, now, p)
+	s.iov[0], s.iov[1] = s.header[:], p
+	iov := s.iov[:]
+	if len(p) == 0 {
+		iov = s.iov[:1]
+	}
+	err := s.cur.write(iov)
+	s.iov[1] = nil // not ours to keep
+	if err != nil {
+		s.cut() // nothing may follow what may be torn
+		return err
+	}
+	if kind == frameData {
+		s.cur.plain += int64(len(p))
+	} else {
+		s.cur.items++
+	}
+	return nil
+}
+
+// cut closes the open segment and hands it to the uploader.
+func (s *Stream) cut() {
+	if s.cur == nil {
+		return
+	}
+	if s.cur.size == 0 { // its first write failed
+		s.cur.drop()
+		if err := os.Remove(s.cur.path); err == nil {
+			s.next = s.cur.seq
+			s.cur = nil
+			return
+		}
+	}
+	s.cur.closing.Store(true)
+	s.queue = append(s.queue, s.cur)
+	s.cur = nil
+	select {
+	case s.kick <- struct{}{}:
+	default:
+	}
+}
+
+// cutOld closes a segment that has been open for long enough.
+func (s *Stream) cutOld(now time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.cur != nil && now.Sub(s.cur.opened) >= maxAge {
+		s.cut()
+	}
+}
+
+// Mark notes in the index that something of that kind ("keyframe") begins at
+// the current offset: call it before the Append it is about. attrs are
+// alternating keys and values. A mark that cannot be written is left out: the
+// index is a help, not evidence.
+func (s *Stream) Mark(kind string, at time.Time, attrs ...string) {
+	mark := manifest.Mark{Kind: kind, At: stamp(at)}
+	for i := 0; i+1 < len(attrs); i += 2 {
+		if mark.Attributes == nil {
+			mark.Attributes = make(map[string]string, len(attrs)/2)
+		}
+		mark.Attributes[attrs[i]] = attrs[i+1]
+	}
+	p, err := json.Marshal(mark)
+	if err != nil || len(p) > 1024 {
+		return // 1024 of them must fit into a record of 1 MiB, gaps included
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.usable() != nil || s.dropping != nil {
+		return
+	}
+	_ = s.putControl(frameMark, time.Now(), p) // see above
+}
+
+// Gap states that bytes are missing: between from and to, for a reason in a
+// word or two ("packet loss", "paused"; at most 128 bytes are kept). A zero to
+// means that the end is unknown. A gap that cannot be written now is kept and
+// written later, at the latest into the manifest.
+func (s *Stream) Gap(from, to time.Time, reason string) {
+	if len(reason) > 128 {
+		reason = reason[:128]
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ended || s.shut {
+		return
+	}
+	s.pending = append(s.pending, manifest.Gap{From: stamp(from), To: stamp(to), Reason: reason})
+	_ = s.writePending(time.Now()) // what stays in pending is tried again
+}
+
+func (s *Stream) writePending(now time.Time) error {
+	for len(s.pending) > 0 {
+		p, err := json.Marshal(s.pending[0])
+		if err != nil {
+			return fmt.Errorf("marshal gap: %w", err)
+		}
+		if err := s.putControl(frameGap, now, p); err != nil {
+			return err
+		}
+		s.pending = s.pending[1:]
+	}
+	return nil
+}
+
+// Close says that nothing comes after: the stream has ended in time, so that
+// neither a restart nor an abandoned capture is a gap of it. Appends fail with
+// ErrClosed from now on, after Resume too.
+func (s *Stream) Close() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ended {
+		return nil
+	}
+	if err := s.usable(); err != nil {
+		return err
+	}
+	now := time.Now()
+	if err := s.writePending(now); err != nil {
+		return err
+	}
+	if err := s.putControl(frameLast, now, nil); err != nil {
+		return err
+	}
+	s.ended = true
+	s.cut()
+	return nil
+}
+
+// stop ends all appends without saying that the stream has ended.
+func (s *Stream) stop() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.shut = true
+	s.cut()
+}
+
+// finish cuts the last segment and returns the gaps that only the manifest
+// can state: those that could not be written, and the interruption of a
+// stream that nobody went on with.
+func (s *Stream) finish(end time.Time) []manifest.Gap {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.shut = true
+	if s.dropping != nil {
+		s.pending, s.dropping = append(s.pending, *s.dropping), nil
+	}
+	_ = s.writePending(time.Now()) // what stays in pending is returned
+	s.cut()
+	gaps := s.pending
+	if !s.interrupted.IsZero() {
+		gaps = append(gaps, manifest.Gap{From: stamp(s.interrupted), To: stamp(end), Reason: "interrupted"})
+	}
+	s.pending = nil
+	return gaps
+}
+
+// resume takes the stream up where an earlier process left it.
+func (s *Stream) resume() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.ended {
+		s.interrupted = s.last
+	}
+}
+
+// flush makes everything that was appended so far durable.
+func (s *Stream) flush() error {
+	s.mu.Lock()
+	files := make([]*spoolFile, 0, len(s.queue)+1)
+	for _, f := range s.queue {
+		if f.sealed == "" {
+			files = append(files, f)
+		}
+	}
+	if s.cur != nil {
+		files = append(files, s.cur)
+	}
+	s.mu.Unlock()
+	for _, f := range files {
+		if err := f.sync(); err != nil {
+			return err
+		}
+	}
+	// After the files: an entry must not name a file that is not there.
+	if s.newEntry.Swap(false) {
+		return syncDir(s.dir)
+	}
+	return nil
+}
