@@ -1,0 +1,103 @@
+package s3_test
+
+import (
+	"net/http"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/openova-io/bp-relay/services/blob"
+	"github.com/openova-io/bp-relay/services/blob/blobtest"
+)
+
+// probe: on 3.39 most abilities come out false, and nothing stays behind.
+func (w weed) probe(t *testing.T) {
+	a, err := blob.Probe(t.Context(), w.store, bucket)
+	require.NoError(t, err)
+	t.Log(a)
+	require.True(t, a.ReadBack)
+	require.True(t, a.ETagMD5)
+	require.True(t, a.DeleteTruthful)
+	require.False(t, a.ChecksumVerified)
+	require.False(t, a.ContentMD5Verified)
+	require.False(t, a.PayloadHashVerified)
+	require.False(t, a.ConditionalPut)
+	require.False(t, a.ObjectLock)
+	require.Equal(t, "audit-trail", a.Mode())
+	require.Len(t, a.Notes, 8)
+	require.Contains(t, a.Server, "SeaweedFS")
+	w.nothingLeft(t)
+
+	_, err = blob.Probe(t.Context(), blobtest.NewFaulty(plain{w.store}), bucket)
+	require.ErrorIs(t, err, blob.ErrNotProbed)
+}
+
+// plain hides that a store can be probed.
+type plain struct{ blob.Store }
+
+func (w weed) nothingLeft(t *testing.T) {
+	t.Helper()
+	var left []string
+	require.NoError(t, w.store.List(t.Context(), bucket, ".probe/", func(o blob.Object) error {
+		left = append(left, o.Key)
+		return nil
+	}))
+	require.Empty(t, left)
+}
+
+// probeStrong: each ability is seen where it is, and not where it only seems.
+func (w weed) probeStrong(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		server *strong
+		want   blob.Abilities
+		mode   string
+	}{
+		{"4.19", &strong{digests: true, cond: true, atomically: true},
+			blob.Abilities{ChecksumVerified: true, ContentMD5Verified: true, ConditionalPut: true}, "audit-trail"},
+		{"4.19 with lock", &strong{digests: true, cond: true, atomically: true, lock: "honest"},
+			blob.Abilities{ChecksumVerified: true, ContentMD5Verified: true, ConditionalPut: true, ObjectLock: true}, "hard-worm"},
+		{"3.97 is not atomic", &strong{cond: true}, blob.Abilities{}, "audit-trail"},
+		{"lock that does not hold", &strong{digests: true, lock: "deaf"},
+			blob.Abilities{ChecksumVerified: true, ContentMD5Verified: true}, "audit-trail"},
+		{"lock that says no and deletes", &strong{digests: true, lock: "lying"},
+			blob.Abilities{ChecksumVerified: true, ContentMD5Verified: true}, "audit-trail"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			p := newProxy(t, w.Endpoint)
+			c.server.direct, c.server.until = w.store, map[string]string{}
+			p.on(t, c.server.hook)
+			a, err := blob.Probe(t.Context(), w.client(t, p.URL), bucket)
+			require.NoError(t, err)
+			require.Equal(t, c.mode, a.Mode(), a)
+			require.True(t, a.ReadBack && a.ETagMD5 && a.DeleteTruthful, a)
+			a.Time, a.Server, a.Notes = c.want.Time, c.want.Server, c.want.Notes
+			a.ReadBack, a.ETagMD5, a.DeleteTruthful = false, false, false
+			require.Equal(t, c.want, a)
+			w.nothingLeft(t)
+		})
+	}
+}
+
+// conformanceConditional: after a probe that saw conditional puts the store
+// writes without looking first, and is right all the same.
+func (w weed) conformanceConditional(t *testing.T) {
+	p := newProxy(t, w.Endpoint)
+	server := strong{digests: true, cond: true, atomically: true, direct: w.store, until: map[string]string{}}
+	s := w.client(t, p.URL)
+	p.on(t, server.hook)
+	a, err := blob.Probe(t.Context(), s, bucket)
+	require.NoError(t, err)
+	require.True(t, a.ConditionalPut)
+	blobtest.Run(t, s, "conditional")
+
+	heads := 0
+	p.on(t, func(rw http.ResponseWriter, r *http.Request, pass func()) {
+		if r.Method == http.MethodHead {
+			heads++
+		}
+		server.hook(rw, r, pass)
+	})
+	require.NoError(t, s.Put(t.Context(), bucket, "no-look-first", []byte("x")))
+	require.Zero(t, heads)
+}
