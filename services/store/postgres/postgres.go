@@ -58,6 +58,9 @@ type Store struct {
 	janitor sync.WaitGroup
 }
 
+// engine is the Store as the shared statements see it.
+type engine struct{ *Store }
+
 // lent is what a member of a group gets.
 type lent struct {
 	tx *rows.Tx
@@ -66,7 +69,7 @@ type lent struct {
 
 var (
 	_ store.Store = (*Store)(nil)
-	_ rows.Engine = (*Store)(nil)
+	_ rows.Engine = engine{}
 )
 
 // Open connects and brings the schema up to date; replicas that start at once
@@ -121,7 +124,7 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	s.queue = group.New(cfg.Writers, s.lead)
 	run, stop := context.WithCancel(context.WithoutCancel(ctx))
 	s.stop = stop
-	s.janitor.Go(func() { rows.Janitor(run, s, s.now, s.log) })
+	s.janitor.Go(func() { rows.Janitor(run, engine{s}, s.now, s.log) })
 	return s, nil
 }
 
@@ -155,7 +158,7 @@ func (s *Store) Update(ctx context.Context, fn func(tx store.Tx) error) error {
 
 // View implements store.Store.
 func (s *Store) View(ctx context.Context, fn func(tx store.Tx) error) error {
-	return s.Read(ctx, func(db rows.DB) error {
+	return engine{s}.Read(ctx, func(db rows.DB) error {
 		tx := rows.NewView(db, s.now)
 		defer tx.End()
 		return fn(tx)
@@ -163,7 +166,7 @@ func (s *Store) View(ctx context.Context, fn func(tx store.Tx) error) error {
 }
 
 // Read runs fn over one snapshot, with the bare statements.
-func (s *Store) Read(ctx context.Context, fn func(db rows.DB) error) error {
+func (s engine) Read(ctx context.Context, fn func(db rows.DB) error) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
@@ -180,7 +183,7 @@ func (s *Store) Read(ctx context.Context, fn func(db rows.DB) error) error {
 
 // Write runs fn in a transaction of its own, with the bare statements: the
 // log's locks are not held while a group waits for something else.
-func (s *Store) Write(ctx context.Context, fn func(db rows.DB) error) error {
+func (s engine) Write(ctx context.Context, fn func(db rows.DB) error) error {
 	for try := 1; ; try++ {
 		err := s.write(ctx, fn)
 		if err == nil || !repeatable(err) || try == maxTries {
@@ -226,7 +229,7 @@ func (s *Store) acquire(ctx context.Context) (*pgxpool.Conn, error) {
 }
 
 // Log implements store.Store.
-func (s *Store) Log() store.Log { return rows.NewLog(s) }
+func (s *Store) Log() store.Log { return rows.NewLog(engine{s}) }
 
 // Ping implements store.Store.
 func (s *Store) Ping(ctx context.Context) error {

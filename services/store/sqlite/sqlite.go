@@ -54,13 +54,19 @@ type Store struct {
 	janitor sync.WaitGroup
 }
 
+// engine is the Store as the shared statements see it.
+type engine struct{ *Store }
+
 // lent is what a member of a group gets.
 type lent struct {
 	tx *rows.Tx
 	db rows.DB
 }
 
-var _ store.Store = (*Store)(nil)
+var (
+	_ store.Store = (*Store)(nil)
+	_ rows.Engine = engine{}
+)
 
 // Open opens the file, makes it where it is not there, and brings its schema
 // up to date. The store must be closed.
@@ -109,7 +115,7 @@ func Open(ctx context.Context, cfg Config) (_ *Store, err error) {
 	s.queue = group.New(1, s.lead)
 	run, stop := context.WithCancel(context.WithoutCancel(ctx))
 	s.stop = stop
-	s.janitor.Go(func() { rows.Janitor(run, s, s.now, s.log) })
+	s.janitor.Go(func() { rows.Janitor(run, engine{s}, s.now, s.log) })
 	return s, nil
 }
 
@@ -132,13 +138,13 @@ func (s *Store) Update(ctx context.Context, fn func(tx store.Tx) error) error {
 }
 
 // Write runs fn in a group, with the bare statements.
-func (s *Store) Write(ctx context.Context, fn func(db rows.DB) error) error {
+func (s engine) Write(ctx context.Context, fn func(db rows.DB) error) error {
 	return s.queue.Do(ctx, func(l lent) error { return fn(l.db) })
 }
 
 // View implements store.Store.
 func (s *Store) View(ctx context.Context, fn func(tx store.Tx) error) error {
-	return s.Read(ctx, func(db rows.DB) error {
+	return engine{s}.Read(ctx, func(db rows.DB) error {
 		tx := rows.NewView(db, s.now)
 		defer tx.End()
 		return fn(tx)
@@ -146,7 +152,7 @@ func (s *Store) View(ctx context.Context, fn func(tx store.Tx) error) error {
 }
 
 // Read runs fn over one snapshot, with the bare statements.
-func (s *Store) Read(ctx context.Context, fn func(db rows.DB) error) error {
+func (s engine) Read(ctx context.Context, fn func(db rows.DB) error) error {
 	var c *conn
 	select {
 	case got, open := <-s.idle:
@@ -170,11 +176,11 @@ func (s *Store) Read(ctx context.Context, fn func(db rows.DB) error) error {
 }
 
 // Log implements store.Store.
-func (s *Store) Log() store.Log { return rows.NewLog(s) }
+func (s *Store) Log() store.Log { return rows.NewLog(engine{s}) }
 
 // Ping implements store.Store.
 func (s *Store) Ping(ctx context.Context) error {
-	return s.Read(ctx, func(db rows.DB) error {
+	return engine{s}.Read(ctx, func(db rows.DB) error {
 		return db.Query(ctx, func(rows.Row) error { return nil }, "SELECT size FROM log_state")
 	})
 }

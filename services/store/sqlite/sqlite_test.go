@@ -1,7 +1,10 @@
 package sqlite_test
 
 import (
+	"database/sql"
+	"os"
 	"path/filepath"
+	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -23,4 +26,73 @@ func open(t testing.TB, path string) *sqlite.Store {
 func TestConformance(t *testing.T) {
 	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
 	storetest.Run(t, func(t *testing.T) store.Store { return open(t, filepath.Join(t.TempDir(), "relay.db")) })
+}
+
+func TestWindow(t *testing.T) {
+	clock := new(storetest.Clock)
+	path := filepath.Join(t.TempDir(), "relay.db")
+	s, err := sqlite.Open(t.Context(), sqlite.Config{Path: path, Now: clock.Now})
+	require.NoError(t, err)
+	defer func() { require.NoError(t, s.Close()) }()
+	raw, err := sql.Open("sqlite", path)
+	require.NoError(t, err)
+	defer raw.Close()
+	storetest.Window(t, s, clock, func() error { return sqlite.Clean(t.Context(), s) }, func() (n int) {
+		require.NoError(t, raw.QueryRow("SELECT count(*) FROM requests").Scan(&n))
+		return n
+	})
+}
+
+// TestFiles: nobody else reads the records, and an odd path is only a path.
+func TestFiles(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "data ?mode=memory#%41")
+	path := filepath.Join(dir, "relay&x=1.db")
+	s := open(t, path)
+	require.NoError(t, s.Ping(t.Context()))
+	mode := func(path string) os.FileMode {
+		t.Helper()
+		info, err := os.Stat(path)
+		require.NoError(t, err)
+		return info.Mode().Perm()
+	}
+	require.Equal(t, os.FileMode(0o700), mode(dir))
+	for _, suffix := range []string{"", "-wal", "-shm", ".lock"} {
+		require.Equal(t, os.FileMode(0o600), mode(path+suffix), suffix)
+	}
+	_, err := sqlite.Open(t.Context(), sqlite.Config{})
+	require.ErrorContains(t, err, "no path")
+	_, err = sqlite.Open(t.Context(), sqlite.Config{Path: dir})
+	require.Error(t, err, "a folder is no database")
+	text := filepath.Join(t.TempDir(), "text")
+	require.NoError(t, os.WriteFile(text, []byte("this is not a database, it is a text of some length"), 0o644))
+	_, err = sqlite.Open(t.Context(), sqlite.Config{Path: text})
+	require.ErrorContains(t, err, "not a database")
+}
+
+// TestDurable: the settings on which the fsync of each commit rests.
+func TestDurable(t *testing.T) {
+	s := open(t, filepath.Join(t.TempDir(), "relay.db"))
+	journal, synchronous, err := sqlite.Settings(t.Context(), s)
+	require.NoError(t, err)
+	require.Equal(t, "wal", journal)
+	require.EqualValues(t, 2, synchronous, "2 is FULL: https://www.sqlite.org/pragma.html#pragma_synchronous")
+}
+
+// TestOpenAtOnce: several that open a new file make one schema.
+func TestOpenAtOnce(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "relay.db")
+	var wg sync.WaitGroup
+	for range 4 {
+		wg.Go(func() {
+			s, err := sqlite.Open(t.Context(), sqlite.Config{Path: path})
+			if err != nil {
+				t.Errorf("open: %v", err)
+				return
+			}
+			if err := s.Close(); err != nil {
+				t.Errorf("close: %v", err)
+			}
+		})
+	}
+	wg.Wait()
 }
