@@ -142,9 +142,9 @@ type names struct{ id, stream, ext, sum *regexp.Regexp }
 
 func nameRules() names {
 	return names{
-		id:     regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9-]{0,63}$`),
+		id:     regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`),
 		stream: regexp.MustCompile(`^[a-z0-9-]{1,64}$`),
-		ext:    regexp.MustCompile(`^(\.[a-z0-9]{1,8})?$`),
+		ext:    regexp.MustCompile(`^(\.[a-z0-9]{1,16})?$`),
 		sum:    regexp.MustCompile(`^[0-9a-f]{64}$`),
 	}
 }

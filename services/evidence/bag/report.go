@@ -21,7 +21,9 @@ func (in Input) report() (*Spool, error) {
 		"size":  size,
 		"short": func(sum string) string { return sum[:16] },
 		"last":  func(d manifest.Manifest) time.Duration { return d.End.Sub(d.Start).Round(time.Millisecond) },
-		"play":  func(s manifest.StreamManifest) string { return "recordings/" + CaptureID(in.Manifest.Capture) + "/playable/" + s.Name + s.Ext },
+		"play": func(s manifest.StreamManifest) string {
+			return "recordings/" + CaptureID(in.Manifest.Capture) + "/playable/" + s.Name + s.Ext
+		},
 	}).Parse(reportText)
 	if err != nil {
 		return nil, fmt.Errorf("report template: %w", err)
