@@ -77,6 +77,7 @@ type Config struct {
 		Listen  string `koanf:"listen" doc:"address and UDP port where clients reach that gateway"`
 		Health  string `koanf:"health" doc:"loopback address of stunnerd's health endpoint"`
 		Metrics string `koanf:"metrics" doc:"loopback address of stunnerd's metrics"`
+		Echo    string `koanf:"echo" doc:"address where the probe's echo responder listens, reached by the data plane; probes relay no data when empty"`
 	} `koanf:"turn"`
 
 	Evidence struct {
@@ -113,7 +114,7 @@ func Default() Config {
 	c.LiveKit.URL, c.LiveKit.Media = "http://127.0.0.1:7880", "127.0.0.1:7882-7882"
 	c.Guacd.Address = "127.0.0.1:4822"
 	c.Turn.CDS, c.Turn.Listen = "127.0.0.1:13478", "127.0.0.1:3478"
-	c.Turn.Health, c.Turn.Metrics = "127.0.0.1:8086", "127.0.0.1:8088"
+	c.Turn.Health, c.Turn.Metrics, c.Turn.Echo = "127.0.0.1:8086", "127.0.0.1:8088", "127.0.0.1:3479"
 	c.Capture.MaxSpool = 10 << 30
 	c.Shutdown = 10 * time.Second
 	return c

@@ -63,6 +63,9 @@ func graph() map[string]module {
 		"bus":    {make: makeBus},
 		"blob":   {make: makeBlob},
 		"server": {needs: []string{"keys", "store"}, make: makeServer},
+
+		"turn": {needs: []string{"server", "keys", "store"}, make: makeTurn},
+		"room": {needs: []string{"server", "store"}, make: makeRoom},
 	}
 }
 

@@ -1,0 +1,134 @@
+package app
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/netip"
+	"strconv"
+	"strings"
+
+	turnv1 "github.com/openova-io/bp-relay/gen/relay/turn/v1"
+	"google.golang.org/grpc"
+
+	"github.com/openova-io/bp-relay/services/room"
+	"github.com/openova-io/bp-relay/services/turn"
+)
+
+// service is what every service package gives.
+type service interface {
+	Register(r grpc.ServiceRegistrar)
+	Run(ctx context.Context) error
+}
+
+// routed services have plain HTTP routes beside their RPCs.
+type routed interface{ Routes(mux *http.ServeMux) }
+
+// add registers a service and has it run.
+func (p *process) add(name string, s service) {
+	s.Register(p.server.grpc)
+	if r, ok := s.(routed); ok {
+		r.Routes(p.server.mux)
+	}
+	p.tasks = append(p.tasks, task{name, s.Run})
+}
+
+func makeTurn(_ context.Context, p *process) error {
+	cfg := turn.Config{Store: p.store, Keys: p.keys, Discovery: p.cfg.Turn.CDS, Logger: p.log}
+	if p.cfg.Turn.Gateway != "" {
+		g, err := p.cfg.gateway()
+		if err != nil {
+			return err
+		}
+		cfg.Gateways = []turn.Gateway{g}
+		if p.cfg.Turn.Echo != "" {
+			if cfg.Echo, err = netip.ParseAddrPort(p.cfg.Turn.Echo); err != nil {
+				return fmt.Errorf("turn.echo: %w", err)
+			}
+		}
+	}
+	s, err := turn.New(cfg)
+	if err != nil {
+		return err
+	}
+	p.add("turn", s)
+	return nil
+}
+
+// gateway is the one gateway that the configuration gives to everybody.
+func (c *Config) gateway() (turn.Gateway, error) {
+	g := turn.Gateway{Name: "gateways/" + c.Turn.Gateway}
+	at, err := netip.ParseAddrPort(c.Turn.Listen)
+	if err != nil {
+		return g, fmt.Errorf("turn.listen: %w", err)
+	}
+	g.Listeners = []turn.Listener{
+		{Name: "udp", Protocol: turn.UDP, Port: at.Port(), RelayAddr: at.Addr()},
+		{Name: "tcp", Protocol: turn.TCP, Port: at.Port(), RelayAddr: at.Addr()},
+	}
+	peer, err := parsePeer(c.LiveKit.Media)
+	if err != nil {
+		return g, fmt.Errorf("livekit.media: %w", err)
+	}
+	g.Peers = []turn.Peer{peer}
+	if g.Health, err = netip.ParseAddrPort(c.Turn.Health); err != nil {
+		return g, fmt.Errorf("turn.health: %w", err)
+	}
+	if c.Turn.Metrics != "" {
+		if g.Metrics, err = netip.ParseAddrPort(c.Turn.Metrics); err != nil {
+			return g, fmt.Errorf("turn.metrics: %w", err)
+		}
+	}
+	return g, nil
+}
+
+// parsePeer reads "127.0.0.1:7882-7885" or "[::1]:7882-7882".
+func parsePeer(text string) (turn.Peer, error) {
+	i := strings.LastIndexByte(text, ':')
+	lo, hi, ok := strings.Cut(text[i+1:], "-")
+	if i < 0 || !ok {
+		return turn.Peer{}, fmt.Errorf("%q is not address:first-last", text)
+	}
+	addr, err := netip.ParseAddr(strings.Trim(text[:i], "[]"))
+	if err != nil {
+		return turn.Peer{}, err
+	}
+	first, err := strconv.ParseUint(lo, 10, 16)
+	if err != nil {
+		return turn.Peer{}, err
+	}
+	last, err := strconv.ParseUint(hi, 10, 16)
+	if err != nil {
+		return turn.Peer{}, err
+	}
+	return turn.Peer{Addr: addr, MinPort: uint16(first), MaxPort: uint16(last)}, nil
+}
+
+func makeRoom(_ context.Context, p *process) error {
+	secret, err := p.cfg.LiveKit.Secret.Reveal()
+	if err != nil {
+		return err
+	}
+	cfg := room.Config{
+		Store:  p.store,
+		Client: liveClient(),
+		LiveKit: room.LiveKit{
+			URL: p.cfg.LiveKit.URL, PublicURL: p.cfg.livekitPublic(), Key: p.cfg.LiveKit.Key, Secret: secret,
+		},
+		Logger: p.log,
+	}
+	if p.cfg.runs("turn") || p.cfg.Peers.Turn != "" {
+		conn, err := p.server.dial(p.cfg.runs("turn"), p.cfg.Peers.Turn, "room", p.internal)
+		if err != nil {
+			return err
+		}
+		p.closers = append(p.closers, conn.Close)
+		cfg.Turn = turnv1.NewTurnServiceClient(conn)
+	}
+	s, err := room.New(cfg)
+	if err != nil {
+		return err
+	}
+	p.add("room", s)
+	return nil
+}
