@@ -1,0 +1,126 @@
+package postgres_test
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/stretchr/testify/require"
+
+	"github.com/openova-io/bp-relay/services/store/postgres"
+	"github.com/openova-io/bp-relay/services/store/storetest"
+)
+
+func TestWindow(t *testing.T) {
+	clock := new(storetest.Clock)
+	url := pg.url(pg.database(t))
+	s, err := postgres.Open(t.Context(), postgres.Config{URL: url, Now: clock.Now})
+	require.NoError(t, err)
+	defer func() { require.NoError(t, s.Close()) }()
+	raw, err := pgx.Connect(t.Context(), url)
+	require.NoError(t, err)
+	defer raw.Close(t.Context())
+	storetest.Window(t, s, clock, func() error { return postgres.Clean(t.Context(), s) }, func() (n int) {
+		require.NoError(t, raw.QueryRow(t.Context(), "SELECT count(*) FROM requests").Scan(&n))
+		return n
+	})
+}
+
+// TestCommitFails: the connection breaks at COMMIT, before the server has
+// seen it and after.
+func TestCommitFails(t *testing.T) {
+	for _, what := range []string{lost, happened} {
+		t.Run(what, func(t *testing.T) {
+			direct := pg.url(pg.database(t))
+			addr := fmt.Sprintf("127.0.0.1:%d", pg.port)
+			p := newProxy(t, addr)
+			s := open(t, strings.Replace(direct, addr, p.l.Addr().String(), 1))
+			storetest.Outcome(t, s, what == happened, func() { p.arm(what) })
+			require.Equal(t, 2, p.fired)
+		})
+	}
+}
+
+// load runs storetest.Load in the background; stop ends it and returns what
+// was acknowledged and how many failed.
+func load(t *testing.T, s *postgres.Store, prefix string) (count *atomic.Int64, stop func() ([]string, int)) {
+	ctx, cancel := context.WithCancel(t.Context())
+	var acked []string
+	var wg sync.WaitGroup
+	failed := 0
+	count = new(atomic.Int64)
+	wg.Go(func() {
+		storetest.Load(ctx, s, prefix, 32, 0, func(name string) {
+			acked = append(acked, name)
+			count.Add(1)
+		}, func(error) {
+			failed++
+			time.Sleep(time.Millisecond) // the server may be away: do not spin
+		})
+	})
+	return count, func() ([]string, int) {
+		cancel()
+		wg.Wait()
+		return acked, failed
+	}
+}
+
+func more(t *testing.T, count *atomic.Int64, n int64) {
+	t.Helper()
+	want := count.Load() + n
+	require.Eventually(t, func() bool { return count.Load() >= want }, 30*time.Second, 5*time.Millisecond,
+		"updates go on")
+}
+
+// TestTerminated: backends are ended under load; the pool brings new ones.
+func TestTerminated(t *testing.T) {
+	name := pg.database(t)
+	s := open(t, pg.url(name))
+	count, stop := load(t, s, "terminated")
+	for range 12 {
+		more(t, count, 150)
+		pg.sql(t, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '"+name+"'")
+	}
+	more(t, count, 150)
+	acked, failed := stop()
+	t.Logf("%d updates failed", failed)
+	storetest.CheckAcked(t, s, acked)
+}
+
+// TestCrashed: the whole server crashes under load and comes back.
+func TestCrashed(t *testing.T) {
+	s := open(t, pg.url(pg.database(t)))
+	count, stop := load(t, s, "crashed")
+	for range 3 {
+		more(t, count, 400)
+		require.NoError(t, pg.stop(syscall.SIGQUIT)) // immediate: no checkpoint, recovery at start
+		require.NoError(t, pg.start())
+	}
+	more(t, count, 400)
+	acked, failed := stop()
+	t.Logf("%d updates failed", failed)
+	require.Positive(t, failed)
+	storetest.CheckAcked(t, s, acked)
+}
+
+// TestUnreachable: an address where nobody listens fails at once, and says so.
+func TestUnreachable(t *testing.T) {
+	port, err := freePort()
+	require.NoError(t, err)
+	began := time.Now()
+	_, err = postgres.Open(t.Context(), postgres.Config{URL: fmt.Sprintf("postgres://relay:hunter2@127.0.0.1:%d/x?sslmode=disable", port)})
+	require.ErrorContains(t, err, "connect")
+	require.NotContains(t, err.Error(), "hunter2")
+	require.Less(t, time.Since(began), 10*time.Second)
+	_, err = postgres.Open(t.Context(), postgres.Config{})
+	require.ErrorContains(t, err, "no URL")
+	_, err = postgres.Open(t.Context(), postgres.Config{URL: "postgres://relay:hunter2@127.0.0.1:x/y"})
+	require.Error(t, err)
+	require.NotContains(t, err.Error(), "hunter2")
+}
