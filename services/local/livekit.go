@@ -105,6 +105,9 @@ func (e *Env) StartLiveKit(ctx context.Context, c LiveKitConfig) (*LiveKit, erro
 	l.Process, err = launch(ctx, spec{
 		part: PartLiveKit, argv: []string{bin, "--config", file}, dir: dir, log: e.logFile(PartLiveKit),
 		ports: []Port{api, tcp, udp},
+		// A drain waits for participants to leave, and then 5 s for its own
+		// connections. It stores nothing, so nothing is lost by a kill.
+		grace: time.Second,
 		ready: l.check,
 	}, e.OnExit)
 	if err != nil {

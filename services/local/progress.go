@@ -69,7 +69,10 @@ func NewPrinter(w io.Writer) *Printer {
 // Report is the printer's [Progress].
 func (p *Printer) Report(e Event) {
 	p.halt()
-	head := fmt.Sprintf("[%d/%d] %s %s", e.Index, e.Total, e.Part, e.Version)
+	head := fmt.Sprintf("[%d/%d] %s", e.Index, e.Total, e.Part)
+	if e.Version != "" {
+		head += " " + e.Version
+	}
 	if e.Stage.last() {
 		line := fmt.Sprintf("%s %s in %s", head, e.Stage, round(e.Took))
 		if e.Stage == StageFound && e.Took < 500*time.Millisecond {
@@ -80,6 +83,9 @@ func (p *Printer) Report(e Event) {
 		}
 		p.line(line)
 		return
+	}
+	if !p.tty && e.Stage == StageStarting {
+		return // takes seconds: its end is enough
 	}
 	if !p.tty {
 		line := fmt.Sprintf("%s %s ...", head, e.Stage)
