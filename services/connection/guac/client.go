@@ -37,53 +37,53 @@ func (e *Refusal) Error() string {
 }
 
 // form is how one argument must look.
-type form uint8
+type form = byte
 
 const (
-	text     form = iota // anything without NUL
-	integer              // what atoi reads, within a C int
-	unsigned             // the same, not negative
-	stamp                // a timestamp: not negative, 64 bits
-	boolean              // 0 or 1
-	decimal              // what atof reads, as JavaScript writes it
-	base64               // RFC 4648 section 4, padded
-	mimetype             // type/subtype, no control characters
+	text     form = 't' // anything without NUL
+	integer  form = 'i' // what atoi reads, within a C int
+	unsigned form = 'u' // the same, not negative
+	stamp    form = 's' // a timestamp: not negative, 64 bits
+	boolean  form = 'b' // 0 or 1
+	decimal  form = 'd' // what atof reads, as JavaScript writes it
+	base64   form = '6' // RFC 4648 section 4, padded
+	mimetype form = 'm' // type/subtype, no control characters
 )
 
-// clientOpcodes is everything a browser may send to guacd, with its exact
-// arguments: guacd's handlers read argv without looking at argc
+// clientOpcodes is everything a browser may send to guacd, with the forms of
+// its exact arguments: guacd's handlers read argv without looking at argc
 // (user-handlers.c). "pipe" is not in it: it is an unrecorded second input
 // (STDIN redirection); nor are the handshake's own and "usb*".
-func clientOpcodes(opcode []byte) (forms []form, known bool) {
+func clientOpcodes(opcode []byte) (forms string, known bool) {
 	switch string(opcode) {
 	case "sync":
-		return []form{stamp}, true
+		return "s", true
 	case "mouse":
-		return []form{integer, integer, unsigned}, true
+		return "iiu", true
 	case "key":
-		return []form{unsigned, boolean}, true
+		return "ub", true
 	case "touch":
-		return []form{integer, integer, integer, integer, integer, decimal, decimal}, true
+		return "iiiiidd", true
 	case "size":
-		return []form{unsigned, unsigned}, true
+		return "uu", true
 	case "clipboard", "audio":
-		return []form{unsigned, mimetype}, true
+		return "um", true
 	case "file", "argv":
-		return []form{unsigned, mimetype, text}, true
+		return "umt", true
 	case "put":
-		return []form{unsigned, unsigned, mimetype, text}, true
+		return "uumt", true
 	case "get":
-		return []form{unsigned, text}, true
+		return "ut", true
 	case "blob":
-		return []form{unsigned, base64}, true
+		return "u6", true
 	case "end":
-		return []form{unsigned}, true
+		return "u", true
 	case "ack":
-		return []form{unsigned, text, unsigned}, true
+		return "utu", true
 	case "nop", "disconnect":
-		return nil, true
+		return "", true
 	default:
-		return nil, false
+		return "", false
 	}
 }
 
@@ -113,8 +113,8 @@ func (r ClientRules) Check(in *Instruction, newest int64) (Verdict, error) {
 	case in.Args() != len(forms):
 		return refuse(string(op), fmt.Sprintf("has %d arguments, want %d", in.Args(), len(forms)), ClientBadRequest)
 	}
-	for i, f := range forms {
-		if !f.holds(in.Arg(i)) {
+	for i := range len(forms) {
+		if !holds(forms[i], in.Arg(i)) {
 			return refuse(string(op), fmt.Sprintf("argument %d is malformed", i), ClientBadRequest)
 		}
 	}
@@ -154,7 +154,7 @@ func (r ClientRules) internal(in *Instruction) (Verdict, error) {
 	if string(in.Arg(0)) != "ping" {
 		return Drop, nil
 	}
-	if in.Args() != 2 || !stamp.holds(in.Arg(1)) {
+	if in.Args() != 2 || !holds(stamp, in.Arg(1)) {
 		return refuse("", "malformed ping", ClientBadRequest)
 	}
 	return Ping, nil
@@ -176,7 +176,7 @@ func streamOf(op []byte) (arg int, has bool) {
 	return 0, false
 }
 
-func (f form) holds(b []byte) bool {
+func holds(f form, b []byte) bool {
 	switch f {
 	case integer, unsigned:
 		v, ok := Int(b)

@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -21,13 +22,34 @@ import (
 	"github.com/openova-io/bp-relay/services/connection/tunnel"
 )
 
-// spool is one write() per append, as capture does.
-type spool struct{ f *os.File }
+// spool is one write() per append into files of 4 MiB, of which the oldest
+// goes when there are four: as capture's when the store keeps up.
+type spool struct {
+	dir  string
+	f    *os.File
+	n    int
+	size int
+}
 
-func (s spool) Append(p []byte) error {
+func (s *spool) Append(p []byte) error {
+	if s.f == nil || s.size+len(p) > 4<<20 {
+		if s.f != nil {
+			_ = s.f.Close()
+		}
+		_ = os.Remove(s.path(s.n - 4))
+		var err error
+		if s.f, err = os.Create(s.path(s.n)); err != nil {
+			return err
+		}
+		s.n++
+		s.size = 0
+	}
+	s.size += len(p)
 	_, err := s.f.Write(p)
 	return err
 }
+
+func (s *spool) path(n int) string { return filepath.Join(s.dir, strconv.Itoa(n)) }
 
 // BenchmarkOutput pushes image blobs through a whole session over loopback
 // TCP: guacd's end, the tunnel with its spool, and a WebSocket client that
@@ -36,9 +58,7 @@ func (s spool) Append(p []byte) error {
 // what the tunnel costs.
 func BenchmarkOutput(b *testing.B) {
 	instructions := []byte(strings.Repeat(encode("blob", "1", strings.Repeat("QUJD", 2016)), 64) + encode("sync", "7"))
-	file, err := os.Create(filepath.Join(b.TempDir(), "spool"))
-	require.NoError(b, err)
-	defer file.Close()
+	files := &spool{dir: b.TempDir()}
 	ours, theirs := benchPair(b)
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan struct{})
@@ -49,7 +69,7 @@ func BenchmarkOutput(b *testing.B) {
 			b.Error(err)
 			return
 		}
-		s := tunnel.Session{Browser: br, Guacd: ours, UUID: uuid, Protocol: "ssh", Output: spool{file}, Required: true}
+		s := tunnel.Session{Browser: br, Guacd: ours, UUID: uuid, Protocol: "ssh", Output: files, Required: true}
 		s.Run(ctx)
 	}))
 	conn, err := net.Dial("tcp", srv.Listener.Addr().String())
@@ -63,7 +83,10 @@ func BenchmarkOutput(b *testing.B) {
 	require.NoError(b, err)
 	require.Equal(b, encode("", uuid), string(f.Payload))
 
+	surplus := 0 // messages do not end where pushes do
 	push(b, theirs, instructions, func(n int) error {
+		n -= surplus
+		defer func() { surplus = -n }()
 		for n > 0 {
 			h, err := ws.ReadHeader(in)
 			if err != nil {
