@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"os"
 	"syscall"
 )
 
@@ -15,7 +16,7 @@ func unreachable(err error) string {
 		return "nothing listens there: start it or check the address"
 	case errors.As(err, &dns):
 		return "the host " + dns.Name + " is not known: check the address"
-	case errors.Is(err, context.DeadlineExceeded):
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded):
 		return "it does not answer in time: check the address and that it runs"
 	}
 	return "it cannot be reached: " + err.Error()

@@ -18,9 +18,9 @@ import (
 
 // LiveKitConfig says how LiveKit is run.
 type LiveKitConfig struct {
-	// Port of the API and the signalling, TCPPort and UDPPort of the media;
-	// 0 picks a free one.
-	Port, TCPPort, UDPPort int
+	// Port of the API and the signalling, and UDPPort of the media; 0 picks a
+	// free one.
+	Port, UDPPort int
 	// Webhooks are URLs that LiveKit posts its events to, signed with Key.
 	Webhooks []string
 	// STUN is host:port of the STUN server that clients are told of. Without
@@ -64,10 +64,6 @@ func (e *Env) StartLiveKit(ctx context.Context, c LiveKitConfig) (*LiveKit, erro
 	if err != nil {
 		return nil, err
 	}
-	tcp, err := e.port(c.TCPPort, "media over TCP", "--livekit-tcp-port", false)
-	if err != nil {
-		return nil, err
-	}
 	udp, err := e.port(c.UDPPort, "media over UDP", "--livekit-udp-port", true)
 	if err != nil {
 		return nil, err
@@ -81,7 +77,8 @@ func (e *Env) StartLiveKit(ctx context.Context, c LiveKitConfig) (*LiveKit, erro
 		"bind_addresses": []string{"127.0.0.1"},
 		"keys":           map[string]string{k.Key: k.Secret},
 		"rtc": map[string]any{
-			"tcp_port": tcp.Number, "udp_port": udp.Number,
+			// No media over TCP: LiveKit binds that port on every address.
+			"tcp_port": 0, "udp_port": udp.Number,
 			"node_ip": "127.0.0.1", "use_external_ip": false,
 			"enable_loopback_candidate": true,
 			"interfaces":                map[string]any{"includes": []string{"lo"}},
@@ -104,7 +101,7 @@ func (e *Env) StartLiveKit(ctx context.Context, c LiveKitConfig) (*LiveKit, erro
 	}
 	l.Process, err = launch(ctx, spec{
 		part: PartLiveKit, argv: []string{bin, "--config", file}, dir: dir, log: e.logFile(PartLiveKit),
-		ports: []Port{api, tcp, udp},
+		ports: []Port{api, udp},
 		// A drain waits for participants to leave, and then 5 s for its own
 		// connections. It stores nothing, so nothing is lost by a kill.
 		grace: time.Second,

@@ -1,9 +1,13 @@
 package local
 
 import (
+	"bufio"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
+	"net"
 	"net/url"
 	"path/filepath"
 	"strconv"
@@ -69,15 +73,64 @@ func (e *Env) StartRedis(ctx context.Context, c RedisConfig) (*Redis, error) {
 	return r, nil
 }
 
+// check authenticates and pings on a connection of its own. The client library
+// would try five times and write its failures to standard error.
 func (r *Redis) check(ctx context.Context) error {
 	o, err := redis.ParseURL(r.URL)
 	if err != nil {
 		return err
 	}
-	o.MaxRetries = -1
-	cl := redis.NewClient(o)
-	defer cl.Close()
-	return cl.Ping(ctx).Err()
+	var conn net.Conn
+	if o.TLSConfig != nil {
+		conn, err = (&tls.Dialer{Config: o.TLSConfig}).DialContext(ctx, "tcp", o.Addr)
+	} else {
+		conn, err = new(net.Dialer).DialContext(ctx, "tcp", o.Addr)
+	}
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	if end, ok := ctx.Deadline(); ok {
+		if err := conn.SetDeadline(end); err != nil {
+			return err
+		}
+	}
+	in := bufio.NewReader(conn)
+	if o.Password != "" {
+		words := []string{"AUTH", o.Password}
+		if o.Username != "" {
+			words = []string{"AUTH", o.Username, o.Password}
+		}
+		if err := command(conn, in, "+OK", words...); err != nil {
+			return err
+		}
+	}
+	return command(conn, in, "+PONG", "PING")
+}
+
+// redisAnswer is an answer that is not the wanted one.
+type redisAnswer string
+
+func (a redisAnswer) Error() string { return string(a) }
+
+// command sends one command as an array of bulk strings and expects a simple
+// string: see the RESP specification.
+func command(w io.Writer, in *bufio.Reader, want string, words ...string) error {
+	msg := fmt.Appendf(nil, "*%d\r\n", len(words))
+	for _, word := range words {
+		msg = fmt.Appendf(msg, "$%d\r\n%s\r\n", len(word), word)
+	}
+	if _, err := w.Write(msg); err != nil {
+		return err
+	}
+	line, err := in.ReadString('\n')
+	if err != nil {
+		return fmt.Errorf("no answer: %w", err)
+	}
+	if line = strings.TrimSpace(line); line != want {
+		return redisAnswer(strings.TrimPrefix(line, "-"))
+	}
+	return nil
 }
 
 // CheckRedis asks an existing server, by URL, for a PONG. The error is an
@@ -95,9 +148,9 @@ func CheckRedis(ctx context.Context, rawURL string) (*Redis, error) {
 		return r, nil
 	}
 	problem := unreachable(err)
-	var answer redis.Error
+	var answer redisAnswer
 	if errors.As(err, &answer) {
-		switch msg := answer.Error(); {
+		switch msg := string(answer); {
 		case strings.HasPrefix(msg, "WRONGPASS"), strings.HasPrefix(msg, "NOAUTH"), strings.HasPrefix(msg, "ERR AUTH"):
 			problem = "it refuses the password: check the user and the password in the address"
 		default:

@@ -1,0 +1,195 @@
+package local_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/openova-io/bp-relay/services/local"
+	"github.com/openova-io/bp-relay/services/local/localtest"
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+)
+
+// processesIn returns the command lines of running processes that name dir.
+func processesIn(t *testing.T, dir string) []string {
+	t.Helper()
+	var out []string
+	lines, err := filepath.Glob("/proc/[0-9]*/cmdline")
+	require.NoError(t, err)
+	for _, f := range lines {
+		body, err := os.ReadFile(f)
+		if err == nil && strings.Contains(string(body), dir) {
+			out = append(out, strings.ReplaceAll(string(body), "\x00", " "))
+		}
+	}
+	return out
+}
+
+func TestUpAndStop(t *testing.T) {
+	defer goleak.VerifyNone(t)
+	dir := t.TempDir()
+	var shown bytes.Buffer
+	s, err := local.Up(t.Context(), local.Options{
+		Dir: dir, Progress: local.NewPrinter(&shown).Report,
+		S3:       local.S3Options{SeaweedFSConfig: local.SeaweedFSConfig{Buckets: []string{"a", "b", "c"}}},
+		WithSSHD: true,
+	})
+	require.NoError(t, err)
+	stopped := false
+	defer func() {
+		if !stopped {
+			require.NoError(t, s.Stop())
+		}
+	}()
+	t.Log("\n" + shown.String())
+	require.Contains(t, shown.String(), "[4/4]")
+
+	_, err = local.Up(t.Context(), local.Options{Dir: dir})
+	require.ErrorContains(t, err, "another run uses")
+
+	// Files with secrets are closed to others.
+	for _, f := range []string{"livekit/keys.json", "livekit/livekit.yaml", "seaweedfs/keys.json", "seaweedfs/s3.json", "sshd/user_key"} {
+		st, err := os.Stat(filepath.Join(dir, f))
+		require.NoError(t, err)
+		require.Equal(t, os.FileMode(0o600), st.Mode().Perm(), f)
+	}
+	// Everything listens on loopback only.
+	pids := map[string]bool{}
+	for _, part := range []local.Name{local.PartSeaweedFS, local.PartLiveKit, local.PartGuacd, local.PartSSHD} {
+		pids["pid="+strconv.Itoa(s.Process(part).Pid())+","] = true
+	}
+	ss, err := exec.Command("ss", "-Hlntup").Output()
+	require.NoError(t, err)
+	listeners := 0
+	for line := range strings.Lines(string(ss)) {
+		for pid := range pids {
+			if strings.Contains(line, pid) {
+				listeners++
+				require.Regexp(t, `\s(127\.0\.0\.1|\[::1\]):\d+\s`, line)
+			}
+		}
+	}
+	require.GreaterOrEqual(t, listeners, 8, "all parts were looked at")
+
+	require.NoError(t, s.Stop())
+	stopped = true
+	require.NoError(t, s.Stop(), "twice is allowed")
+	require.Empty(t, processesIn(t, dir))
+	for _, addr := range []string{strings.TrimPrefix(s.S3.Endpoint, "http://"), strings.TrimPrefix(s.LiveKit.URL, "http://"), s.Guacd.Address} {
+		_, err := net.DialTimeout("tcp", addr, time.Second)
+		require.ErrorIs(t, err, syscall.ECONNREFUSED, addr)
+	}
+
+	// The data and the keys are there again on the next run.
+	again, err := local.Up(t.Context(), local.Options{
+		Dir: dir, NoStunner: true, Guacd: local.GuacdOptions{GuacdConfig: local.GuacdConfig{}},
+	})
+	require.NoError(t, err)
+	require.Equal(t, s.S3.SecretKey, again.S3.SecretKey)
+	require.Equal(t, s.LiveKit.Secret, again.LiveKit.Secret)
+	require.NoError(t, again.Stop())
+	require.Empty(t, processesIn(t, dir))
+}
+
+func TestTakenPort(t *testing.T) {
+	l, err := net.Listen("tcp4", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer l.Close()
+	port := l.Addr().(*net.TCPAddr).Port
+	_, err = local.Up(t.Context(), local.Options{Dir: t.TempDir(), NoStunner: true,
+		LiveKit: local.LiveKitOptions{LiveKitConfig: local.LiveKitConfig{Port: port}}})
+	var taken *local.PortTakenError
+	require.ErrorAs(t, err, &taken)
+	require.Equal(t, port, taken.Port.Number)
+	me := strconv.Itoa(os.Getpid())
+	require.Contains(t, err.Error(), strconv.Itoa(port))
+	require.Contains(t, err.Error(), "pid "+me)
+	require.Contains(t, err.Error(), "--livekit-port")
+	require.NotContains(t, err.Error(), "\n")
+}
+
+func TestPartThatDiesIsReported(t *testing.T) {
+	defer goleak.VerifyNone(t)
+	env := localtest.Env(t, local.PartRedis)
+	exits := make(chan local.Exit, 1)
+	env.OnExit = func(x local.Exit) { exits <- x }
+	r, err := env.StartRedis(t.Context(), local.RedisConfig{})
+	require.NoError(t, err)
+	defer r.Stop()
+
+	// Ended by us: not reported. Brought back: the same address and password.
+	require.NoError(t, r.Kill())
+	_, err = local.CheckRedis(t.Context(), r.URL)
+	require.ErrorContains(t, err, "nothing listens")
+	require.NoError(t, r.Restart(t.Context()))
+	_, err = local.CheckRedis(t.Context(), r.URL)
+	require.NoError(t, err)
+	require.Empty(t, exits)
+
+	// Paused: it is there and answers nothing.
+	require.NoError(t, r.Pause())
+	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer cancel()
+	_, err = local.CheckRedis(ctx, r.URL)
+	require.ErrorContains(t, err, "does not answer in time")
+	require.NoError(t, r.Resume())
+	_, err = local.CheckRedis(t.Context(), r.URL)
+	require.NoError(t, err)
+
+	// Ended by someone else: reported.
+	require.NoError(t, syscall.Kill(r.Pid(), syscall.SIGKILL))
+	select {
+	case x := <-exits:
+		require.Equal(t, local.PartRedis, x.Part)
+		require.ErrorContains(t, x, "signal: killed")
+		require.NotContains(t, x.Error(), "\n")
+	case <-time.After(10 * time.Second):
+		t.Fatal("the end was not reported")
+	}
+	require.NoError(t, r.Stop())
+}
+
+func TestStartThatFails(t *testing.T) {
+	env := localtest.Env(t, local.PartLiveKit)
+	_, err := env.StartLiveKit(t.Context(), local.LiveKitConfig{Overrides: map[string]any{"no_such_key": 1}})
+	var start *local.StartError
+	require.ErrorAs(t, err, &start)
+	require.Contains(t, err.Error(), "no_such_key", "the part's last word is shown")
+	require.Contains(t, err.Error(), "livekit.log")
+	require.NotContains(t, err.Error(), "\n")
+	require.Empty(t, processesIn(t, env.Dir))
+}
+
+func TestStartInterrupted(t *testing.T) {
+	env := localtest.Env(t, local.PartSeaweedFS)
+	ctx, cancel := context.WithCancelCause(t.Context())
+	time.AfterFunc(300*time.Millisecond, func() { cancel(errors.New("Ctrl-C")) })
+	_, err := env.StartSeaweedFS(ctx, local.SeaweedFSConfig{})
+	require.ErrorContains(t, err, "Ctrl-C")
+	require.Empty(t, processesIn(t, env.Dir))
+}
+
+func TestWrongAddresses(t *testing.T) {
+	free := localtest.Port(t)
+	addr := net.JoinHostPort("127.0.0.1", strconv.Itoa(free))
+	_, err := local.CheckS3(t.Context(), "http://"+addr, "", "k", "s")
+	require.EqualError(t, err, "S3 at http://"+addr+": nothing listens there: start it or check the address")
+	_, err = local.CheckGuacd(t.Context(), addr)
+	require.EqualError(t, err, "guacd at "+addr+": nothing listens there: start it or check the address")
+	_, err = local.CheckPostgres(t.Context(), "postgres://u:hidden@"+addr+"/d")
+	require.ErrorContains(t, err, "nothing listens")
+	require.NotContains(t, err.Error(), "hidden")
+	_, err = local.CheckRedis(t.Context(), "redis://:hidden@"+addr)
+	require.ErrorContains(t, err, "nothing listens")
+	require.NotContains(t, err.Error(), "hidden")
+}
