@@ -57,6 +57,7 @@ func (c *Compiled) Version() string { return c.Config.Admin.Name }
 // peer; the zero value leaves it out. It fails with a *FieldError where the
 // gateway is bad. The generation is 0 until At numbers it.
 func Compile(g Gateway, secret string, echo netip.AddrPort) (*Compiled, error) {
+	g = g.clone()
 	if err := g.Check(); err != nil {
 		return nil, err
 	}

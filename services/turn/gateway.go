@@ -16,7 +16,7 @@ import (
 	"net"
 	"net/netip"
 	"regexp"
-	"strings"
+	"slices"
 )
 
 // Protocol is how clients reach a listener.
@@ -294,15 +294,19 @@ func (g *Gateway) URLs() []string {
 	return out
 }
 
+// clone shares nothing with g: Check brings addresses into form in place.
+func (g Gateway) clone() Gateway {
+	g.Listeners, g.Peers = slices.Clone(g.Listeners), slices.Clone(g.Peers)
+	return g
+}
+
 // Redacted returns a copy without private keys, for logs and answers.
 func (g Gateway) Redacted() Gateway {
-	ls := make([]Listener, len(g.Listeners))
-	for i, l := range g.Listeners {
-		if l.Key != "" {
-			l.Key = strings.Repeat("*", 8)
+	g = g.clone()
+	for i := range g.Listeners {
+		if g.Listeners[i].Key != "" {
+			g.Listeners[i].Key = "********"
 		}
-		ls[i] = l
 	}
-	g.Listeners = ls
 	return g
 }

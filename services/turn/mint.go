@@ -61,8 +61,8 @@ func (s *Service) Mint(ctx context.Context, org, actor string, ttl time.Duration
 	for _, p := range s.serving(org) {
 		h := p.open.Load()
 		if h == nil {
-			g, health := p.snapshot()
-			closed.Problems = append(closed.Problems, fmt.Sprintf("%s is %s: %s", g.Name, health.State, health.Problem))
+			_, health := p.snapshot()
+			closed.Problems = append(closed.Problems, p.describe(health))
 			continue
 		}
 		c := Sign(h.secret, id, out.Expires)

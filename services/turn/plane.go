@@ -142,8 +142,8 @@ func (p *plane) serve(g Gateway, secret string, c *Compiled) Impact {
 	return impact
 }
 
-// await returns once the served generation is applied and probed, or with
-// what is known when ctx ends.
+// await returns once the served generation is applied and probed, or with an
+// *UnhealthyError and what is known when ctx ends.
 func (p *plane) await(ctx context.Context) (Health, error) {
 	for {
 		p.mu.Lock()
@@ -155,9 +155,14 @@ func (p *plane) await(ctx context.Context) (Health, error) {
 		select {
 		case <-changed:
 		case <-ctx.Done():
-			return h, fmt.Errorf("turn: gateway is %s: %s", h.State, h.Problem)
+			return h, &UnhealthyError{Problems: []string{p.describe(h)}}
 		}
 	}
+}
+
+// describe words why the gateway is not handed out.
+func (p *plane) describe(h Health) string {
+	return fmt.Sprintf("%s is %s: %s", p.name, h.State, h.Problem)
 }
 
 func (p *plane) snapshot() (Gateway, Health) {

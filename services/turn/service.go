@@ -99,7 +99,7 @@ func New(cfg Config) (_ *Service, err error) {
 		}
 		s.planes[g.Name] = &plane{
 			name: g.Name, cds: s.cds, echo: s.echo, roots: roots, probeEvery: cfg.ProbeEvery, log: s.log.With("gateway", g.Name),
-			gateway: g, health: Health{State: Pending, Problem: "starting"},
+			gateway: g.clone(), health: Health{State: Pending, Problem: "starting"},
 			changed: make(chan struct{}), kick: make(chan struct{}, 1),
 		}
 	}
@@ -160,8 +160,11 @@ func (s *Service) Apply(ctx context.Context, g Gateway, force bool) (Impact, Hea
 	if err != nil {
 		return impact, Health{}, err
 	}
-	h, err := p.await(ctx)
-	return impact, h, err
+	if h, err := p.await(ctx); err != nil {
+		return impact, h, err
+	}
+	_, h := p.snapshot()
+	return impact, h, nil
 }
 
 // Health is what is known of a gateway now; false where there is none.
@@ -191,6 +194,7 @@ type body struct {
 
 // configure numbers a configuration, records it, and serves it.
 func (s *Service) configure(ctx context.Context, p *plane, g Gateway, force bool) (Impact, error) {
+	g = g.clone()
 	if err := g.Check(); err != nil {
 		return Impact{}, err
 	}

@@ -92,10 +92,10 @@ func TestGateway(t *testing.T) {
 			before := outside.seen.Load()
 			require.Error(t, c.ping(outside.addr(), 500*time.Millisecond), "the SFU's host, another port")
 			require.Equal(t, before, outside.seen.Load(), "nothing got there")
-			var refused *stun.TurnError
-			require.ErrorAs(t, c.client.CreatePermission(elsewhere.addr()), &refused)
-			require.Equal(t, stun.CodeForbidden, refused.ErrorCodeAttr.Code)
+			require.Error(t, c.client.CreatePermission(elsewhere.addr()), "another host")
+			require.Error(t, c.ping(elsewhere.addr(), 500*time.Millisecond))
 			require.Zero(t, elsewhere.seen.Load())
+			require.NoError(t, c.ping(sfu.addr(), 5*time.Second), "the SFU still is")
 
 			secret := turn.Secret(r.keys, &r.gateway)
 			old := turn.Sign(secret, got.CredentialID, time.Now().Add(-2*time.Second))
@@ -106,6 +106,7 @@ func TestGateway(t *testing.T) {
 				"other secret":      {ice.Username, turn.Sign(secret+"x", got.CredentialID, got.Expires).Password},
 				"empty":             {"", ""},
 			} {
+				var refused *stun.TurnError
 				_, err := dial(t, url, cred[0], cred[1], roots)
 				require.ErrorAs(t, err, &refused, name)
 				require.Contains(t, []stun.ErrorCode{stun.CodeBadRequest, stun.CodeUnauthorized}, refused.ErrorCodeAttr.Code, name)
@@ -125,7 +126,7 @@ func TestGateway(t *testing.T) {
 	defer http.DefaultClient.CloseIdleConnections()
 	text, err := io.ReadAll(res.Body)
 	require.NoError(t, err)
-	require.Contains(t, string(text), `stunner_cluster_bytes_total{direction="rx",name="sfu"}`)
+	require.Regexp(t, `stunner_cluster_bytes_total\{[^}]*name="sfu"`, string(text))
 	evidence(t, r, got)
 }
 
@@ -173,8 +174,7 @@ func TestChangeWithoutRestart(t *testing.T) {
 	live, err := dial(t, ice.URLs[0], ice.Username, ice.Credential, nil)
 	require.NoError(t, err)
 	second := echoServer(t, "127.0.0.3")
-	var refused *stun.TurnError
-	require.ErrorAs(t, live.client.CreatePermission(second.addr()), &refused)
+	require.Error(t, live.client.CreatePermission(second.addr()))
 
 	r.gateway.Peers = append(r.gateway.Peers, turn.Peer{Addr: netip.MustParseAddr("127.0.0.3"), MinPort: second.port(), MaxPort: second.port()})
 	impact, after := r.apply(false)
@@ -213,6 +213,7 @@ func TestChangeWithoutRestart(t *testing.T) {
 	r.gateway.Epoch++
 	impact, _ = r.apply(true)
 	require.Equal(t, turn.Impact{Changed: true, Lapses: true}, impact)
+	var refused *stun.TurnError
 	_, err = dial(t, ice.URLs[0], ice.Username, ice.Credential, nil)
 	require.ErrorAs(t, err, &refused)
 	ice = r.mint().Servers[0]
@@ -292,10 +293,11 @@ func TestListenerThatCannotStart(t *testing.T) {
 	bad.Listeners = []turn.Listener{good.Listeners[0], {Name: "alt", Protocol: turn.UDP, Port: uint16(taken.LocalAddr().(*net.UDPAddr).Port), RelayAddr: loopback}}
 	r.gateway = bad
 	_, h, err := r.try(false, 4*time.Second)
-	require.Error(t, err)
-	require.NotEqual(t, turn.Healthy, h.State)
-	require.NotEmpty(t, h.Problem)
-	t.Log(h.State, h.Problem)
+	require.ErrorIs(t, err, turn.ErrUnhealthy)
+	require.Equal(t, turn.Pending, h.State)
+	require.Equal(t, int64(2), h.Served)
+	require.Equal(t, int64(1), h.Applied, "stunnerd went back to what ran")
+	require.Contains(t, h.Problem, "could not apply it")
 	_, err = r.service.Mint(context.Background(), "acme", "tester", 0)
 	require.ErrorIs(t, err, turn.ErrUnhealthy)
 	r.gateway = good

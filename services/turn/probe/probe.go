@@ -114,12 +114,12 @@ func Run(ctx context.Context, t Target) (res Result, err error) {
 	}
 	res.Steps = append(res.Steps, "allocate")
 	for _, p := range t.Peers {
-		if err := client.CreatePermission(net.UDPAddrFromAddrPort(netip.AddrPortFrom(p, 9))); err != nil {
-			return res, fmt.Errorf("%w: %s: %w", ErrPermit, p, because(ctx, err))
+		if err := permit(ctx, client, p); err != nil {
+			return res, err
 		}
 	}
 	res.Steps = append(res.Steps, "permit")
-	if err := denied(ctx, client); err != nil {
+	if err := denied(ctx, client, t.Peers); err != nil {
 		return res, err
 	}
 	res.Steps = append(res.Steps, "deny")
@@ -152,9 +152,11 @@ func (t *tap) WriteTo(p []byte, to net.Addr) (int, error) {
 	return t.PacketConn.WriteTo(p, to)
 }
 
-// denied asks for what must be refused with 403 (Forbidden, RFC 8656
-// section 9.2).
-func denied(ctx context.Context, client *turn.Client) error {
+// denied asks for what must be refused. RFC 8656 section 9.2 wants a 403
+// (Forbidden), but pion/turn v5, which stunnerd is built on, refuses without
+// an error code: then it counts if the same allocation is granted an allowed
+// peer right after, so that it was not for want of an answer.
+func denied(ctx context.Context, client *turn.Client, allowed []netip.Addr) error {
 	err := client.CreatePermission(forbidden)
 	var refusal *stun.TurnError
 	switch {
@@ -162,8 +164,18 @@ func denied(ctx context.Context, client *turn.Client) error {
 		return ErrOpen
 	case errors.As(err, &refusal) && refusal.ErrorCodeAttr.Code == stun.CodeForbidden:
 		return nil
+	case ctx.Err() != nil || errors.As(err, &refusal) || len(allowed) == 0:
+		return fmt.Errorf("%w: asking for a forbidden peer: %w", ErrPermit, because(ctx, err))
 	}
-	return fmt.Errorf("%w: asking for a forbidden peer: %w", ErrPermit, because(ctx, err))
+	return permit(ctx, client, allowed[0])
+}
+
+func permit(ctx context.Context, client *turn.Client, peer netip.Addr) error {
+	// A permission is for an address; the port says nothing.
+	if err := client.CreatePermission(net.UDPAddrFromAddrPort(netip.AddrPortFrom(peer, 9))); err != nil {
+		return fmt.Errorf("%w: %s: %w", ErrPermit, peer, because(ctx, err))
+	}
+	return nil
 }
 
 // echo sends questions until one that counts is answered or ctx ends. It
