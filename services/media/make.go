@@ -54,7 +54,7 @@ type Frame struct {
 // once made and can be published by many at a time.
 type Clip struct {
 	Spec  Spec
-	Video []Frame // VP8; a keyframe each second, and first
+	Video []Frame // VP8; a keyframe each half second (PLI is not answered), and first
 	Audio []Frame // Opus, 20 ms each
 }
 
@@ -74,7 +74,7 @@ func Make(ctx context.Context, dir string, spec Spec) (*Clip, error) {
 	picture := fmt.Sprintf("testsrc2=size=%dx%d:rate=%d:duration=%s", spec.Width, spec.Height, spec.FPS, seconds)
 	clock := fmt.Sprintf(`,drawtext=text='%%{pts\:hms}':fontsize=%d:x=w/2-text_w/2:y=h/3:fontcolor=white:box=1:boxcolor=black`, spec.Height/8)
 	encode := []string{
-		"-c:v", "libvpx", "-deadline", "realtime", "-cpu-used", "10", "-g", fmt.Sprint(spec.FPS),
+		"-c:v", "libvpx", "-deadline", "realtime", "-cpu-used", "10", "-g", fmt.Sprint(max(spec.FPS/2, 1)),
 		"-b:v", fmt.Sprintf("%dk", spec.Bitrate), "-maxrate", fmt.Sprintf("%dk", spec.Bitrate), "-bufsize", fmt.Sprintf("%dk", spec.Bitrate),
 	}
 	video, err := file(ctx, dir, ".ivf", append([]string{"-f", "lavfi", "-i", picture + clock}, encode...))

@@ -60,11 +60,22 @@ type slot struct {
 	arrival time.Time
 }
 
+// Config says how long packets wait.
+type Config struct {
+	// Delay is how long a packet waits for those before it; 0 means
+	// DefaultDelay.
+	Delay time.Duration
+	// Hold keeps the first packets back for that long, so that their order and
+	// their true time of arrival are known before any of them goes out.
+	Hold time.Duration
+}
+
 // Buffer orders one track. It is not safe for concurrent use.
 type Buffer struct {
-	delay   time.Duration
+	cfg     Config
 	out     func(Packet)
-	slots   []slot // made at the first packet out of order
+	hold    time.Time // until when the first packets are held back
+	slots   []slot    // made at the first packet out of order
 	waiting int
 	next    uint16 // the sequence number whose turn it is
 	started bool
@@ -74,21 +85,23 @@ type Buffer struct {
 	stats   Stats
 }
 
-// New returns an empty buffer that calls out for each packet in its turn;
-// delay 0 means DefaultDelay.
-func New(delay time.Duration, out func(Packet)) *Buffer {
-	if delay <= 0 {
-		delay = DefaultDelay
+// New returns an empty buffer that calls out for each packet in its turn.
+func New(cfg Config, out func(Packet)) *Buffer {
+	if cfg.Delay <= 0 {
+		cfg.Delay = DefaultDelay
 	}
-	return &Buffer{delay: delay, out: out}
+	return &Buffer{cfg: cfg, out: out}
 }
+
+// Holding says whether the first packets are being held back.
+func (b *Buffer) Holding() bool { return !b.started }
 
 // Push takes a packet that came in at arrival and lets out those whose turn
 // it is. It keeps neither h nor payload.
 func (b *Buffer) Push(h *rtp.Header, payload []byte, arrival time.Time) {
 	b.stats.Received++
-	if !b.started {
-		b.started, b.next = true, h.SequenceNumber
+	if !b.started && b.first(h, payload, arrival) {
+		return
 	}
 	switch d := int16(h.SequenceNumber - b.next); {
 	case d == 0:
@@ -118,21 +131,33 @@ func (b *Buffer) Push(h *rtp.Header, payload []byte, arrival time.Time) {
 // Expire gives up on packets for which others have waited longer than the
 // delay, as of now, and lets those out.
 func (b *Buffer) Expire(now time.Time) {
-	for b.waiting > 0 && now.Sub(b.oldest) >= b.delay {
+	if !b.started {
+		if b.hold.IsZero() || now.Before(b.hold) {
+			return
+		}
+		b.started = true
+		b.drain()
+	}
+	for b.waiting > 0 && now.Sub(b.oldest) >= b.cfg.Delay {
 		b.skip()
 	}
 }
 
 // Deadline is when Expire has work to do; the zero time while nothing waits.
 func (b *Buffer) Deadline() time.Time {
-	if b.waiting == 0 {
+	switch {
+	case b.waiting == 0:
 		return time.Time{}
+	case !b.started:
+		return b.hold
 	}
-	return b.oldest.Add(b.delay)
+	return b.oldest.Add(b.cfg.Delay)
 }
 
 // Flush lets everything out that waits: at the end of a track.
 func (b *Buffer) Flush() {
+	b.started = true
+	b.drain()
 	for b.waiting > 0 {
 		b.skip()
 	}
@@ -140,6 +165,28 @@ func (b *Buffer) Flush() {
 
 // Stats returns the counts so far.
 func (b *Buffer) Stats() Stats { return b.stats }
+
+// first takes a packet while the first ones are held back, and says whether
+// it has dealt with it.
+func (b *Buffer) first(h *rtp.Header, payload []byte, arrival time.Time) bool {
+	if b.hold.IsZero() {
+		b.hold, b.next = arrival.Add(b.cfg.Hold), h.SequenceNumber
+	}
+	ahead := int(int16(h.SequenceNumber - b.next))
+	if b.waiting == 0 {
+		ahead = 0
+	}
+	if !arrival.Before(b.hold) || ahead >= window || ahead <= -window/2 || (ahead < 0 && b.slots[h.SequenceNumber%window].full) {
+		b.started = true
+		b.drain()
+		return false
+	}
+	if ahead < 0 {
+		b.next = h.SequenceNumber // the one that came first was not the first
+	}
+	b.keep(h, payload, arrival)
+	return true
+}
 
 func (b *Buffer) emit(h *rtp.Header, payload []byte, arrival time.Time) {
 	b.out(Packet{Header: h, Payload: payload, Arrival: arrival, Lost: b.lost, Restarted: b.reset})

@@ -21,7 +21,7 @@ type got struct {
 // collect returns a buffer and the list that its packets go to.
 func collect() (*jitter.Buffer, *[]got) {
 	var list []got
-	b := jitter.New(0, func(p jitter.Packet) {
+	b := jitter.New(jitter.Config{}, func(p jitter.Packet) {
 		list = append(list, got{p.Header.SequenceNumber, string(p.Payload), p.Lost, p.Restarted})
 	})
 	return b, &list
@@ -99,6 +99,36 @@ func TestTwoHolesWaitEachFromTheirOwnArrival(t *testing.T) {
 	require.Zero(t, (*list)[2].lost)
 }
 
+func TestFirstPacketsAreHeldBack(t *testing.T) {
+	var list []got
+	b := jitter.New(jitter.Config{Hold: 200 * time.Millisecond}, func(p jitter.Packet) {
+		list = append(list, got{p.Header.SequenceNumber, string(p.Payload), p.Lost, p.Restarted})
+	})
+	require.True(t, b.Holding())
+	for i, seq := range []uint16{2, 1, 65535, 4, 4} {
+		push(b, seq, i)
+	}
+	require.Empty(t, list)
+	require.Equal(t, at(200), b.Deadline())
+	b.Expire(at(199))
+	require.Empty(t, list)
+	b.Expire(at(200))
+	require.False(t, b.Holding())
+	require.Equal(t, []uint16{65535}, seqs(list))
+	push(b, 0, 201)
+	require.Equal(t, []uint16{65535, 0, 1, 2}, seqs(list))
+	b.Flush()
+	require.Equal(t, []uint16{65535, 0, 1, 2, 4}, seqs(list))
+	require.Equal(t, 1, list[4].lost)
+
+	list = nil
+	b = jitter.New(jitter.Config{Hold: time.Second}, func(p jitter.Packet) { list = append(list, got{seq: p.Header.SequenceNumber}) })
+	for i := range 600 { // more than it can hold
+		push(b, uint16(i), 0)
+	}
+	require.Len(t, list, 600)
+}
+
 func TestDuplicates(t *testing.T) {
 	b, list := collect()
 	for i, seq := range []uint16{1, 1, 3, 3, 2, 2} {
@@ -166,7 +196,7 @@ func TestShuffled(t *testing.T) {
 }
 
 func TestNoAllocationsInOrder(t *testing.T) {
-	b := jitter.New(0, func(jitter.Packet) {})
+	b := jitter.New(jitter.Config{}, func(jitter.Packet) {})
 	h := &rtp.Header{}
 	payload := make([]byte, 1200)
 	require.Zero(t, testing.AllocsPerRun(1000, func() {
@@ -182,7 +212,7 @@ func FuzzPush(f *testing.F) {
 	f.Add([]byte{0xFF, 0xFF, 0, 0, 0x80, 0, 0, 1, 2, 0})
 	f.Fuzz(func(t *testing.T, data []byte) {
 		started, last := false, uint16(0)
-		b := jitter.New(0, func(p jitter.Packet) {
+		b := jitter.New(jitter.Config{Hold: time.Duration(len(data)%2) * 10 * time.Millisecond}, func(p jitter.Packet) {
 			if started && !p.Restarted {
 				require.Equal(t, last+1+uint16(p.Lost), p.Header.SequenceNumber)
 			}

@@ -44,11 +44,14 @@ type participantClock struct {
 	n      int
 }
 
-// instant returns the recorder's time of a sender's instant. The first report
-// of any track sets the offset so that this track's timeline, by which the
-// instant is at own, stays as it is; later ones follow the drift between the
-// clocks by the least delayed of the last reports.
-func (p *participantClock) instant(ntp, arrival, own time.Time) time.Time {
+// instant returns the recorder's time of a sender's instant, which is at own
+// by the track's own timeline so far. The first report of any track sets the
+// offset so that its timeline stays as it is. The first one of another track
+// may make the offset greater, not smaller: timelines are moved forward at
+// their begin, because time that goes back makes frames fall together. Later
+// reports follow the drift between the clocks by the least delayed of the
+// last ones.
+func (p *participantClock) instant(ntp, arrival, own time.Time, first bool) time.Time {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	delay := arrival.Sub(ntp)
@@ -57,6 +60,9 @@ func (p *participantClock) instant(ntp, arrival, own time.Time) time.Time {
 	}
 	if !p.set {
 		p.set, p.offset, p.base, p.n = true, own.Sub(ntp), delay, 0
+	}
+	if late := own.Sub(ntp) - p.offset; first && late > 0 && late < jump {
+		p.offset += late
 	}
 	p.ring[p.n%samples] = delay
 	p.n++
@@ -96,6 +102,22 @@ func newClock(rate uint32, p *participantClock) *clock {
 func (c *clock) span(units int64) time.Duration {
 	// Split, so that days of 90 kHz do not overflow.
 	return time.Duration(units/c.rate)*time.Second + time.Duration(units%c.rate)*time.Second/time.Duration(c.rate)
+}
+
+// Begin looks at one of the first packets before any of them is given a time:
+// none can have been made after it came in, so the timeline is moved back to
+// the packet that waited least.
+func (c *clock) Begin(ts uint32, arrival time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.started {
+		c.restart(ts, arrival)
+		return
+	}
+	late := c.time.Add(c.span(c.ext + int64(int32(ts-c.last)) - c.at)).Sub(arrival)
+	if late > 0 && late < jump {
+		c.time = c.time.Add(-late)
+	}
 }
 
 // Time returns when a packet with that timestamp, which came in at arrival,
@@ -139,7 +161,7 @@ func (c *clock) Report(sr *rtcp.SenderReport, arrival time.Time) (Anchor, bool) 
 	if own.Sub(arrival).Abs() > jump {
 		return Anchor{}, false // of an RTP timeline that is over
 	}
-	a := Anchor{RTP: sr.RTPTime, NTP: ntp, Time: c.participant.instant(ntp, arrival, own)}
+	a := Anchor{RTP: sr.RTPTime, NTP: ntp, Time: c.participant.instant(ntp, arrival, own, !c.reported)}
 	moved := a.Time.Sub(own)
 	switch {
 	case moved.Abs() > jump: // the reports of this track are not of one clock

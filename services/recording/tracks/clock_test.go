@@ -35,16 +35,26 @@ func simulate(length time.Duration, ppm float64) (skew, drift time.Duration) {
 		return time.Duration(float64(at) * (1 + ppm/1e6))
 	}
 	const audio0, video0 = 4294900000, 4294960000 // both wrap soon
+	rtp := func(zero uint32, at time.Duration, rate float64) uint32 {
+		return zero + uint32(uint64(sender(at).Seconds()*rate))
+	}
 	report := func(at time.Duration, rate float64, rtp0 uint32) *rtcp.SenderReport {
 		return &rtcp.SenderReport{
 			NTPTime: toNTP(clockZero.Add(-7 * time.Hour).Add(sender(at))),
-			RTPTime: rtp0 + uint32(uint64(sender(at).Seconds()*rate)),
+			RTPTime: rtp(rtp0, at, rate),
 		}
 	}
-	video.Time(video0, clockZero.Add(delay()+400*time.Millisecond)) // a first picture that came late
+	for at := time.Duration(0); at < hold; at += 20 * time.Millisecond {
+		late := time.Duration(0)
+		if at == 0 {
+			late = 150 * time.Millisecond // the first picture was slow to come
+		}
+		video.Begin(rtp(video0, at, 90000), clockZero.Add(at+delay()+late))
+		audio.Begin(rtp(audio0, at, 48000), clockZero.Add(at+delay()))
+	}
 	for at := time.Duration(0); at < length; at += 20 * time.Millisecond {
-		a := audio.Time(audio0+uint32(uint64(sender(at).Seconds()*48000)), clockZero.Add(at+delay()))
-		v := video.Time(video0+uint32(uint64(sender(at).Seconds()*90000)), clockZero.Add(at+delay()))
+		a := audio.Time(rtp(audio0, at, 48000), clockZero.Add(at+delay()))
+		v := video.Time(rtp(video0, at, 90000), clockZero.Add(at+delay()))
 		if at%(3*time.Second) == 0 && at > 0 {
 			audio.Report(report(at, 48000, audio0), clockZero.Add(at+delay()))
 		}
@@ -76,6 +86,33 @@ func TestRTPJump(t *testing.T) {
 	at = at.Add(time.Second)
 	require.Equal(t, at, c.Time(3_000_000_000, at), "an RTP jump of hours does not become hours of file")
 	require.Equal(t, at.Add(100*time.Millisecond), c.Time(3_000_009_000, at.Add(130*time.Millisecond)))
+}
+
+func TestPacketsThatWaitedForUs(t *testing.T) {
+	c := newClock(90000, &participantClock{})
+	for i := range uint32(10) { // made every 33 ms, read together 300 ms after the first
+		c.Begin(i*3000, clockZero.Add(300*time.Millisecond))
+	}
+	require.WithinDuration(t, clockZero, c.Time(0, clockZero.Add(300*time.Millisecond)), time.Millisecond)
+	require.WithinDuration(t, clockZero.Add(300*time.Millisecond), c.Time(27000, clockZero.Add(300*time.Millisecond)), time.Millisecond)
+}
+
+func TestTimelinesMoveForwardAtTheirBegin(t *testing.T) {
+	for _, late := range []time.Duration{-80 * time.Millisecond, 80 * time.Millisecond} {
+		p := &participantClock{}
+		audio, video := newClock(48000, p), newClock(90000, p)
+		audio.Time(0, clockZero)
+		video.Time(0, clockZero.Add(late)) // made at the same instant
+		a, ok := audio.Report(&rtcp.SenderReport{NTPTime: toNTP(clockZero), RTPTime: 0}, clockZero)
+		require.True(t, ok)
+		v, ok := video.Report(&rtcp.SenderReport{NTPTime: toNTP(clockZero), RTPTime: 0}, clockZero)
+		require.True(t, ok)
+		require.GreaterOrEqual(t, v.Moved, time.Duration(0))
+		a, ok = audio.Report(&rtcp.SenderReport{NTPTime: toNTP(clockZero), RTPTime: 0}, clockZero)
+		require.True(t, ok)
+		require.GreaterOrEqual(t, a.Moved, time.Duration(0))
+		require.WithinDuration(t, audio.Time(48000, clockZero.Add(time.Second)), video.Time(90000, clockZero.Add(time.Second)), time.Millisecond)
+	}
 }
 
 func TestPauseKeepsItsLength(t *testing.T) {

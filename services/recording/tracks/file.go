@@ -21,6 +21,7 @@ type file struct {
 	sink   Sink
 	writer *webm.Writer
 	failed error
+	closed bool
 	last   time.Time // time of the last frame, zero before the first
 	gapFor string    // why the next frame does not follow the last one
 	// the gap that is held back while more loss may come
@@ -96,6 +97,24 @@ func (f *file) interrupted() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.gapFor = gapReconnect
+}
+
+// end closes the file of a track that is gone.
+func (f *file) end() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.closed {
+		return nil
+	}
+	f.flush()
+	f.closed = true
+	return f.sink.Close()
+}
+
+func (f *file) isClosed() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.closed
 }
 
 func (f *file) finish() {

@@ -14,6 +14,10 @@ import (
 	"github.com/livekit/protocol/livekit"
 	"github.com/livekit/protocol/logger"
 	lksdk "github.com/livekit/server-sdk-go/v2"
+	"github.com/pion/interceptor"
+	"github.com/pion/interceptor/pkg/nack"
+	"github.com/pion/interceptor/pkg/report"
+	"github.com/pion/interceptor/pkg/twcc"
 	"github.com/pion/rtcp"
 	"github.com/pion/webrtc/v4"
 	"golang.org/x/sync/errgroup"
@@ -53,6 +57,28 @@ func (r *Recorder) token() (string, error) {
 		return "", fmt.Errorf("sign the recorder's token: %w", err)
 	}
 	return token, nil
+}
+
+// interceptors are what a receiver needs: NACKs, reports, and feedback for
+// the bandwidth estimation where the server wants it. The SDK's own set has a
+// data race in its NACK queue (SetRTT against Pairs, v2.16.1).
+func interceptors() ([]interceptor.Factory, error) {
+	nacks, err := nack.NewGeneratorInterceptor(
+		nack.GeneratorInterval(40*time.Millisecond), // several tries within the jitter buffer's delay
+		nack.GeneratorMaxNacksPerPacket(5),
+	)
+	if err != nil {
+		return nil, err
+	}
+	reports, err := report.NewReceiverInterceptor()
+	if err != nil {
+		return nil, err
+	}
+	feedback, err := twcc.NewSenderInterceptor()
+	if err != nil {
+		return nil, err
+	}
+	return []interceptor.Factory{nacks, reports, feedback}, nil
 }
 
 // sdkLogger carries the SDK's messages to ours.
@@ -154,7 +180,15 @@ func (s *session) subscribed(remote *webrtc.TrackRemote, pub *lksdk.RemoteTrackP
 		}
 	})
 	s.active[pub.SID()] = t
-	s.tracks.Go(t.run)
+	s.tracks.Go(func() error {
+		err := t.run()
+		// Read ends while we are connected only when the server took the track
+		// away: it was unpublished, or its participant has left.
+		if err == nil && s.room.ConnectionState() == lksdk.ConnectionStateConnected {
+			return f.end()
+		}
+		return err
+	})
 }
 
 // unrecorded reads a track that cannot be written, so that its sender is not

@@ -19,6 +19,10 @@ import (
 const (
 	// keyInterval is how often a keyframe is asked for at most.
 	keyInterval = time.Second
+	// hold is how long a track's first packets are looked at before they are
+	// written: they may have waited for us, which must not pass for the time
+	// at which they were made.
+	hold = 200 * time.Millisecond
 	// anchorInterval is how often an anchor is kept that moved nothing.
 	anchorInterval = time.Minute
 	// blank is the size of the black pictures that LiveKit itself sends when
@@ -54,7 +58,7 @@ func newTrack(remote *webrtc.TrackRemote, f *file, p *participantClock, delay ti
 		out = t.video.Push
 		t.wantKey.Store(true)
 	}
-	t.buffer = jitter.New(delay, out)
+	t.buffer = jitter.New(jitter.Config{Delay: delay, Hold: hold}, out)
 	return t
 }
 
@@ -104,6 +108,9 @@ func (t *track) packet(h *rtp.Header, b []byte, now time.Time) {
 	}
 	if end < n {
 		return
+	}
+	if t.buffer.Holding() {
+		t.clock.Begin(h.Timestamp, now)
 	}
 	t.buffer.Push(h, b[n:end], now)
 	if t.video != nil && (t.video.NeedsKey() || t.wantKey.Load()) && now.Sub(t.askedKey) >= keyInterval {

@@ -58,6 +58,8 @@ type Sink interface {
 	// began it. The gap between that process and this one is the sink's owner's
 	// to state.
 	Size() int64
+	// Close says that nothing comes after: the track is gone from the room.
+	Close() error
 }
 
 // Stream describes the file of one track.
@@ -203,12 +205,18 @@ func (r *Recorder) finish() {
 	}
 }
 
-// open returns the file of a stream, the same one for the same name.
+// open returns the file of a stream, the same one for the same name, unless
+// that was closed: a track that was gone and comes back under its old id gets
+// a file with a number.
 func (r *Recorder) open(ctx context.Context, s Stream) (*file, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if f, ok := r.files[s.Name]; ok {
-		return f, nil
+	name := s.Name
+	for n := 2; r.files[s.Name] != nil; n++ {
+		if f := r.files[s.Name]; !f.isClosed() {
+			return f, nil
+		}
+		s.Name = fmt.Sprintf("%s-%d", name, n)
 	}
 	sink, err := r.cfg.Open(ctx, s)
 	if err != nil {
@@ -232,11 +240,18 @@ func (r *Recorder) session(ctx context.Context) (End, error) {
 	if err != nil {
 		return "", err
 	}
+	chain, err := interceptors()
+	if err != nil {
+		return "", err
+	}
 	room := lksdk.NewRoom(s.callbacks())
 	room.SetLogger(sdkLogger(r.log))
 	s.room = room
 	joined := make(chan error, 1)
-	go func() { joined <- room.JoinWithToken(r.cfg.URL, token, lksdk.WithAutoSubscribe(true)) }()
+	go func() {
+		joined <- room.JoinWithToken(r.cfg.URL, token, lksdk.WithAutoSubscribe(true),
+			lksdk.WithInterceptors(chain), lksdk.WithIncludeDefaultInterceptors(false))
+	}()
 	stopped := false
 	select {
 	case err = <-joined:

@@ -3,6 +3,7 @@ package tracks_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -34,6 +35,7 @@ type file struct {
 	data  bytes.Buffer
 	marks map[string][]time.Time
 	gaps  []gap
+	ended bool
 }
 
 type gap struct {
@@ -44,6 +46,9 @@ type gap struct {
 func (f *file) Append(p []byte) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if f.ended {
+		return errors.New("append to a closed file")
+	}
 	f.data.Write(p)
 	return nil
 }
@@ -64,6 +69,13 @@ func (f *file) Size() int64 {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return int64(f.data.Len())
+}
+
+func (f *file) Close() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.ended = true
+	return nil
 }
 
 // store keeps the files of a recording, over several recorders.
@@ -312,9 +324,8 @@ func testTwoParticipants(t *testing.T, lk *local.LiveKit) {
 		s.one(t, who, "video")
 		s.one(t, who, "audio")
 	}
-	began := time.Since(start)
 	time.Sleep(10 * time.Second)
-	length := time.Since(start) - began
+	stop := time.Since(start)
 	require.Equal(t, tracks.EndStopped, rec.stop())
 
 	for _, who := range []string{"ann", "bob"} {
@@ -323,8 +334,10 @@ func testTwoParticipants(t *testing.T, lk *local.LiveKit) {
 		require.Equal(t, map[string]string{"codec_name": "vp8", "width": "1280", "height": "720"}, info)
 		require.Equal(t, "opus", decode(t, audio)["codec_name"])
 		v, a := blocks(t, video, clip.Video), blocks(t, audio, clip.Audio)
-		require.InDelta(t, length.Seconds(), span(v).Seconds(), 0.5, who)
-		require.InDelta(t, length.Seconds(), span(a).Seconds(), 0.5, who)
+		for _, list := range [][]block{v, a} {
+			require.Greater(t, span(list), 9500*time.Millisecond, who)
+			require.InDelta(t, stop.Seconds(), list[len(list)-1].at.Seconds(), 0.5, "%s: recorded to the end", who)
+		}
 		require.Zero(t, missing(v, clip.Video), "pictures of %s", who)
 		require.Zero(t, missing(a, clip.Audio), "sound of %s", who)
 		require.Empty(t, video.gaps)
@@ -378,6 +391,7 @@ func testMute(t *testing.T, lk *local.LiveKit, clip *media.Clip) {
 		require.Len(t, f.marks["muted"], 1, f.Name)
 		require.Len(t, f.marks["unmuted"], 1, f.Name)
 		require.Empty(t, f.gaps, "silence that was meant is no loss")
+		require.False(t, f.ended)
 	}
 	offset := epoch(blocks(t, video, clip.Video), clip.Video) - epoch(blocks(t, audio, clip.Audio), clip.Audio)
 	require.Less(t, offset.Abs(), 60*time.Millisecond, "together after the pause, too")
@@ -388,10 +402,15 @@ func testLeaveAndReturn(t *testing.T, lk *local.LiveKit, clip *media.Clip) {
 	var s store
 	rec := r.record(&s, time.Now(), false)
 	p := r.publish("ann", media.PublishConfig{Clip: clip})
-	s.one(t, "ann", "video")
+	first := s.one(t, "ann", "video")
 	s.one(t, "ann", "audio")
 	time.Sleep(2 * time.Second)
 	require.NoError(t, p.Close())
+	require.Eventually(t, func() bool {
+		first.mu.Lock()
+		defer first.mu.Unlock()
+		return first.ended
+	}, 5*time.Second, 20*time.Millisecond, "the file of a track that is gone is closed")
 	time.Sleep(time.Second)
 	r.publish("ann", media.PublishConfig{Clip: clip})
 	require.Eventually(t, func() bool {
@@ -403,7 +422,7 @@ func testLeaveAndReturn(t *testing.T, lk *local.LiveKit, clip *media.Clip) {
 	for _, f := range s.of("ann", "video") {
 		decode(t, f)
 		list := blocks(t, f, clip.Video)
-		require.Greater(t, span(list), 1200*time.Millisecond)
+		require.Greater(t, span(list), 900*time.Millisecond)
 		ends = append(ends, list[0].at, list[len(list)-1].at)
 	}
 	slices.Sort(ends)

@@ -51,7 +51,7 @@ func receive(packets []*rtp.Packet, lost ...int) (frames []vp8.Frame, a *vp8.Ass
 		f.Data = bytes.Clone(f.Data)
 		frames = append(frames, f)
 	})
-	b := jitter.New(0, a.Push)
+	b := jitter.New(jitter.Config{}, a.Push)
 	skip := map[int]bool{}
 	for _, i := range lost {
 		skip[i] = true

@@ -97,21 +97,18 @@ func New(sink Sink, cfg Config) (*Writer, error) {
 }
 
 // Write appends one frame shown at ts after the recording's start, with
-// millisecond resolution. Frames come in the order of their timestamps: an
-// earlier one is written at the time of the last one (a corrected clock may
-// step back a little), one more than 32 s earlier fails with ErrTooOld. A
+// millisecond resolution. Frames come in the order of their timestamps: one
+// that is not later than the last is written 1 ms after that (a corrected
+// clock may step back), one more than 32 s earlier fails with ErrTooOld. A
 // keyframe of video begins a cluster, and so does any frame when the open
 // cluster is old enough. It allocates nothing once its buffer has grown to
 // the largest frame.
 func (w *Writer) Write(ts time.Duration, key bool, frame []byte) error {
 	ms := ts.Milliseconds()
-	if ms < w.last {
-		if w.last-ms > 32000 {
-			return fmt.Errorf("%w: %v, the last one is at %v", ErrTooOld, ts, time.Duration(w.last)*time.Millisecond)
-		}
-		ms = w.last
+	if w.last-ms > 32000 {
+		return fmt.Errorf("%w: %v, the last one is at %v", ErrTooOld, ts, time.Duration(w.last)*time.Millisecond)
 	}
-	ms = max(ms, 0)
+	ms = max(ms, w.last+1) // players complain of two frames at one time
 	b := w.buf[:0]
 	if w.cluster < 0 || (key && w.video) || ms-w.cluster >= w.max {
 		b = appendUint(appendUnknown(b, idCluster), idTimestamp, uint64(ms))

@@ -245,7 +245,7 @@ func TestTimesNeverGoBack(t *testing.T) {
 	require.Equal(t, time.Duration(0), w.Last())
 	require.NoError(t, w.Write(40*time.Second, true, []byte{1}))
 	require.NoError(t, w.Write(40*time.Second-30*time.Millisecond, true, []byte{1}))
-	require.Equal(t, 40*time.Second, w.Last())
+	require.Equal(t, 40*time.Second+time.Millisecond, w.Last())
 	require.ErrorIs(t, w.Write(time.Second, true, []byte{1}), webm.ErrTooOld)
 }
 
