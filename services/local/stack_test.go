@@ -20,7 +20,8 @@ import (
 	"go.uber.org/goleak"
 )
 
-// processesIn returns the command lines of running processes that name dir.
+// processesIn returns the command lines of running processes that name dir or
+// work in it.
 func processesIn(t *testing.T, dir string) []string {
 	t.Helper()
 	var out []string
@@ -28,7 +29,8 @@ func processesIn(t *testing.T, dir string) []string {
 	require.NoError(t, err)
 	for _, f := range lines {
 		body, err := os.ReadFile(f)
-		if err == nil && strings.Contains(string(body), dir) {
+		cwd, _ := os.Readlink(filepath.Join(filepath.Dir(f), "cwd"))
+		if err == nil && (strings.Contains(string(body), dir) || strings.HasPrefix(cwd, dir)) {
 			out = append(out, strings.ReplaceAll(string(body), "\x00", " "))
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"os/exec"
 	"strings"
 	"testing"
@@ -16,6 +17,10 @@ import (
 	"github.com/openova-io/bp-relay/services/local/localtest"
 	"github.com/stretchr/testify/require"
 )
+
+var shared localtest.Shared
+
+func TestMain(m *testing.M) { os.Exit(shared.Run(m)) }
 
 func TestSeaweedFS(t *testing.T) {
 	began := time.Now()
@@ -60,11 +65,6 @@ func TestGuacd(t *testing.T) {
 	require.NoError(t, g.Stop())
 	_, err = local.CheckGuacd(t.Context(), g.Address)
 	require.ErrorContains(t, err, "nothing listens")
-}
-
-func TestSSHD(t *testing.T) {
-	s := localtest.SSHD(t)
-	require.NotEmpty(t, s.User)
 }
 
 func TestPostgres(t *testing.T) {
