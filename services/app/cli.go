@@ -61,7 +61,7 @@ On one machine, "relay up" starts everything it needs and itself. In production,
 	}
 	root.SetOut(stdout)
 	root.SetErr(stderr)
-	root.AddCommand(serveCommand(), tokenCommand())
+	root.AddCommand(upCommand(), serveCommand(), tokenCommand(), verifyCommand())
 	return root
 }
 
@@ -85,7 +85,7 @@ later wins.`,
 			if err != nil {
 				return err
 			}
-			return Serve(cmd.Context(), cfg, nil)
+			return Serve(cmd.Context(), cfg)
 		},
 	}
 	cmd.Flags().StringVar(&path, "config", "", "YAML file (env RELAY_CONFIG)")
@@ -93,16 +93,26 @@ later wins.`,
 	return cmd
 }
 
-// Serve runs a process until ctx ends. ready, where it is not nil, is called
-// once everything is made and about to run.
-func Serve(ctx context.Context, cfg Config, ready func()) error {
+// Serve runs a process until ctx ends.
+func Serve(ctx context.Context, cfg Config) error {
 	if err := cfg.Check(); err != nil {
 		return fmt.Errorf("configuration:\n%w", err)
 	}
+	p, err := newServing(ctx, cfg)
+	if err != nil {
+		return err
+	}
+	p.log.InfoContext(ctx, "relay runs", "api", cfg.Listen.API, "admin", cfg.Listen.Admin, "services", cfg.Services)
+	return p.run(ctx)
+}
+
+// newServing makes a process with all that its configuration wants, ready to
+// run.
+func newServing(ctx context.Context, cfg Config) (*process, error) {
 	p := newProcess(cfg)
 	adm, err := newAdmin(ctx, p)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	p.closers = append(p.closers, ignoreClosed(adm.lis.Close))
 	wanted := []string{"server"}
@@ -112,14 +122,10 @@ func Serve(ctx context.Context, cfg Config, ready func()) error {
 		}
 	}
 	if err := p.build(ctx, graph(), wanted...); err != nil {
-		return err
+		return nil, err
 	}
 	p.tasks = append(p.tasks, task{"admin", adm.run})
-	if ready != nil {
-		ready()
-	}
-	p.log.InfoContext(ctx, "relay runs", "api", cfg.Listen.API, "admin", cfg.Listen.Admin, "services", cfg.Services)
-	return p.run(ctx)
+	return p, nil
 }
 
 func orEnv(value, name string) string {

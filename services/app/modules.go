@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"crypto/ed25519"
 	"crypto/rand"
 	"errors"
 	"fmt"
@@ -26,6 +27,9 @@ import (
 	"github.com/openova-io/bp-relay/services/bus"
 	"github.com/openova-io/bp-relay/services/bus/inproc"
 	"github.com/openova-io/bp-relay/services/bus/redis"
+	"github.com/openova-io/bp-relay/services/capture"
+	"github.com/openova-io/bp-relay/services/evidence/ledger"
+	"github.com/openova-io/bp-relay/services/evidence/proof"
 	"github.com/openova-io/bp-relay/services/internal/auth"
 	"github.com/openova-io/bp-relay/services/internal/devissuer"
 	"github.com/openova-io/bp-relay/services/internal/keyring"
@@ -33,6 +37,7 @@ import (
 	"github.com/openova-io/bp-relay/services/store"
 	"github.com/openova-io/bp-relay/services/store/postgres"
 	"github.com/openova-io/bp-relay/services/store/sqlite"
+	"github.com/openova-io/bp-relay/services/turn"
 )
 
 // process is what one relay process holds. Modules fill it in the order of
@@ -49,6 +54,12 @@ type process struct {
 	internal *auth.Internal
 	server   *server
 	listener net.Listener
+	capture  *capture.Manager
+	ledger   *ledger.Ledger
+	turn     *turn.Service
+	// logKey is the evidence log's public key, "" where this process does not
+	// run the evidence service.
+	logKey string
 
 	tasks   []task
 	closers []func() error
@@ -63,6 +74,9 @@ func graph() map[string]module {
 		"bus":    {make: makeBus},
 		"blob":   {make: makeBlob},
 		"server": {needs: []string{"keys", "store"}, make: makeServer},
+
+		"capture": {needs: []string{"keys", "store", "blob"}, make: makeCapture},
+		"ledger":  {needs: []string{"keys", "store", "bus", "blob"}, make: makeLedger},
 
 		"turn": {needs: []string{"server", "keys", "store"}, make: makeTurn},
 		"room": {needs: []string{"server", "store"}, make: makeRoom},
@@ -204,6 +218,35 @@ func makeServer(ctx context.Context, p *process) error {
 	p.tasks = append(p.tasks, task{"api", func(ctx context.Context) error {
 		return p.server.run(ctx, p.listener, p.cfg.Shutdown)
 	}})
+	return nil
+}
+
+func makeCapture(_ context.Context, p *process) (err error) {
+	p.capture, err = capture.New(capture.Config{
+		Dir: p.cfg.path("spool"), Store: p.store, Blob: p.blob, Keys: p.keys, Logger: p.log, MaxSpool: p.cfg.Capture.MaxSpool,
+	})
+	if err != nil {
+		return err
+	}
+	p.metrics.MustRegister(p.capture.Metrics()...)
+	p.tasks = append(p.tasks, task{"capture", p.capture.Run})
+	return nil
+}
+
+func makeLedger(_ context.Context, p *process) error {
+	signing, err := proof.NewKey("evidence", p.keys.Ed25519("evidence").Public().(ed25519.PublicKey))
+	if err != nil {
+		return err
+	}
+	p.ledger, err = ledger.New(ledger.Config{
+		Store: p.store, Bus: p.bus, Blob: p.blob, Keys: p.keys, Origin: p.cfg.Evidence.Origin,
+		Bucket: p.cfg.Blob.Evidence, Signing: []proof.Key{signing}, Logger: p.log,
+	})
+	if err != nil {
+		return err
+	}
+	p.logKey = p.ledger.VerifierKey()
+	p.tasks = append(p.tasks, task{"ledger", p.ledger.Run})
 	return nil
 }
 

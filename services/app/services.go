@@ -51,6 +51,7 @@ func makeTurn(_ context.Context, p *process) error {
 	if err != nil {
 		return err
 	}
+	p.turn = s
 	p.add("turn", s)
 	return nil
 }
