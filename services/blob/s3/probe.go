@@ -64,7 +64,7 @@ func (p *probe) key(name string) string {
 
 // unanswered says whether err leaves a question open rather than answered no.
 func unanswered(err error) bool {
-	return errors.Is(err, blob.ErrUnavailable) || errors.Is(err, blob.ErrDenied) || errors.Is(err, context.Canceled)
+	return errors.Is(err, blob.ErrUnavailable) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
 }
 
 // read returns what is under key now; nil where there is nothing.
@@ -114,10 +114,17 @@ func (p *probe) refused(ctx context.Context, name, what string, spoil func(*cont
 		hash = hex.EncodeToString(c.sha256[:])
 	}
 	spoil(&c)
+	var no error // the refusal that is hoped for, which is not to be retried
 	putErr := p.try(ctx, "probe", func(ctx context.Context) error {
 		_, err := p.client.PutObject(ctx, c.input(p.bucket, key), signedHash(hash), p.seeServer)
+		if no = nil; errors.Is(kindOf(err), errGarbled) {
+			no, err = err, nil
+		}
 		return err
 	})
+	if putErr == nil {
+		putErr = no
+	}
 	if unanswered(putErr) {
 		return false, putErr
 	}

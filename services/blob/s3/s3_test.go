@@ -51,6 +51,7 @@ func TestSeaweedFS(t *testing.T) {
 	t.Run("ProbeStrong", w.probeStrong)
 	t.Run("Faults", w.faults)
 	t.Run("ConformanceConditional", w.conformanceConditional)
+	t.Run("ServerAway", w.serverAway)
 }
 
 func TestConfig(t *testing.T) {
@@ -148,4 +149,37 @@ func (w weed) weakOverwrites(t *testing.T) {
 	require.NoError(t, s.Put(t.Context(), bucket, "weak/k", []byte("one")))
 	require.ErrorIs(t, s.Put(t.Context(), bucket, "weak/k", []byte("two")), blob.ErrExists)
 	require.Equal(t, 1, puts)
+}
+
+// serverAway: the real server is frozen, killed and started again. Calls fail
+// in time, nothing that was read back is lost, and the same client goes on.
+func (w weed) serverAway(t *testing.T) {
+	s, err := s3.New(s3.Config{
+		Endpoint: w.Endpoint, AccessKey: w.AccessKey, SecretKey: w.SecretKey, Region: w.Region,
+		AttemptTimeout: 500 * time.Millisecond,
+	})
+	require.NoError(t, err)
+	defer s.Close()
+	body := blobtest.Bytes(99, 300_000)
+	key := blobtest.Key("away/", body)
+	require.NoError(t, s.Put(t.Context(), bucket, key, body))
+	require.Equal(t, body, blobtest.ReadAll(t, s, bucket, key))
+	fails := func(what string) {
+		start := time.Now()
+		require.ErrorIs(t, s.Replace(t.Context(), bucket, "away/other", body), blob.ErrUnavailable, what)
+		_, err := s.Stat(t.Context(), bucket, key)
+		require.ErrorIs(t, err, blob.ErrUnavailable, what)
+		require.Less(t, time.Since(start), 8*time.Second, what)
+	}
+	require.NoError(t, w.Pause())
+	fails("frozen")
+	require.NoError(t, w.Resume())
+	require.Eventually(t, func() bool { return s.Ping(t.Context()) == nil }, 10*time.Second, 20*time.Millisecond)
+	require.NoError(t, s.Put(t.Context(), bucket, key, body))
+
+	require.NoError(t, w.Kill())
+	fails("killed")
+	require.NoError(t, w.Restart(t.Context()))
+	require.Equal(t, body, blobtest.ReadAll(t, s, bucket, key))
+	require.NoError(t, s.Replace(t.Context(), bucket, "away/other", body))
 }

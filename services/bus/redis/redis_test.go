@@ -3,6 +3,7 @@ package redis_test
 import (
 	"context"
 	"io"
+	"log/slog"
 	"net"
 	"testing"
 	"time"
@@ -15,7 +16,10 @@ import (
 	busredis "github.com/openova-io/bp-relay/services/bus/redis"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	busredis.LogTo(slog.Default())
+	goleak.VerifyTestMain(m)
+}
 
 func TestConformance(t *testing.T) {
 	s := startServer(t)

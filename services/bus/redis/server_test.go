@@ -24,7 +24,7 @@ type server struct {
 	cmd  *exec.Cmd
 }
 
-func startServer(t *testing.T) *server {
+func startServer(t testing.TB) *server {
 	t.Helper()
 	bin, err := exec.LookPath("redis-server")
 	require.NoError(t, err, "the Debian package redis-server is needed")
@@ -39,7 +39,7 @@ func startServer(t *testing.T) *server {
 
 func (s *server) url() string { return fmt.Sprintf("redis://127.0.0.1:%d/0", s.port) }
 
-func (s *server) start(t *testing.T) {
+func (s *server) start(t testing.TB) {
 	t.Helper()
 	require.Nil(t, s.cmd)
 	s.cmd = exec.Command(s.bin, "--port", fmt.Sprint(s.port), "--bind", "127.0.0.1", "--requirepass", password,
@@ -50,7 +50,7 @@ func (s *server) start(t *testing.T) {
 }
 
 // stop kills the server: nobody is told.
-func (s *server) stop(t *testing.T) {
+func (s *server) stop(t testing.TB) {
 	t.Helper()
 	if s.cmd == nil {
 		return
@@ -61,7 +61,7 @@ func (s *server) stop(t *testing.T) {
 }
 
 // client is a bare client, to look at the server behind the bus's back.
-func (s *server) client(t *testing.T) *goredis.Client {
+func (s *server) client(t testing.TB) *goredis.Client {
 	t.Helper()
 	c := goredis.NewClient(&goredis.Options{Addr: fmt.Sprintf("127.0.0.1:%d", s.port), Password: password})
 	t.Cleanup(func() { _ = c.Close() })

@@ -1,0 +1,22 @@
+package redis
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+
+	goredis "github.com/redis/go-redis/v9"
+)
+
+// LogTo sends what go-redis logs by itself (failed dials, broken connections)
+// to log at level debug; else it goes to standard error as plain text. The
+// setting is go-redis's own and holds for the whole process: main calls it
+// once, before New.
+func LogTo(log *slog.Logger) { goredis.SetLogger(logger{log}) }
+
+type logger struct{ log *slog.Logger }
+
+// Printf implements go-redis's logging interface.
+func (l logger) Printf(ctx context.Context, format string, v ...any) {
+	l.log.DebugContext(ctx, "redis: "+fmt.Sprintf(format, v...), "component", "bus")
+}
