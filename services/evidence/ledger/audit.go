@@ -27,11 +27,15 @@ const (
 	// Ahead: a signed checkpoint that is larger than the records' log: the
 	// records were rolled back.
 	Ahead = "ahead"
+	// Damaged: a tile or an entry bundle held other bytes than the log's.
+	Damaged = "damaged"
 )
 
 // Mismatch is what a "log.mismatch" leaf commits to.
 type Mismatch struct {
 	Kind string `json:"kind"`
+	// Key is the damaged object's.
+	Key string `json:"key,omitempty"`
 	// Object is the hex SHA-256 of what the store showed, "" where nothing.
 	Object string `json:"object_sha256,omitempty"`
 	// Shown, Published and Size are tree sizes: the shown checkpoint's, the
@@ -55,7 +59,7 @@ func (p *publisher) audit(ctx context.Context) error {
 		if p.mismatch != "" {
 			l.log.InfoContext(ctx, "object store agrees with the log again")
 		}
-		p.mismatch = ""
+		p.mismatch, p.ahead = "", false
 		return nil
 	}
 	l.log.ErrorContext(ctx, "object store shows another log than the records", "kind", m.Kind,
@@ -65,7 +69,8 @@ func (p *publisher) audit(ctx context.Context) error {
 			return err
 		}
 		p.mismatch = seen
-		p.redo = m.Kind != Ahead
+		p.ahead = m.Kind == Ahead
+		p.redo = !p.ahead
 	}
 	return nil
 }

@@ -43,6 +43,10 @@ var (
 	// ErrKey: the newest checkpoint was signed by another key or for another
 	// origin: signing on would fork the log.
 	ErrKey = errors.New("ledger: newest checkpoint is not by this key")
+	// ErrAhead: the object store shows a larger log signed by this key: the
+	// records were rolled back. Nothing is published over it: restore the
+	// records' newest backup, or move the bucket's content aside.
+	ErrAhead = errors.New("ledger: the published log is ahead of the records, which were rolled back")
 	// ErrCorrupt: the stored hashes do not give the stored root.
 	ErrCorrupt = errors.New("ledger: stored hashes do not give the signed root")
 )

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -30,6 +31,8 @@ type publisher struct {
 	audited  time.Time
 	mismatch string // what the object store showed last, "" while it agrees
 	redo     bool   // publish again from the first entry
+	ahead    bool   // the store shows more than the records hold
+	damaged  sync.Map
 }
 
 // publish runs until ctx ends. An outage of the object store is waited out:
@@ -88,6 +91,9 @@ func (p *publisher) step(ctx context.Context) error {
 	if row.Size == 0 {
 		return nil
 	}
+	if p.ahead {
+		return ErrAhead
+	}
 	if err := p.upload(ctx, from, row); err != nil {
 		return err
 	}
@@ -121,12 +127,31 @@ func (p *publisher) upload(ctx context.Context, from int64, row store.Checkpoint
 }
 
 // put writes one immutable object and reads it back: a 200 is not believed.
+// Where the store shows other bytes, it is the records that are right: that
+// is noted, and the object is written again.
 func (p *publisher) put(ctx context.Context, key string, body []byte) error {
 	b, bucket := p.l.cfg.Blob, p.l.cfg.Bucket
-	if err := b.Put(ctx, bucket, key, body); err != nil {
+	err := b.Put(ctx, bucket, key, body)
+	if err == nil {
+		err = p.readBack(ctx, key, body)
+	}
+	if !errors.Is(err, blob.ErrExists) {
+		return err
+	}
+	p.l.log.ErrorContext(ctx, "object store holds other bytes than the log; writing them again", "key", key, "error", err)
+	if _, again := p.damaged.LoadOrStore(key, true); !again {
+		if err := p.l.add(ctx, TypeMismatch, Mismatch{Kind: Damaged, Key: key}); err != nil {
+			return err
+		}
+	}
+	if err := b.Replace(ctx, bucket, key, body); err != nil {
 		return fmt.Errorf("publish %s: %w", key, err)
 	}
-	got, err := get(ctx, b, bucket, key, int64(len(body)))
+	return p.readBack(ctx, key, body)
+}
+
+func (p *publisher) readBack(ctx context.Context, key string, body []byte) error {
+	got, err := get(ctx, p.l.cfg.Blob, p.l.cfg.Bucket, key, int64(len(body)))
 	if err != nil {
 		return fmt.Errorf("read back %s: %w", key, err)
 	}

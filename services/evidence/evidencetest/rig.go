@@ -1,0 +1,122 @@
+// Package evidencetest sets up what tests of the evidence packages need: a
+// real SQLite store, the in-process bus, a running ledger in front of a blob
+// store, and bags of small captures that hold together to the last byte.
+package evidencetest
+
+import (
+	"bytes"
+	"context"
+	"crypto/ed25519"
+	"log/slog"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/openova-io/bp-relay/services/blob"
+	"github.com/openova-io/bp-relay/services/bus"
+	"github.com/openova-io/bp-relay/services/bus/inproc"
+	"github.com/openova-io/bp-relay/services/evidence/leaf"
+	"github.com/openova-io/bp-relay/services/evidence/ledger"
+	"github.com/openova-io/bp-relay/services/evidence/proof"
+	"github.com/openova-io/bp-relay/services/internal/keyring"
+	"github.com/openova-io/bp-relay/services/store"
+	"github.com/openova-io/bp-relay/services/store/sqlite"
+)
+
+// Rig is one installation's evidence log.
+type Rig struct {
+	Store  store.Store
+	Bus    bus.Bus
+	Blob   blob.Store
+	Keys   *keyring.Keyring
+	Ledger *ledger.Ledger
+	cfg    ledger.Config
+}
+
+// Keys of the signatures in bags, by purpose.
+const (
+	ManifestKey = "evidence-manifest"
+	BagKey      = "evidence-bag"
+)
+
+// New makes an installation. The seed tells two of them apart; b is where its
+// log is published. change, if not nil, changes the ledger's configuration.
+func New(t testing.TB, seed byte, b blob.Store, change func(*ledger.Config)) *Rig {
+	t.Helper()
+	st, err := sqlite.Open(t.Context(), sqlite.Config{Path: filepath.Join(t.TempDir(), "relay.db"), Logger: slog.New(slog.DiscardHandler)})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, st.Close()) })
+	keys, err := keyring.New(bytes.Repeat([]byte{seed}, 32))
+	require.NoError(t, err)
+	live := inproc.New()
+	t.Cleanup(func() { require.NoError(t, live.Close()) })
+	r := &Rig{Store: st, Bus: live, Blob: b, Keys: keys}
+	r.cfg = ledger.Config{
+		Store: st, Bus: live, Blob: b, Keys: keys, Logger: slog.New(slog.DiscardHandler),
+		Poll: 5 * time.Millisecond, Publish: 5 * time.Millisecond, LeaseTTL: time.Second,
+	}
+	for purpose, name := range map[string]string{proof.ManifestPurpose: ManifestKey, proof.BagPurpose: BagKey} {
+		k, err := proof.NewKey(purpose, keys.Ed25519(name).Public().(ed25519.PublicKey))
+		require.NoError(t, err)
+		r.cfg.Signing = append(r.cfg.Signing, k)
+	}
+	if change != nil {
+		change(&r.cfg)
+	}
+	r.Ledger, err = ledger.New(r.cfg)
+	require.NoError(t, err)
+	return r
+}
+
+// Run runs the ledger until stop is called or the test ends.
+func (r *Rig) Run(t testing.TB) (stop func()) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- r.Ledger.Run(ctx) }()
+	stopped := false
+	stop = func() {
+		if !stopped {
+			stopped = true
+			cancel()
+			require.NoError(t, <-done)
+		}
+	}
+	t.Cleanup(stop)
+	return stop
+}
+
+// Restart makes a new ledger over the same records, as a new process would.
+func (r *Rig) Restart(t testing.TB, change func(*ledger.Config)) {
+	t.Helper()
+	cfg := r.cfg
+	if change != nil {
+		change(&cfg)
+	}
+	l, err := ledger.New(cfg)
+	require.NoError(t, err)
+	r.Ledger = l
+}
+
+// Add writes one leaf and returns its id.
+func (r *Rig) Add(t testing.TB, act leaf.Act) string {
+	t.Helper()
+	l, err := leaf.New(act)
+	require.NoError(t, err)
+	require.NoError(t, r.Store.Update(t.Context(), func(tx store.Tx) error { return tx.Leaf(t.Context(), l) }))
+	return l.ID
+}
+
+// Fill writes n leaves and waits until the last one is numbered.
+func (r *Rig) Fill(t testing.TB, n int) {
+	t.Helper()
+	for i := range n {
+		id := r.Add(t, leaf.Act{Type: "test.filled", Org: "acme", Actor: "u", Subject: "orgs/acme/rooms/r", Detail: i})
+		if i == n-1 {
+			_, err := r.Ledger.Await(t.Context(), id, 10*time.Second)
+			require.NoError(t, err)
+		}
+	}
+}
