@@ -69,7 +69,8 @@ type Record struct {
 	Version int64
 	// CreateTime and UpdateTime are UTC with microseconds, set by the store.
 	CreateTime, UpdateTime time.Time
-	// Body is the owner's JSON document, at most 1 MiB.
+	// Body is the owner's JSON document, at most 1 MiB; its bytes are kept as
+	// they are. Empty means {}.
 	Body []byte
 }
 
@@ -119,7 +120,7 @@ type Checkpoint struct {
 	// Published is the size up to which tiles and checkpoint are known to be
 	// in the object store.
 	Published int64
-	// Fence is the token of the holder that wrote it.
+	// Fence is the highest token that the store has seen.
 	Fence int64
 }
 
@@ -136,12 +137,21 @@ type Store interface {
 	// Update runs fn in a read-write transaction and returns once it is
 	// durable (fsynced). Concurrent updates are grouped into one commit, each
 	// behind its own savepoint: an error of fn undoes only fn's writes and is
-	// returned as it is. fn may run more than once, so it must have no side
-	// effect but through tx, and must not keep tx. When Update returns an
-	// error that is not fn's own, the transaction may or may not have been
-	// committed: callers make their writes idempotent by name or request id.
+	// returned as it is; a panic undoes them too and goes on in the caller.
+	//
+	// fn runs in the caller's goroutine while others wait for the commit: it
+	// must not do anything slow, and must not call Update itself. It may run
+	// more than once, so it must have no side effect but through tx, and must
+	// not keep tx. When Update returns an error that is not fn's own (ctx's
+	// included), the transaction may or may not have been committed: callers
+	// make their writes idempotent by name or request id.
+	//
+	// What fn has read may have changed before the commit (PostgreSQL runs it
+	// at READ COMMITTED). What holds is what is written by version (Update,
+	// Delete), by a name that must be free (Insert) and by request id
+	// (Remember): a rule between two records is kept by updating both.
 	Update(ctx context.Context, fn func(tx Tx) error) error
-	// View runs fn in a read-only transaction over one snapshot.
+	// View runs fn once in a read-only transaction over one snapshot.
 	View(ctx context.Context, fn func(tx Tx) error) error
 	// Log gives the evidence log's and the outbox's own operations.
 	Log() Log
@@ -155,7 +165,7 @@ type Store interface {
 type Tx interface {
 	// Get returns ErrNotFound where there is none.
 	Get(ctx context.Context, kind Kind, name string) (Record, error)
-	// List returns at most q.Limit records.
+	// List returns at most q.Limit records; fewer means that there are no more.
 	List(ctx context.Context, q Query) ([]Record, error)
 	// Insert gives version 1 and both times; ErrExists where the name is taken.
 	Insert(ctx context.Context, r Record) (Record, error)
@@ -165,15 +175,19 @@ type Tx interface {
 	Update(ctx context.Context, r Record) (Record, error)
 	// Delete removes the record at that version; 0 means any version.
 	Delete(ctx context.Context, kind Kind, name string, version int64) error
-	// Event appends to the outbox.
+	// Event appends to the outbox. An id that is there already makes Update
+	// fail with ErrExists. A zero Time means now.
 	Event(ctx context.Context, e Event) error
-	// Leaf appends to the evidence log.
+	// Leaf appends to the evidence log: Body 1 byte to 64 KiB. An id that is
+	// there already makes Update fail with ErrExists.
 	Leaf(ctx context.Context, l Leaf) error
 	// Replay returns the answer remembered for the key within its window, or
 	// nil where there is none. ErrRequestReused where the id was used with
 	// another hash.
 	Replay(ctx context.Context, key RequestKey) ([]byte, error)
-	// Remember keeps the answer for the key for 24 h.
+	// Remember keeps the answer for the key for 24 h. When another transaction
+	// remembered one first, it fails, everything is undone, and fn is run again
+	// so that its Replay finds that answer; ErrExists where fn does not ask.
 	Remember(ctx context.Context, key RequestKey, answer []byte) error
 }
 
@@ -185,8 +199,10 @@ type Log interface {
 	// build gets the current checkpoint and the leaves with their new indexes
 	// and returns the stored hashes (tlog.StoredHashes order, appended after
 	// the ones already kept) and the new checkpoint. Numbers, hashes and
-	// checkpoint are committed together. It returns how many leaves it
-	// numbered; build is not called when there are none.
+	// checkpoint are committed together, or not at all when build fails; its
+	// Published and Fence are not looked at. It returns how many leaves it
+	// numbered, at most 8192; build is not called when there are none, and may
+	// be called again when another call with the same token was faster.
 	Grow(ctx context.Context, fence int64, limit int,
 		build func(old Checkpoint, leaves []Leaf, hashes tlog.HashReader) ([]tlog.Hash, Checkpoint, error)) (int, error)
 	// Checkpoint returns the newest one; the zero value for an empty log.
@@ -199,13 +215,16 @@ type Log interface {
 	Leaves(ctx context.Context, from, to int64) ([]Leaf, error)
 	// LeavesOf returns leaves about a subject in the order of their index,
 	// unnumbered ones last with Index -1; after is the last index seen (-1).
+	// limit has no upper bound; 0 means 100.
 	LeavesOf(ctx context.Context, org, subject string, after int64, limit int) ([]Leaf, error)
 	// LeafByID returns ErrNotFound where there is none.
 	LeafByID(ctx context.Context, id string) (Leaf, error)
 	// NumberEvents gives the next sequence numbers, per organisation, to up to
-	// limit committed events in commit order, and returns how many.
+	// limit committed events in commit order, and returns how many, at most
+	// 8192.
 	NumberEvents(ctx context.Context, fence int64, limit int) (int, error)
 	// Events returns an organisation's events with seq > after, in order.
+	// limit has no upper bound; 0 means 100.
 	Events(ctx context.Context, org string, after int64, limit int) ([]Event, error)
 	// PruneEvents deletes numbered events older than before and returns how
 	// many; the sequence goes on where it was.

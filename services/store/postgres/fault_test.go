@@ -2,24 +2,24 @@ package postgres_test
 
 import (
 	"context"
-	"fmt"
-	"strings"
+	"net"
+	"net/url"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
+	"github.com/openova-io/bp-relay/services/local/localtest"
 	"github.com/openova-io/bp-relay/services/store/postgres"
 	"github.com/openova-io/bp-relay/services/store/storetest"
 )
 
 func TestWindow(t *testing.T) {
 	clock := new(storetest.Clock)
-	url := pg.url(pg.database(t))
+	url := database(t, shared.Postgres(t))
 	s, err := postgres.Open(t.Context(), postgres.Config{URL: url, Now: clock.Now})
 	require.NoError(t, err)
 	defer func() { require.NoError(t, s.Close()) }()
@@ -37,10 +37,12 @@ func TestWindow(t *testing.T) {
 func TestCommitFails(t *testing.T) {
 	for _, what := range []string{lost, happened} {
 		t.Run(what, func(t *testing.T) {
-			direct := pg.url(pg.database(t))
-			addr := fmt.Sprintf("127.0.0.1:%d", pg.port)
-			p := newProxy(t, addr)
-			s := open(t, strings.Replace(direct, addr, p.l.Addr().String(), 1))
+			direct := database(t, shared.Postgres(t))
+			u, err := url.Parse(direct)
+			require.NoError(t, err)
+			p := newProxy(t, u.Host)
+			u.Host = p.l.Addr().String()
+			s := open(t, u.String())
 			storetest.Outcome(t, s, what == happened, func() { p.arm(what) })
 			require.Equal(t, 2, p.fired)
 		})
@@ -80,12 +82,12 @@ func more(t *testing.T, count *atomic.Int64, n int64) {
 
 // TestTerminated: backends are ended under load; the pool brings new ones.
 func TestTerminated(t *testing.T) {
-	name := pg.database(t)
-	s := open(t, pg.url(name))
+	pg := shared.Postgres(t)
+	s := open(t, database(t, pg))
 	count, stop := load(t, s, "terminated")
 	for range 12 {
 		more(t, count, 150)
-		pg.sql(t, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '"+name+"'")
+		sql(t, pg, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'bp-relay'")
 	}
 	more(t, count, 150)
 	acked, failed := stop()
@@ -93,14 +95,16 @@ func TestTerminated(t *testing.T) {
 	storetest.CheckAcked(t, s, acked)
 }
 
-// TestCrashed: the whole server crashes under load and comes back.
+// TestCrashed: all of the server's processes are killed under load, and it
+// comes back.
 func TestCrashed(t *testing.T) {
-	s := open(t, pg.url(pg.database(t)))
+	pg := localtest.Postgres(t)
+	s := open(t, database(t, pg))
 	count, stop := load(t, s, "crashed")
 	for range 3 {
 		more(t, count, 400)
-		require.NoError(t, pg.stop(syscall.SIGQUIT)) // immediate: no checkpoint, recovery at start
-		require.NoError(t, pg.start())
+		require.NoError(t, pg.Kill())
+		require.NoError(t, pg.Restart(t.Context()))
 	}
 	more(t, count, 400)
 	acked, failed := stop()
@@ -111,10 +115,11 @@ func TestCrashed(t *testing.T) {
 
 // TestUnreachable: an address where nobody listens fails at once, and says so.
 func TestUnreachable(t *testing.T) {
-	port, err := freePort()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
+	require.NoError(t, l.Close())
 	began := time.Now()
-	_, err = postgres.Open(t.Context(), postgres.Config{URL: fmt.Sprintf("postgres://relay:hunter2@127.0.0.1:%d/x?sslmode=disable", port)})
+	_, err = postgres.Open(t.Context(), postgres.Config{URL: "postgres://relay:hunter2@" + l.Addr().String() + "/x?sslmode=disable"})
 	require.ErrorContains(t, err, "connect")
 	require.NotContains(t, err.Error(), "hunter2")
 	require.Less(t, time.Since(began), 10*time.Second)

@@ -72,6 +72,7 @@ func (s *Store) together(first *group.Member[lent], more func() *group.Member[le
 	db := &session{conn: c.Conn(), ctx: ctx, queued: []string{begin}}
 	defer db.rollback(context.Background())
 	var kept []*rows.Tx
+	size := 0 // of what is kept for the end of the group
 	for m := first; m != nil; m = more() {
 		if m != first {
 			ran = append(ran, member{Member: m})
@@ -83,6 +84,10 @@ func (s *Store) together(first *group.Member[lent], more func() *group.Member[le
 		}
 		if own == nil {
 			kept = append(kept, tx)
+			size += tx.Size()
+		}
+		if size >= rows.MaxFlush {
+			break
 		}
 	}
 	if err := rows.Flush(ctx, db, kept...); err != nil {

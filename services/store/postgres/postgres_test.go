@@ -1,10 +1,7 @@
 package postgres_test
 
 import (
-	"fmt"
-	"os"
 	"sync"
-	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -15,24 +12,6 @@ import (
 	"github.com/openova-io/bp-relay/services/store/storetest"
 )
 
-// pg is the server of this test binary.
-var pg *server
-
-func TestMain(m *testing.M) {
-	var err error
-	if pg, err = startServer(); err != nil {
-		fmt.Fprintln(os.Stderr, "these tests need PostgreSQL 15 (apt install postgresql):", err)
-		os.Exit(1)
-	}
-	code := m.Run()
-	if err := pg.stop(syscall.SIGINT); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		code = 1
-	}
-	os.RemoveAll(pg.dir)
-	os.Exit(code)
-}
-
 func open(t testing.TB, url string) *postgres.Store {
 	t.Helper()
 	s, err := postgres.Open(t.Context(), postgres.Config{URL: url})
@@ -42,13 +21,14 @@ func open(t testing.TB, url string) *postgres.Store {
 }
 
 func TestConformance(t *testing.T) {
+	shared.Postgres(t)
 	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
-	storetest.Run(t, func(t *testing.T) store.Store { return open(t, pg.url(pg.database(t))) })
+	storetest.Run(t, func(t *testing.T) store.Store { return open(t, database(t, shared.Postgres(t))) })
 }
 
 // TestOpenAtOnce: replicas that start together make one schema.
 func TestOpenAtOnce(t *testing.T) {
-	url := pg.url(pg.database(t))
+	url := database(t, shared.Postgres(t))
 	var wg sync.WaitGroup
 	for range 4 {
 		wg.Go(func() {

@@ -115,6 +115,12 @@ func (p *proxy) serve(client net.Conn) {
 				continue
 			default:
 			}
+			switch m.(type) { // how the client's next message is to be read
+			case *pgproto3.AuthenticationSASL:
+				_ = front.SetAuthType(pgproto3.AuthTypeSASL)
+			case *pgproto3.AuthenticationSASLContinue:
+				_ = front.SetAuthType(pgproto3.AuthTypeSASLContinue)
+			}
 			front.Send(m)
 			if front.Flush() != nil {
 				return
@@ -150,7 +156,8 @@ func (p *proxy) forward(front *pgproto3.Backend, back *pgproto3.Frontend, silent
 			return // nothing of this pipeline was flushed to the server
 		}
 		back.Send(m)
-		if _, end := m.(*pgproto3.Sync); end || isQuery(m) {
+		switch m.(type) {
+		case *pgproto3.Sync, *pgproto3.Query, *pgproto3.SASLInitialResponse, *pgproto3.SASLResponse:
 			if armed == happened {
 				close(silent)
 			}
@@ -163,9 +170,4 @@ func (p *proxy) forward(front *pgproto3.Backend, back *pgproto3.Frontend, silent
 			}
 		}
 	}
-}
-
-func isQuery(m pgproto3.FrontendMessage) bool {
-	_, simple := m.(*pgproto3.Query)
-	return simple
 }

@@ -18,3 +18,7 @@ func BenchmarkMutation(b *testing.B) {
 func BenchmarkGet(b *testing.B) {
 	storetest.BenchGet(b, open(b, filepath.Join(b.TempDir(), "relay.db")))
 }
+
+func BenchmarkGrow(b *testing.B) {
+	storetest.BenchGrow(b, open(b, filepath.Join(b.TempDir(), "relay.db")))
+}

@@ -53,6 +53,7 @@ func (s *Store) together(first *group.Member[lent], more func() *group.Member[le
 	}
 	db := &session{conn: s.writer, ctx: ctx}
 	var kept []*rows.Tx
+	size := 0 // of what is kept for the end of the group
 	for m := first; m != nil; m = more() {
 		if m != first {
 			ran = append(ran, member{Member: m})
@@ -64,6 +65,10 @@ func (s *Store) together(first *group.Member[lent], more func() *group.Member[le
 		}
 		if own == nil {
 			kept = append(kept, tx)
+			size += tx.Size()
+		}
+		if size >= rows.MaxFlush {
+			break
 		}
 	}
 	if err := rows.Flush(ctx, db, kept...); err != nil {

@@ -8,6 +8,7 @@ package sqlite
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -15,8 +16,6 @@ import (
 	"path/filepath"
 	"sync"
 	"time"
-
-	"database/sql"
 
 	"github.com/openova-io/bp-relay/services/store"
 	"github.com/openova-io/bp-relay/services/store/internal/group"
@@ -129,7 +128,23 @@ func create(path string) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(f.Chmod(0o600), f.Close())
+	if err := errors.Join(f.Chmod(0o600), f.Close()); err != nil {
+		return err
+	}
+	// The names are made durable too, the folder's and the file's.
+	folder := filepath.Dir(path)
+	return errors.Join(syncFolder(filepath.Dir(folder)), syncFolder(folder))
+}
+
+func syncFolder(path string) error {
+	f, err := os.Open(path)
+	if errors.Is(err, os.ErrPermission) {
+		return nil // a parent that is not ours: its entries are not new
+	}
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close())
 }
 
 // Update implements store.Store.

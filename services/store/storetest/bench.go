@@ -5,6 +5,8 @@ import (
 	"strconv"
 	"testing"
 
+	"golang.org/x/mod/sumdb/tlog"
+
 	"github.com/openova-io/bp-relay/services/store"
 )
 
@@ -72,4 +74,39 @@ func BenchGet(b *testing.B, s store.Store) {
 		}
 	})
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "gets/s")
+}
+
+// BenchGrow measures the sequencer's side: leaves that get their number,
+// their two hashes and a checkpoint, 1000 to a transaction. The hashes are
+// not computed: that is the evidence service's cost.
+func BenchGrow(b *testing.B, s store.Store) {
+	add := func(n int) {
+		err := s.Update(b.Context(), func(tx store.Tx) error {
+			for range n {
+				if err := tx.Leaf(b.Context(), leafOf("s", "body")); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			b.Fatal(err)
+		}
+	}
+	for left := b.N; left > 0; left -= 1000 {
+		add(min(left, 1000))
+	}
+	b.ResetTimer()
+	for total := 0; total < b.N; {
+		n, err := s.Log().Grow(b.Context(), 1, 1000, func(old store.Checkpoint, ls []store.Leaf, _ tlog.HashReader) ([]tlog.Hash, store.Checkpoint, error) {
+			size := old.Size + int64(len(ls))
+			hs := make([]tlog.Hash, tlog.StoredHashCount(size)-tlog.StoredHashCount(old.Size))
+			return hs, store.Checkpoint{Size: size}, nil
+		})
+		if err != nil {
+			b.Fatal(err)
+		}
+		total += n
+	}
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "leaves/s")
 }

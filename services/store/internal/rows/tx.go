@@ -283,6 +283,21 @@ func (t *Tx) Leaf(ctx context.Context, l store.Leaf) error {
 	return nil
 }
 
+// MaxFlush bounds, in bytes, what a group keeps in memory for its Flush: it
+// takes no further member beyond it.
+const MaxFlush = 8 << 20
+
+// Size is how many bytes of events and leaves the transaction keeps.
+func (t *Tx) Size() (n int) {
+	for _, e := range t.events {
+		n += len(e.Body)
+	}
+	for _, l := range t.leaves {
+		n += len(l.Body) + len(l.Opening)
+	}
+	return n
+}
+
 // Flush writes what the transactions of one group have kept, in order.
 func Flush(ctx context.Context, db DB, txs ...*Tx) error {
 	var events []store.Event
