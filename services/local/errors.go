@@ -15,7 +15,10 @@ type BuildError struct {
 }
 
 func (e *BuildError) Error() string {
-	return fmt.Sprintf("%s could not be built (%v): %s: see %s", e.Part, e.Err, e.Last, e.Log)
+	if e.Last == "" {
+		return fmt.Sprintf("%s could not be built: %v", e.Part, e.Err)
+	}
+	return fmt.Sprintf("%s could not be built: %v: %s: the whole output is in %s", e.Part, e.Err, e.Last, e.Log)
 }
 
 func (e *BuildError) Unwrap() error { return e.Err }

@@ -111,7 +111,7 @@ func (o Obtainer) one(ctx context.Context, p Part, tools Tools, report func(Stag
 	case p.Go != nil:
 		got, err = o.cached(ctx, p, goBuild{o: o, m: *p.Go}, report)
 	case p.RootFS != nil:
-		got, err = o.cached(ctx, p, rootFS{o: o, part: p, found: tools}, report)
+		got, err = o.cached(ctx, p, rootFS{o: o, part: p}, report)
 	default:
 		err = fmt.Errorf("local: part %s has no source", p.Name)
 	}

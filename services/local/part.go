@@ -7,15 +7,14 @@ type Name string
 
 // The parts that can be obtained.
 const (
-	PartDebootstrap Name = "debootstrap"
-	PartSeaweedFS   Name = "seaweedfs"
-	PartLiveKit     Name = "livekit"
-	PartGuacd       Name = "guacd"
-	PartStunner     Name = "stunner"
-	PartFFmpeg      Name = "ffmpeg"
-	PartSSHD        Name = "sshd"
-	PartPostgres    Name = "postgres"
-	PartRedis       Name = "redis"
+	PartSeaweedFS Name = "seaweedfs"
+	PartLiveKit   Name = "livekit"
+	PartGuacd     Name = "guacd"
+	PartStunner   Name = "stunner"
+	PartFFmpeg    Name = "ffmpeg"
+	PartSSHD      Name = "sshd"
+	PartPostgres  Name = "postgres"
+	PartRedis     Name = "redis"
 )
 
 // Part says what a part is and how it is obtained. Exactly one of Go, RootFS
@@ -24,8 +23,6 @@ type Part struct {
 	Name Name
 	// Version is what people call the version: "3.39".
 	Version string
-	// Needs are parts that obtaining this one uses.
-	Needs []Name
 
 	Go     *GoModule
 	RootFS *RootFS
@@ -55,16 +52,9 @@ type Debian struct {
 	Binaries map[string][]string
 }
 
-// catalogue holds every part in the order in which they are best obtained.
-func catalogue() []Part {
-	bin := func(name string) []string {
-		return []string{"/usr/sbin/" + name, "/usr/bin/" + name, "/usr/local/sbin/" + name, "/usr/local/bin/" + name}
-	}
+// AllParts returns every part in the order in which they are best obtained.
+func AllParts() []Part {
 	return []Part{
-		{Name: PartDebootstrap, Version: "Debian", Debian: &Debian{
-			Packages: []string{"debootstrap"},
-			Binaries: map[string][]string{"debootstrap": bin("debootstrap")},
-		}},
 		{Name: PartSeaweedFS, Version: "3.39", Go: &GoModule{
 			Dir:      "seaweedfs",
 			Binaries: map[string]string{"weed": "github.com/seaweedfs/seaweedfs/weed"},
@@ -73,7 +63,7 @@ func catalogue() []Part {
 			Dir:      "livekit",
 			Binaries: map[string]string{"livekit-server": "github.com/livekit/livekit-server/cmd/server"},
 		}},
-		{Name: PartGuacd, Version: "1.3.0", Needs: []Name{PartDebootstrap}, RootFS: &RootFS{List: "guacd/packages.txt"}},
+		{Name: PartGuacd, Version: "1.3.0", RootFS: &RootFS{List: "guacd/packages.txt"}},
 		{Name: PartStunner, Version: "1.2.1", Go: &GoModule{
 			Dir: "stunner",
 			Binaries: map[string]string{
@@ -103,23 +93,27 @@ func catalogue() []Part {
 	}
 }
 
-// Parts returns the named parts and what they need, in the order in which
-// they are to be obtained.
+// bin is where a Debian package may have put a program.
+func bin(name string) []string {
+	return []string{"/usr/sbin/" + name, "/usr/bin/" + name, "/usr/local/sbin/" + name, "/usr/local/bin/" + name}
+}
+
+// debootstrap makes root folders; it is looked for only when one is missing.
+func debootstrap() Part {
+	return Part{Name: "debootstrap", Version: "Debian", Debian: &Debian{
+		Packages: []string{"debootstrap"},
+		Binaries: map[string][]string{"debootstrap": bin("debootstrap")},
+	}}
+}
+
+// Parts returns the named parts in the order in which they are best obtained.
 func Parts(names ...Name) ([]Part, error) {
-	all := catalogue()
 	want := map[Name]bool{}
 	for _, n := range names {
 		want[n] = true
 	}
 	var out []Part
-	for i := len(all) - 1; i >= 0; i-- { // what is needed stands before what needs it
-		if want[all[i].Name] {
-			for _, n := range all[i].Needs {
-				want[n] = true
-			}
-		}
-	}
-	for _, p := range all {
+	for _, p := range AllParts() {
 		if want[p.Name] {
 			out = append(out, p)
 			delete(want, p.Name)

@@ -18,9 +18,8 @@ import (
 
 // rootFS makes a Debian root folder with debootstrap.
 type rootFS struct {
-	o     Obtainer
-	part  Part
-	found Tools
+	o    Obtainer
+	part Part
 }
 
 // debianWord is the form of a suite's and of a package's name.
@@ -79,6 +78,10 @@ func (r rootFS) make(ctx context.Context, dir string, log *os.File) error {
 	if err != nil {
 		return err
 	}
+	tools, err := r.o.debian(ctx, debootstrap(), func(Stage, string) {})
+	if err != nil {
+		return err
+	}
 	// Packages that an interrupted run fetched are not fetched again.
 	debs := filepath.Join(r.o.Cache, string(r.part.Name), "packages")
 	if err := os.MkdirAll(debs, 0o755); err != nil {
@@ -89,7 +92,7 @@ func (r rootFS) make(ctx context.Context, dir string, log *os.File) error {
 	if m := aptMirror(ctx); m != "" {
 		args = append(args, m)
 	}
-	cmd := exec.Command(r.found["debootstrap"], args...)
+	cmd := exec.Command(tools["debootstrap"], args...)
 	cmd.Env = append(os.Environ(), "LC_ALL=C", "DEBIAN_FRONTEND=noninteractive", "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
 	// debootstrap mounts /proc in the folder. In a mount namespace of its own
 	// the mount ends with it, however it ends.

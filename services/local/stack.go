@@ -108,7 +108,12 @@ func Up(ctx context.Context, o Options) (*Stack, error) {
 		return nil, errors.Join(err, lock.Close())
 	}
 	s := &Stack{Tools: tools, lock: lock, exits: make(chan Exit, 16), procs: map[Name]*Process{}}
-	s.env = &Env{Dir: o.Dir, Tools: tools, Ports: new(Ports), Logger: o.Logger, OnExit: func(x Exit) { s.exits <- x }}
+	s.env = &Env{Dir: o.Dir, Tools: tools, Ports: new(Ports), Logger: o.Logger, OnExit: func(x Exit) {
+		select {
+		case s.exits <- x:
+		default: // nobody listens: the first ones tell enough
+		}
+	}}
 	if err := s.startAll(ctx, o); err != nil {
 		if stop := s.Stop(); stop != nil {
 			s.env.logger().Error("stop after a failed start", "error", stop)

@@ -54,7 +54,7 @@ func TestUpAndStop(t *testing.T) {
 		}
 	}()
 	t.Log("\n" + shown.String())
-	require.Contains(t, shown.String(), "[4/4]")
+	require.Contains(t, shown.String(), "[4/4] ")
 
 	_, err = local.Up(t.Context(), local.Options{Dir: dir})
 	require.ErrorContains(t, err, "another run uses")
@@ -94,13 +94,40 @@ func TestUpAndStop(t *testing.T) {
 
 	// The data and the keys are there again on the next run.
 	again, err := local.Up(t.Context(), local.Options{
-		Dir: dir, NoStunner: true, Guacd: local.GuacdOptions{GuacdConfig: local.GuacdConfig{}},
+		Dir: dir, NoStunner: true,
+		S3: local.S3Options{SeaweedFSConfig: local.SeaweedFSConfig{Buckets: []string{"a"}}},
 	})
 	require.NoError(t, err)
 	require.Equal(t, s.S3.SecretKey, again.S3.SecretKey)
 	require.Equal(t, s.LiveKit.Secret, again.LiveKit.Secret)
 	require.NoError(t, again.Stop())
 	require.Empty(t, processesIn(t, dir))
+}
+
+// TestUpWithExistingServers: what is given by address is used and left alone.
+func TestUpWithExistingServers(t *testing.T) {
+	l, g, r, p := localtest.LiveKit(t), localtest.Guacd(t), localtest.Redis(t), localtest.Postgres(t)
+	weed := localtest.SeaweedFS(t, "a")
+	o := local.Options{
+		Dir: t.TempDir(), NoStunner: true,
+		LiveKit:  local.LiveKitOptions{URL: l.URL, Key: l.Key, Secret: l.Secret},
+		S3:       local.S3Options{Endpoint: weed.Endpoint, AccessKey: weed.AccessKey, SecretKey: weed.SecretKey},
+		Guacd:    local.GuacdOptions{Address: g.Address},
+		Redis:    local.ServerOptions{URL: r.URL},
+		Postgres: local.ServerOptions{URL: p.URL},
+	}
+	s, err := local.Up(t.Context(), o)
+	require.NoError(t, err)
+	require.Equal(t, l.URL, s.LiveKit.URL)
+	require.Nil(t, s.Process(local.PartLiveKit))
+	require.NoError(t, s.Stop())
+	_, err = local.CheckLiveKit(t.Context(), l.URL, l.Key, l.Secret)
+	require.NoError(t, err, "it still runs")
+
+	o.S3.SecretKey = "wrong"
+	_, err = local.Up(t.Context(), o)
+	require.ErrorContains(t, err, "S3 at "+weed.Endpoint+": the secret key does not fit the access key")
+	require.NotContains(t, err.Error(), "\n")
 }
 
 func TestTakenPort(t *testing.T) {

@@ -12,6 +12,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/coder/websocket"
 	"github.com/openova-io/bp-relay/services/local"
 	"github.com/openova-io/bp-relay/services/local/localtest"
@@ -40,6 +43,36 @@ func TestSeaweedFS(t *testing.T) {
 	_, err = local.CheckS3(t.Context(), s.Endpoint, "", s.AccessKey, s.SecretKey)
 	t.Log(err)
 	require.ErrorContains(t, err, "nothing listens")
+}
+
+// TestSeaweedFSKeepsWhatItAcknowledged: many buckets can be written, and a
+// killed SeaweedFS has their objects again.
+func TestSeaweedFSKeepsWhatItAcknowledged(t *testing.T) {
+	var buckets []string
+	for i := range 12 {
+		buckets = append(buckets, fmt.Sprintf("bucket-%d", i))
+	}
+	s := localtest.SeaweedFS(t, buckets...)
+	cl := s3.New(s3.Options{Region: s.Region, BaseEndpoint: &s.Endpoint, UsePathStyle: true,
+		Credentials:                credentials.NewStaticCredentialsProvider(s.AccessKey, s.SecretKey, ""),
+		RequestChecksumCalculation: aws.RequestChecksumCalculationWhenRequired})
+	key := "k"
+	for _, b := range buckets {
+		_, err := cl.PutObject(t.Context(), &s3.PutObjectInput{Bucket: &b, Key: &key, Body: strings.NewReader(b)})
+		require.NoError(t, err, b)
+	}
+	require.NoError(t, s.Kill())
+	require.NoError(t, s.Restart(t.Context()))
+	for _, b := range buckets {
+		out, err := cl.GetObject(t.Context(), &s3.GetObjectInput{Bucket: &b, Key: &key})
+		require.NoError(t, err, b)
+		body, err := io.ReadAll(out.Body)
+		require.NoError(t, err)
+		require.NoError(t, out.Body.Close())
+		require.Equal(t, b, string(body))
+		_, err = cl.PutObject(t.Context(), &s3.PutObjectInput{Bucket: &b, Key: &key, Body: strings.NewReader("more")})
+		require.NoError(t, err, b)
+	}
 }
 
 func TestLiveKit(t *testing.T) {
