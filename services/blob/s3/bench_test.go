@@ -7,6 +7,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/openova-io/bp-relay/services/blob"
 	"github.com/openova-io/bp-relay/services/blob/blobtest"
 	"github.com/openova-io/bp-relay/services/local/localtest"
 )
@@ -17,6 +18,8 @@ import (
 func BenchmarkStore(b *testing.B) {
 	w := weed{S3: localtest.SeaweedFS(b, bucket)}
 	s := w.client(b, w.Endpoint)
+	_, err := blob.Probe(b.Context(), s, bucket)
+	require.NoError(b, err)
 	body := blobtest.Bytes(1, 1<<20)
 	n := uint64(0)
 	b.Run("Put1MiB", func(b *testing.B) {

@@ -42,6 +42,7 @@ func (s *Store) Probe(ctx context.Context, bucket string) (blob.Abilities, error
 		}
 	}
 	s.conditional.Store(p.a.ConditionalPut)
+	s.ignoresSHA256.Store(!p.a.ChecksumVerified && !p.a.PayloadHashVerified)
 	return p.a, nil
 }
 
@@ -82,7 +83,7 @@ func (p *probe) read(ctx context.Context, key string) ([]byte, error) {
 
 func (p *probe) readBack(ctx context.Context) error {
 	key, body := p.key("read-back"), []byte("what is put must come back: "+p.prefix)
-	c, err := newContent(body)
+	c, err := newContent(body, true)
 	if err != nil {
 		return err
 	}
@@ -106,12 +107,12 @@ func (p *probe) readBack(ctx context.Context) error {
 // server refused it and stored nothing.
 func (p *probe) refused(ctx context.Context, name, what string, spoil func(*content), hash string) (bool, error) {
 	key := p.key(name)
-	c, err := newContent([]byte("the digest of these bytes was altered: " + p.prefix))
+	c, err := newContent([]byte("the digest of these bytes was altered: "+p.prefix), true)
 	if err != nil {
 		return false, err
 	}
 	if hash == "" {
-		hash = hex.EncodeToString(c.sha256[:])
+		hash = c.payloadHash()
 	}
 	spoil(&c)
 	var no error // the refusal that is hoped for, which is not to be retried
@@ -154,12 +155,12 @@ func (p *probe) contentMD5(ctx context.Context) (err error) {
 }
 
 func (p *probe) payloadHash(ctx context.Context) (err error) {
-	other, err := newContent([]byte("other bytes"))
+	other, err := newContent([]byte("other bytes"), true)
 	if err != nil {
 		return err
 	}
 	p.a.PayloadHashVerified, err = p.refused(ctx, "payload-hash", "x-amz-content-sha256",
-		func(*content) {}, hex.EncodeToString(other.sha256[:]))
+		func(*content) {}, other.payloadHash())
 	return err
 }
 
@@ -224,7 +225,7 @@ func (p *probe) race(ctx context.Context, what string) error {
 }
 
 func (p *probe) putIfAbsent(ctx context.Context, key string, body []byte) error {
-	c, err := newContent(body)
+	c, err := newContent(body, true)
 	if err != nil {
 		return err
 	}

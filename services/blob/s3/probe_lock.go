@@ -31,7 +31,7 @@ func (p *probe) objectLock(ctx context.Context) error {
 		return nil
 	}
 	key := p.prefix + "lock"
-	c, err := newContent([]byte("not to be deleted: " + p.prefix))
+	c, err := newContent([]byte("not to be deleted: "+p.prefix), true)
 	if err != nil {
 		return err
 	}

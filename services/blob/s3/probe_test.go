@@ -2,6 +2,7 @@ package s3_test
 
 import (
 	"net/http"
+	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -27,6 +28,29 @@ func (w weed) probe(t *testing.T) {
 	require.Len(t, a.Notes, 8)
 	require.Contains(t, a.Server, "SeaweedFS")
 	w.nothingLeft(t)
+
+	// The store that was probed sends less from now on, and works the same.
+	p := newProxy(t, w.Endpoint)
+	s := w.client(t, p.URL)
+	var mu sync.Mutex
+	var sums []string
+	p.on(t, func(_ http.ResponseWriter, r *http.Request, pass func()) {
+		if r.URL.Query().Get("x-id") == "PutObject" {
+			mu.Lock()
+			defer mu.Unlock()
+			sums = append(sums, r.Header.Get("X-Amz-Checksum-Sha256"))
+		}
+		pass()
+	})
+	require.NoError(t, s.Put(t.Context(), bucket, "sums/1", []byte("1")))
+	require.NotEmpty(t, sums[0], "not probed yet")
+	_, err = blob.Probe(t.Context(), s, bucket)
+	require.NoError(t, err)
+	sums = nil
+	require.NoError(t, s.Put(t.Context(), bucket, "sums/2", []byte("2")))
+	require.Equal(t, []string{""}, sums)
+	p.on(t, nil)
+	blobtest.Run(t, s, "probed")
 
 	_, err = blob.Probe(t.Context(), blobtest.NewFaulty(plain{w.store}), bucket)
 	require.ErrorIs(t, err, blob.ErrNotProbed)

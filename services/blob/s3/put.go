@@ -24,14 +24,28 @@ import (
 type content struct {
 	body   []byte
 	md5    [md5.Size]byte
-	sha256 [sha256.Size]byte
+	sha256 []byte // nil: not said
 }
 
-func newContent(body []byte) (content, error) {
+// newContent hashes body; by SHA-256 only where withSHA256.
+func newContent(body []byte, withSHA256 bool) (content, error) {
 	if len(body) > blob.MaxBody {
 		return content{}, fmt.Errorf("%w: %d bytes of at most %d", blob.ErrTooLarge, len(body), blob.MaxBody)
 	}
-	return content{body: body, md5: md5.Sum(body), sha256: sha256.Sum256(body)}, nil //nolint:gosec // see import
+	c := content{body: body, md5: md5.Sum(body)} //nolint:gosec // see import
+	if withSHA256 {
+		sum := sha256.Sum256(body)
+		c.sha256 = sum[:]
+	}
+	return c, nil
+}
+
+// payloadHash is what the signature covers of the body.
+func (c content) payloadHash() string {
+	if c.sha256 == nil {
+		return "UNSIGNED-PAYLOAD"
+	}
+	return hex.EncodeToString(c.sha256)
 }
 
 // holding is what a key was found to hold, compared with some content.
@@ -47,7 +61,7 @@ const (
 // puts it looks before it writes; two writers that race with different bytes
 // for one key then both succeed, which content-addressed keys make impossible.
 func (s *Store) Put(ctx context.Context, bucket, key string, body []byte) error {
-	c, err := newContent(body)
+	c, err := newContent(body, !s.ignoresSHA256.Load())
 	if err != nil {
 		return fmt.Errorf("put %s/%s: %w", bucket, key, err)
 	}
@@ -88,7 +102,7 @@ func (s *Store) Put(ctx context.Context, bucket, key string, body []byte) error 
 
 // Replace implements blob.Store.
 func (s *Store) Replace(ctx context.Context, bucket, key string, body []byte) error {
-	c, err := newContent(body)
+	c, err := newContent(body, !s.ignoresSHA256.Load())
 	if err == nil {
 		for n := 1; ; n++ {
 			err = s.once(ctx, func(ctx context.Context) error { return s.put(ctx, bucket, key, c, false) })
@@ -127,14 +141,17 @@ func mayHaveHappened(err error) bool {
 
 // input is the PUT of c, with what SeaweedFS of any version needs.
 func (c content) input(bucket, key string) *awss3.PutObjectInput {
-	return &awss3.PutObjectInput{
+	in := &awss3.PutObjectInput{
 		Bucket: &bucket, Key: &key,
-		Body:           bytes.NewReader(c.body),
-		ContentLength:  aws.Int64(int64(len(c.body))),
-		ContentType:    aws.String("application/octet-stream"), // else SeaweedFS guesses, and gzips text
-		ContentMD5:     aws.String(base64.StdEncoding.EncodeToString(c.md5[:])),
-		ChecksumSHA256: aws.String(base64.StdEncoding.EncodeToString(c.sha256[:])),
+		Body:          bytes.NewReader(c.body),
+		ContentLength: aws.Int64(int64(len(c.body))),
+		ContentType:   aws.String("application/octet-stream"), // else SeaweedFS guesses, and gzips text
+		ContentMD5:    aws.String(base64.StdEncoding.EncodeToString(c.md5[:])),
 	}
+	if c.sha256 != nil {
+		in.ChecksumSHA256 = aws.String(base64.StdEncoding.EncodeToString(c.sha256))
+	}
+	return in
 }
 
 // put sends one PUT. It fails with blob.ErrMismatch where the answer's ETag is
@@ -144,7 +161,7 @@ func (s *Store) put(ctx context.Context, bucket, key string, c content, ifAbsent
 	if ifAbsent {
 		in.IfNoneMatch = aws.String("*")
 	}
-	out, err := s.client.PutObject(ctx, in, signedHash(hex.EncodeToString(c.sha256[:])))
+	out, err := s.client.PutObject(ctx, in, signedHash(c.payloadHash()))
 	if err != nil {
 		return err
 	}
@@ -170,7 +187,7 @@ func signedHash(hash string) func(*awss3.Options) {
 	}
 }
 
-// holds compares what is under key with c, by size and then by reading it.
+// holds compares what is under key with c, by size and then byte for byte.
 func (s *Store) holds(ctx context.Context, bucket, key string, c content) (holding, error) {
 	obj, err := s.Stat(ctx, bucket, key)
 	if errors.Is(err, blob.ErrNotFound) {
@@ -190,12 +207,30 @@ func (s *Store) holds(ctx context.Context, bucket, key string, c content) (holdi
 		return absent, err
 	}
 	defer r.Close()
-	h := sha256.New()
-	if _, err := io.Copy(h, r); err != nil {
+	m := matcher{rest: c.body}
+	if _, err := io.Copy(&m, r); err != nil && !errors.Is(err, errDiffers) {
 		return absent, fmt.Errorf("read %s/%s: %w", bucket, key, err)
 	}
-	if !bytes.Equal(h.Sum(nil), c.sha256[:]) {
+	if m.differs || len(m.rest) > 0 {
 		return different, nil
 	}
 	return same, nil
+}
+
+// errDiffers ends a comparison early.
+var errDiffers = errors.New("s3: bytes differ")
+
+// matcher is a writer that compares what is written with rest.
+type matcher struct {
+	rest    []byte
+	differs bool
+}
+
+// Write implements io.Writer; it fails with errDiffers at the first difference.
+func (m *matcher) Write(p []byte) (int, error) {
+	if m.differs = m.differs || !bytes.HasPrefix(m.rest, p); m.differs {
+		return 0, errDiffers
+	}
+	m.rest = m.rest[len(p):]
+	return len(p), nil
 }

@@ -51,12 +51,16 @@ type Config struct {
 
 // Store is one S3 endpoint. It is safe for concurrent use.
 type Store struct {
-	client      *awss3.Client
-	transport   *http.Transport
-	timeout     time.Duration
-	attempts    int
-	log         *slog.Logger
-	conditional atomic.Bool // the last probe saw conditional puts work
+	client    *awss3.Client
+	transport *http.Transport
+	timeout   time.Duration
+	attempts  int
+	log       *slog.Logger
+
+	// What the last probe saw; before the first, the store is taken to be
+	// weak and is told everything.
+	conditional   atomic.Bool // conditional puts work
+	ignoresSHA256 atomic.Bool // no SHA-256 is looked at, so none is computed
 }
 
 // New makes the client and sends nothing: Ping says whether it works.
