@@ -79,6 +79,8 @@ type Manager struct {
 	used atomic.Int64
 	// scratch holds the workers' buffers: having one is the right to work.
 	scratch chan *scratch
+	// left is the folders of an earlier process.
+	left []string
 	// ready is closed when recovery is through.
 	ready chan struct{}
 	// done is closed when the manager stops.
@@ -86,8 +88,8 @@ type Manager struct {
 
 	mu       sync.Mutex
 	captures map[string]*Capture
-	// run is nil before Run and after it ended; tasks are what it waits for.
-	run     context.Context
+	// start begins a task under Run; nil before. tasks are what Run waits for.
+	start   func(task func(context.Context))
 	waiting []func(context.Context)
 	tasks   sync.WaitGroup
 	stopped bool
@@ -132,6 +134,11 @@ func New(cfg Config) (*Manager, error) {
 	for range cfg.Workers {
 		m.scratch <- new(scratch)
 	}
+	// Now: once captures are opened their folders look like an earlier
+	// process's that died there.
+	if m.left, err = spoolFolders(cfg.Dir); err != nil {
+		return nil, errors.Join(err, lock.Unlock())
+	}
 	m.metrics = newMetrics(func() float64 { return float64(m.used.Load()) }, func() float64 { return float64(cfg.MaxSpool) })
 	return m, nil
 }
@@ -142,11 +149,12 @@ func New(cfg Config) (*Manager, error) {
 // for the next process.
 func (m *Manager) Run(ctx context.Context) error {
 	m.mu.Lock()
-	if m.run != nil || m.stopped {
+	if m.start != nil {
 		m.mu.Unlock()
 		return errors.New("capture: Run was called before")
 	}
-	m.run = ctx
+	run := ctx
+	m.start = func(task func(context.Context)) { m.tasks.Go(func() { task(run) }) }
 	for _, fn := range m.waiting {
 		m.start(fn)
 	}
@@ -220,17 +228,11 @@ func (m *Manager) spawn(fn func(context.Context)) {
 	defer m.mu.Unlock()
 	switch {
 	case m.stopped:
-	case m.run == nil:
+	case m.start == nil:
 		m.waiting = append(m.waiting, fn)
 	default:
 		m.start(fn)
 	}
-}
-
-// start runs fn; the caller holds m.mu.
-func (m *Manager) start(fn func(context.Context)) {
-	ctx := m.run
-	m.tasks.Go(func() { fn(ctx) })
 }
 
 // flush is the durability point: every file that was written to is synced. It

@@ -108,7 +108,7 @@ func (m *Manager) Read(ctx context.Context, name, stream string) (io.ReadCloser,
 // reader is a stream being read.
 type reader struct {
 	m        *Manager
-	ctx      context.Context
+	ctx      context.Context //nolint:containedctx // io.Reader's Read cannot be given one
 	cancel   context.CancelFunc
 	name     string
 	stream   string

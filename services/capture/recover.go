@@ -15,17 +15,9 @@ import (
 // on being stored at once, and their owners decide whether to resume or to
 // seal them. Those whose sealing had begun are sealed.
 func (m *Manager) recover(ctx context.Context) error {
-	entries, err := os.ReadDir(m.cfg.Dir)
-	if err != nil {
-		return fmt.Errorf("read spool: %w", err)
-	}
-	for _, e := range entries {
-		if !e.IsDir() {
-			continue
-		}
-		dir := filepath.Join(m.cfg.Dir, e.Name())
+	for _, dir := range m.left {
 		if err := m.recoverWhenPossible(ctx, dir); err != nil {
-			return nil // ctx has ended
+			return nil //nolint:nilerr // ctx has ended, which is how Run ends
 		}
 	}
 	close(m.ready)
@@ -39,6 +31,10 @@ func (m *Manager) recoverWhenPossible(ctx context.Context, dir string) error {
 		err := m.recoverFolder(ctx, dir)
 		if err == nil || ctx.Err() != nil {
 			return ctx.Err()
+		}
+		if errors.Is(err, manifest.ErrChain) {
+			m.log.Error("spool folder left alone: its records do not hold together", "dir", dir, "err", err)
+			return nil
 		}
 		m.log.Error("spool folder not recovered, trying again", "dir", dir, "err", err)
 		if err := sleep(ctx, pause.NextBackOff()); err != nil {
@@ -55,9 +51,6 @@ func (m *Manager) recoverFolder(ctx context.Context, dir string) error {
 	if err != nil {
 		m.log.Error("spool folder left alone", "dir", dir, "err", err)
 		return nil
-	}
-	if m.local(meta.Name) != nil {
-		return nil // opened by this process since
 	}
 	state, doc, err := m.load(ctx, meta.Name)
 	if errors.Is(err, store.ErrNotFound) {
@@ -93,7 +86,7 @@ func (m *Manager) recoverFolder(ctx context.Context, dir string) error {
 	}
 	c.changed = true
 	if err := m.claim(c); err != nil {
-		return nil // as above: by this process since
+		return err
 	}
 	for _, s := range c.streams {
 		for _, f := range s.queue {

@@ -208,5 +208,20 @@ func listSpool(dir, ext string) ([]int64, error) {
 	return seqs, nil
 }
 
+// spoolFolders lists the captures' folders in a spool.
+func spoolFolders(dir string) ([]string, error) {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, fmt.Errorf("read spool: %w", err)
+	}
+	var folders []string
+	for _, e := range entries {
+		if e.IsDir() {
+			folders = append(folders, filepath.Join(dir, e.Name()))
+		}
+	}
+	return folders, nil
+}
+
 // folderName is the spool folder of a capture: "~" is in no name.
 func folderName(org, id string) string { return org + "~" + id }
