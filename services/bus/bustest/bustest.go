@@ -77,9 +77,9 @@ func until(t *testing.T, limit time.Duration, what string, cond func() bool) tim
 // Expiry is tested with ttl: it must have come by ttl+late and not before
 // ttl-early (clocks round).
 const (
-	ttl   = 150 * time.Millisecond
+	ttl   = 600 * time.Millisecond
 	early = 5 * time.Millisecond
-	late  = 2 * time.Second
+	late  = 10 * time.Second
 )
 
 func ping(t *testing.T, open Open) {
