@@ -25,7 +25,7 @@ func TestWindow(t *testing.T) {
 	defer func() { require.NoError(t, s.Close()) }()
 	raw, err := pgx.Connect(t.Context(), url)
 	require.NoError(t, err)
-	defer raw.Close(t.Context())
+	defer func() { require.NoError(t, raw.Close(t.Context())) }()
 	storetest.Window(t, s, clock, func() error { return postgres.Clean(t.Context(), s) }, func() (n int) {
 		require.NoError(t, raw.QueryRow(t.Context(), "SELECT count(*) FROM requests").Scan(&n))
 		return n

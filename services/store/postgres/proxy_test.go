@@ -45,10 +45,10 @@ func newProxy(t *testing.T, server string) *proxy {
 		}
 	})
 	t.Cleanup(func() {
-		l.Close()
+		_ = l.Close()
 		p.mu.Lock()
 		for _, c := range p.conns {
-			c.Close()
+			_ = c.Close()
 		}
 		p.mu.Unlock()
 		p.wg.Wait()
@@ -80,12 +80,12 @@ func (p *proxy) keep(cs ...net.Conn) {
 }
 
 func (p *proxy) serve(client net.Conn) {
-	defer client.Close()
+	defer func() { _ = client.Close() }()
 	server, err := net.Dial("tcp", p.server)
 	if err != nil {
 		return
 	}
-	defer server.Close()
+	defer func() { _ = server.Close() }()
 	p.keep(client, server)
 	front := pgproto3.NewBackend(client, client)
 	back := pgproto3.NewFrontend(server, server)
@@ -104,7 +104,7 @@ func (p *proxy) serve(client net.Conn) {
 		for {
 			m, err := back.Receive()
 			if err != nil {
-				client.Close()
+				_ = client.Close()
 				return
 			}
 			select {
@@ -128,7 +128,7 @@ func (p *proxy) serve(client net.Conn) {
 		}
 	}()
 	defer func() {
-		server.Close()
+		_ = server.Close()
 		<-answered
 	}()
 	p.forward(front, back, silent, answered)

@@ -28,7 +28,7 @@ func sql(t testing.TB, pg *local.Postgres, query string) {
 	t.Helper()
 	c, err := pgx.Connect(t.Context(), pg.URL)
 	require.NoError(t, err)
-	defer c.Close(t.Context())
+	defer func() { require.NoError(t, c.Close(t.Context())) }()
 	_, err = c.Exec(t.Context(), query)
 	require.NoError(t, err)
 }

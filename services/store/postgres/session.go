@@ -29,8 +29,9 @@ type statement struct {
 // answered at once (BEGIN, SAVEPOINT, RELEASE, the leaves and events) is sent
 // together with the next statement that must: one round trip.
 type session struct {
-	conn     *pgx.Conn
-	ctx      context.Context // of the group; nil: each call's own
+	conn *pgx.Conn
+	// ctx is the group's; nil: each call has its own.
+	ctx      context.Context //nolint:containedctx // a session lives as long as its one transaction, and its members' contexts must not reach the connection
 	readOnly bool
 	bare     bool // no savepoints: one function only
 
@@ -232,7 +233,7 @@ func (s *session) commit() error {
 		s.fatal = errors.Join(errOutcome, err)
 		return s.fatal
 	}
-	if s.note(err); s.fatal != nil {
+	if err = s.note(err); s.fatal != nil {
 		return s.fatal
 	}
 	return duplicate(err)

@@ -68,7 +68,7 @@ func (c *conn) forget() error {
 }
 
 func (c *conn) exec(ctx context.Context, query string, args ...any) (int64, error) {
-	s, err := c.prepare(ctx, query)
+	s, err := c.prepare(ctx, query) //nolint:sqlclosecheck // kept for the next time, closed by forget
 	if err != nil {
 		return 0, err
 	}
@@ -80,7 +80,7 @@ func (c *conn) exec(ctx context.Context, query string, args ...any) (int64, erro
 }
 
 func (c *conn) query(ctx context.Context, scan func(rows.Row) error, query string, args ...any) (err error) {
-	s, err := c.prepare(ctx, query)
+	s, err := c.prepare(ctx, query) //nolint:sqlclosecheck // kept for the next time, closed by forget
 	if err != nil {
 		return err
 	}

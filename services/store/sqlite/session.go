@@ -43,8 +43,9 @@ func (view) NumberEvents(context.Context, []int64, []int64) (int64, error) { ret
 // it is interrupted.
 type session struct {
 	codec
-	conn  *conn
-	ctx   context.Context // of the group
+	conn *conn
+	// ctx is the group's.
+	ctx   context.Context //nolint:containedctx // a session lives as long as its one transaction, and its members' contexts must not reach the connection
 	saved bool            // the member's savepoint is open
 }
 

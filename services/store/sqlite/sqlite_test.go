@@ -36,7 +36,7 @@ func TestWindow(t *testing.T) {
 	defer func() { require.NoError(t, s.Close()) }()
 	raw, err := sql.Open("sqlite", path)
 	require.NoError(t, err)
-	defer raw.Close()
+	defer func() { require.NoError(t, raw.Close()) }()
 	storetest.Window(t, s, clock, func() error { return sqlite.Clean(t.Context(), s) }, func() (n int) {
 		require.NoError(t, raw.QueryRow("SELECT count(*) FROM requests").Scan(&n))
 		return n

@@ -116,20 +116,11 @@ func eachItsOwn(t *testing.T, s store.Store) {
 	require.Len(t, subjects, want)
 	require.Len(t, ls, want)
 	seen := map[string]bool{}
-	for i, l := range ls {
+	for _, l := range ls {
 		require.False(t, seen[l.Subject])
 		seen[l.Subject] = true
-		require.True(t, contains(subjects, ls[i].Subject))
+		require.Contains(t, subjects, l.Subject)
 	}
-}
-
-func contains(all []string, s string) bool {
-	for _, x := range all {
-		if x == s {
-			return true
-		}
-	}
-	return false
 }
 
 // panicAndGoexit: neither kills the group; both go on in the caller.
@@ -201,7 +192,7 @@ func contextEnds(t *testing.T, s store.Store) {
 			<-release
 			_, err := tx.Get(ctx, store.Rooms, "x") // its ctx has ended
 			if !errors.Is(err, context.Canceled) {
-				return fmt.Errorf("Get with an ended context returned %w", err)
+				return fmt.Errorf("an ended context: Get returned %w", err)
 			}
 			return full(t.Context(), tx, room("slow"))
 		})

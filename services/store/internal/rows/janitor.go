@@ -21,7 +21,7 @@ const (
 )
 
 // Janitor forgets expired answers now and then, until ctx ends.
-func Janitor(ctx context.Context, e Engine, now func() time.Time, log *slog.Logger) {
+func Janitor(ctx context.Context, e Engine, now func() time.Time, logger *slog.Logger) {
 	tick := time.NewTicker(cleanEvery)
 	defer tick.Stop()
 	for {
@@ -30,7 +30,7 @@ func Janitor(ctx context.Context, e Engine, now func() time.Time, log *slog.Logg
 			return
 		case <-tick.C:
 			if err := Clean(ctx, e, now); err != nil && ctx.Err() == nil {
-				log.Warn("store: forgetting old answers failed; it is tried again", "error", err, "in", cleanEvery)
+				logger.Warn("store: forgetting old answers failed; it is tried again", "error", err, "in", cleanEvery)
 			}
 		}
 	}

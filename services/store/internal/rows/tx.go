@@ -12,11 +12,10 @@ import (
 	"github.com/openova-io/bp-relay/services/store"
 )
 
-// ErrEnded: the transaction was used after its function returned.
-var ErrEnded = errors.New("store: transaction used after its function returned")
-
-// ErrReadOnly: a write within View.
-var ErrReadOnly = errors.New("store: write in a read-only transaction")
+var (
+	errEnded    = errors.New("store: transaction used after its function returned")
+	errReadOnly = errors.New("store: write in a read-only transaction")
+)
 
 // Tx is one caller's transaction over a DB. Its events and leaves are kept
 // here until Flush writes those of a whole group with few statements.
@@ -52,9 +51,9 @@ func (t *Tx) End() (lost bool) {
 func (t *Tx) ready(ctx context.Context, write bool) error {
 	switch {
 	case t.ended:
-		return ErrEnded
+		return errEnded
 	case write && t.readOnly:
-		return ErrReadOnly
+		return errReadOnly
 	}
 	return ctx.Err()
 }
