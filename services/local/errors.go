@@ -30,7 +30,7 @@ type MissingError struct {
 }
 
 func (e *MissingError) Error() string {
-	return fmt.Sprintf("%s is missing: install it with: sudo apt-get install %s", e.Part, strings.Join(e.Packages, " "))
+	return fmt.Sprintf("missing: %s: install it with: sudo apt-get install %s", e.Part, strings.Join(e.Packages, " "))
 }
 
 // StartError: a part was started and did not become healthy.

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/gofrs/flock"
@@ -79,6 +80,9 @@ func (o Obtainer) Obtain(ctx context.Context, parts []Part) (Tools, error) {
 	if err := os.MkdirAll(filepath.Join(o.Cache, "logs"), 0o755); err != nil {
 		return nil, fmt.Errorf("make the cache folder: %w", err)
 	}
+	if err := o.possible(ctx, parts); err != nil {
+		return nil, err
+	}
 	tools := Tools{}
 	for i, p := range parts {
 		began := time.Now()
@@ -98,6 +102,38 @@ func (o Obtainer) Obtain(ctx context.Context, parts []Part) (Tools, error) {
 		}
 	}
 	return tools, nil
+}
+
+// possible tells what this user cannot obtain before minutes go into building
+// the rest.
+func (o Obtainer) possible(ctx context.Context, parts []Part) error {
+	if os.Geteuid() == 0 {
+		return nil
+	}
+	missing := &MissingError{}
+	var names []string
+	for _, p := range parts {
+		switch {
+		case p.Debian != nil:
+			if _, ok := p.Debian.find(); !ok {
+				names = append(names, string(p.Name))
+				missing.Packages = append(missing.Packages, p.Debian.Packages...)
+			}
+		case p.RootFS != nil:
+			fp, err := rootFS{o: o, part: p}.fingerprint(ctx)
+			if err != nil {
+				return fmt.Errorf("%s: %w", p.Name, err)
+			}
+			if !exists(filepath.Join(o.Cache, string(p.Name), p.Version+"-"+fp)) {
+				return fmt.Errorf("%s: %w", p.Name, errNeedsRoot)
+			}
+		}
+	}
+	if len(names) == 0 {
+		return nil
+	}
+	missing.Part = Name(strings.Join(names, ", "))
+	return missing
 }
 
 func (o Obtainer) one(ctx context.Context, p Part, tools Tools, report func(Stage, string)) error {

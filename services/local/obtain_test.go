@@ -157,7 +157,7 @@ func TestMissingPackage(t *testing.T) {
 	_, err := o.Obtain(t.Context(), []local.Part{{Name: "xrdp", Debian: &local.Debian{
 		Packages: []string{"xrdp", "xorgxrdp"}, Binaries: map[string][]string{"xrdp": {"/nowhere/xrdp"}},
 	}}})
-	require.EqualError(t, err, "xrdp is missing: install it with: sudo apt-get install xrdp xorgxrdp")
+	require.EqualError(t, err, "missing: xrdp: install it with: sudo apt-get install xrdp xorgxrdp")
 }
 
 // TestPinsMatchTheCatalogue: the version that people are shown is the one that

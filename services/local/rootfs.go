@@ -22,6 +22,9 @@ type rootFS struct {
 	part Part
 }
 
+// errNeedsRoot: debootstrap makes device files, and so refuses to run otherwise.
+var errNeedsRoot = errors.New("making its root folder needs root: run as root, or name an existing guacd by its address")
+
 // debianWord is the form of a suite's and of a package's name.
 var debianWord = regexp.MustCompile(`^[a-z0-9][a-z0-9+.-]*$`)
 
@@ -72,7 +75,7 @@ func (r rootFS) fingerprint(context.Context) (string, error) {
 
 func (r rootFS) make(ctx context.Context, dir string, log *os.File) error {
 	if os.Geteuid() != 0 {
-		return errors.New("making guacd's root folder needs root: run as root once, or name an existing guacd by its address")
+		return errNeedsRoot
 	}
 	suite, packages, err := r.list()
 	if err != nil {
