@@ -10,6 +10,7 @@ import (
 
 	"connectrpc.com/vanguard"
 	"connectrpc.com/vanguard/vanguardgrpc"
+	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/health"
@@ -19,6 +20,7 @@ import (
 	"google.golang.org/protobuf/encoding/protojson"
 
 	"github.com/openova-io/bp-relay/services/internal/auth"
+	"github.com/openova-io/bp-relay/services/internal/h2split"
 )
 
 // memoryBuffer is the in-memory listener's buffer per connection and
@@ -91,24 +93,40 @@ func (s *server) run(ctx context.Context, lis net.Listener, grace time.Duration)
 		return err
 	}
 	web := newHTTP(h)
-	failed := make(chan error, 2)
-	go func() { failed <- s.grpc.Serve(s.memory) }()
-	go func() { failed <- web.Serve(lis) }()
-	select {
-	case err = <-failed:
-		err = fmt.Errorf("API server: %w", err)
-		defer func() { <-failed }()
-	case <-ctx.Done():
-		defer func() { <-failed; <-failed }()
-	}
-	s.health.Shutdown()
-	stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), grace)
+	split := h2split.New(lis)
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return split.Run(ctx) })
+	g.Go(func() error { return served(s.grpc.Serve(s.memory)) })
+	g.Go(func() error { return served(s.grpc.Serve(split.GRPC())) })
+	g.Go(func() error { return served(web.Serve(split.Rest())) })
+	g.Go(func() error {
+		<-ctx.Done()
+		return s.stop(context.WithoutCancel(ctx), web, grace)
+	})
+	return g.Wait()
+}
+
+// stop lets calls finish for as long as grace, then cuts them off.
+func (s *server) stop(ctx context.Context, web *http.Server, grace time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, grace)
 	defer cancel()
-	if web.Shutdown(stop) != nil {
-		err = errors.Join(err, web.Close())
+	s.health.Shutdown()
+	late := context.AfterFunc(ctx, s.grpc.Stop)
+	defer late()
+	if err := web.Shutdown(ctx); err != nil {
+		s.grpc.Stop() // transcoded calls are still on: they cannot be drained
+		return web.Close()
 	}
-	s.grpc.Stop()
-	return errors.Join(err, s.memory.Close())
+	s.grpc.GracefulStop()
+	return nil
+}
+
+// served takes the ordinary end of a server for none.
+func served(err error) error {
+	if err == nil || errors.Is(err, http.ErrServerClosed) || errors.Is(err, grpc.ErrServerStopped) || errors.Is(err, net.ErrClosed) {
+		return nil
+	}
+	return fmt.Errorf("API server: %w", err)
 }
 
 func newHTTP(h http.Handler) *http.Server {

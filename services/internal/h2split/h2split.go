@@ -1,0 +1,222 @@
+// Package h2split lets native gRPC and everything else share one plaintext
+// port. net/http can carry gRPC (grpc.Server.ServeHTTP), at about twice the
+// CPU of grpc-go's own transport; so connections whose first HTTP/2 request is
+// gRPC go to grpc-go directly, and all others (HTTP/1.1, WebSockets, Connect
+// and gRPC-Web over HTTP/2) to net/http.
+//
+// A client may wait for the server's SETTINGS before its first request (RFC
+// 9113, section 3.4: both prefaces are sent at once, and grpc-go's client
+// waits), so an empty SETTINGS frame is sent to it first, and the
+// acknowledgement of that frame is taken out of what the chosen server reads.
+package h2split
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/net/http2"
+	"golang.org/x/net/http2/hpack"
+)
+
+const (
+	// sniffTimeout bounds how long a client may take to its first request.
+	sniffTimeout = 10 * time.Second
+	// maxSniff bounds what is read before the first request's headers end.
+	maxSniff = 64 << 10
+	// maxFrame is HTTP/2's initial SETTINGS_MAX_FRAME_SIZE.
+	maxFrame = 16 << 10
+)
+
+// Splitter accepts on one listener and hands connections out on two.
+type Splitter struct {
+	lis  net.Listener
+	grpc *side
+	rest *side
+}
+
+// New splits a listener. Run accepts; GRPC and Rest are the two sides.
+func New(lis net.Listener) *Splitter {
+	return &Splitter{lis: lis, grpc: newSide(lis.Addr()), rest: newSide(lis.Addr())}
+}
+
+// GRPC gives connections that speak gRPC over HTTP/2.
+func (s *Splitter) GRPC() net.Listener { return s.grpc }
+
+// Rest gives all other connections.
+func (s *Splitter) Rest() net.Listener { return s.rest }
+
+// Run accepts until ctx ends or the listener fails, then closes it and both
+// sides and waits for the connections that are being looked at.
+func (s *Splitter) Run(ctx context.Context) error {
+	stop := context.AfterFunc(ctx, func() { _ = s.lis.Close() })
+	defer stop()
+	var looking sync.WaitGroup
+	defer looking.Wait()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer s.grpc.Close()
+	defer s.rest.Close()
+	for {
+		conn, err := s.lis.Accept()
+		if err != nil {
+			if ctx.Err() != nil || errors.Is(err, net.ErrClosed) {
+				return nil
+			}
+			var ne net.Error
+			if errors.As(err, &ne) && ne.Timeout() {
+				continue
+			}
+			return fmt.Errorf("accept: %w", err)
+		}
+		looking.Go(func() { s.look(ctx, conn) })
+	}
+}
+
+// look decides where a connection goes.
+func (s *Splitter) look(ctx context.Context, conn net.Conn) {
+	hangUp := context.AfterFunc(ctx, func() { _ = conn.Close() })
+	_ = conn.SetDeadline(time.Now().Add(sniffTimeout))
+	isGRPC, rest, err := sniff(conn)
+	if !hangUp() || err != nil {
+		_ = conn.Close() // a client that said nothing sensible gets no answer
+		return
+	}
+	_ = conn.SetDeadline(time.Time{})
+	to := s.rest
+	if isGRPC {
+		to = s.grpc
+	}
+	to.give(ctx, &replayed{Conn: conn, r: rest})
+}
+
+// sniff reads as far as needed to tell and returns all that the server must
+// still see, what was read included.
+func sniff(conn net.Conn) (isGRPC bool, rest io.Reader, err error) {
+	first := make([]byte, len(http2.ClientPreface))
+	n, http2Client, err := readPreface(conn, first)
+	if err != nil {
+		return false, nil, err
+	}
+	if !http2Client {
+		return false, io.MultiReader(bytes.NewReader(first[:n]), conn), nil
+	}
+	if err := http2.NewFramer(conn, nil).WriteSettings(); err != nil {
+		return false, nil, fmt.Errorf("send settings: %w", err)
+	}
+	isGRPC, seen, acked, err := firstRequest(conn, first)
+	if err != nil {
+		return false, nil, err
+	}
+	// A client that sent its request without waiting acknowledges later.
+	return isGRPC, io.MultiReader(bytes.NewReader(seen), &withoutAck{r: conn, done: acked}), nil
+}
+
+// readPreface reads until the bytes are the HTTP/2 preface or cannot be.
+func readPreface(r io.Reader, buf []byte) (n int, yes bool, err error) {
+	for n < len(buf) {
+		m, err := r.Read(buf[n:])
+		n += m
+		if !strings.HasPrefix(http2.ClientPreface, string(buf[:n])) {
+			return n, false, nil
+		}
+		if err != nil && n < len(buf) {
+			return n, false, err
+		}
+	}
+	return n, true, nil
+}
+
+// firstRequest reads frames until the first request's headers are complete.
+func firstRequest(r io.Reader, preface []byte) (grpc bool, seen []byte, acked bool, err error) {
+	var kept bytes.Buffer
+	kept.Write(preface)
+	dec := hpack.NewDecoder(4096, func(h hpack.HeaderField) {
+		if h.Name == "content-type" {
+			grpc = isGRPC(h.Value)
+		}
+	})
+	for kept.Len() < maxSniff {
+		raw, hdr, err := readFrame(r)
+		if err != nil {
+			return false, nil, false, err
+		}
+		if ownAck(hdr) && !acked {
+			acked = true
+			continue
+		}
+		kept.Write(raw)
+		if hdr.Type != http2.FrameHeaders && hdr.Type != http2.FrameContinuation {
+			continue
+		}
+		block, end, err := headerBlock(raw, hdr)
+		if err != nil {
+			return false, nil, false, err
+		}
+		if _, err := dec.Write(block); err != nil {
+			return false, nil, false, fmt.Errorf("headers: %w", err)
+		}
+		if end {
+			return grpc, kept.Bytes(), acked, nil
+		}
+	}
+	return false, nil, false, errors.New("no request within the first 64 KiB")
+}
+
+// ownAck says whether the frame acknowledges the SETTINGS that we sent: the
+// server behind us has sent none yet.
+func ownAck(hdr http2.FrameHeader) bool {
+	return hdr.Type == http2.FrameSettings && hdr.Flags.Has(http2.FlagSettingsAck)
+}
+
+// isGRPC tells gRPC from gRPC-Web, whose type begins with the same letters.
+func isGRPC(contentType string) bool {
+	rest, ok := strings.CutPrefix(contentType, "application/grpc")
+	return ok && (rest == "" || rest[0] == '+' || rest[0] == ';')
+}
+
+const frameHeader = 9
+
+// readFrame reads one frame whole, header included.
+func readFrame(r io.Reader) ([]byte, http2.FrameHeader, error) {
+	var head [frameHeader]byte
+	if _, err := io.ReadFull(r, head[:]); err != nil {
+		return nil, http2.FrameHeader{}, err
+	}
+	hdr, err := http2.ReadFrameHeader(bytes.NewReader(head[:]))
+	if err != nil {
+		return nil, hdr, err
+	}
+	if hdr.Length > maxFrame {
+		return nil, hdr, fmt.Errorf("frame of %d bytes before the first request", hdr.Length)
+	}
+	raw := make([]byte, frameHeader+int(hdr.Length))
+	copy(raw, head[:])
+	_, err = io.ReadFull(r, raw[frameHeader:])
+	return raw, hdr, err
+}
+
+// headerBlock returns the header block fragment of a HEADERS or CONTINUATION
+// frame and whether the block ends with it.
+func headerBlock(raw []byte, hdr http2.FrameHeader) ([]byte, bool, error) {
+	frame, err := http2.NewFramer(nil, bytes.NewReader(raw)).ReadFrame()
+	switch f := frame.(type) {
+	case *http2.HeadersFrame:
+		return f.HeaderBlockFragment(), f.HeadersEnded(), nil
+	case *http2.ContinuationFrame:
+		return f.HeaderBlockFragment(), f.HeadersEnded(), nil
+	}
+	if err == nil {
+		err = fmt.Errorf("unexpected frame %s", hdr.Type)
+	} else if hdr.Type == http2.FrameContinuation {
+		// A framer of its own refuses a CONTINUATION that it saw no HEADERS for.
+		return raw[frameHeader:], hdr.Flags.Has(http2.FlagContinuationEndHeaders), nil
+	}
+	return nil, false, err
+}
