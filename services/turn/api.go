@@ -114,7 +114,7 @@ func (p *plane) proto(org string) *turnv1.Gateway {
 		out.Listeners = append(out.Listeners, &turnv1.Listener{Protocol: protocol, Address: host, Port: int32(port)})
 	}
 	for _, peer := range g.Peers {
-		out.Peers = append(out.Peers, fmt.Sprintf("%s:%d-%d", peer.Addr, peer.MinPort, peer.MaxPort))
+		out.Peers = append(out.Peers, peer.String())
 	}
 	return out
 }
