@@ -101,7 +101,7 @@ func TestCrashed(t *testing.T) {
 	pg := localtest.Postgres(t)
 	s := open(t, database(t, pg))
 	count, stop := load(t, s, "crashed")
-	for range 3 {
+	for range 2 {
 		more(t, count, 400)
 		require.NoError(t, pg.Kill())
 		require.NoError(t, pg.Restart(t.Context()))
