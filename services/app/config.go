@@ -30,6 +30,10 @@ type Config struct {
 		Format string `koanf:"format" doc:"text or json"`
 	} `koanf:"log"`
 
+	Keys struct {
+		Master string `koanf:"master" doc:"file of the installation's master key, the same for all its processes; master.key in the data folder when empty, made where it is missing"`
+	} `koanf:"keys"`
+
 	Auth struct {
 		Issuer         string              `koanf:"issuer" doc:"OIDC issuer whose tokens are accepted (Keycloak: https://host/realms/name)"`
 		Audience       string              `koanf:"audience" doc:"audience that a token must have"`
@@ -146,7 +150,7 @@ func (s Secret) Reveal() (string, error) {
 }
 
 // serviceNames are the services, as flags, configuration and metrics call them.
-func serviceNames() []string { return []string{"room", "turn"} }
+func serviceNames() []string { return []string{"room", "recording", "connection", "turn"} }
 
 // runs says whether this process runs the service.
 func (c *Config) runs(service string) bool {
@@ -181,6 +185,7 @@ func (c *Config) Check() error {
 	}
 	if !c.all() {
 		need(c.Bus.Redis != "", "bus.redis: services in separate processes share their live state in Redis; set its URL")
+		need(c.Keys.Master != "", "keys.master: services in separate processes share one master key; name its file")
 		need(c.Auth.InternalSecret != "", "auth.internal_secret: services in separate processes need a shared secret; the same for all")
 	}
 	for role, perms := range c.Auth.Roles {

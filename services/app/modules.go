@@ -80,6 +80,9 @@ func graph() map[string]module {
 
 		"turn": {needs: []string{"server", "keys", "store"}, make: makeTurn},
 		"room": {needs: []string{"server", "store"}, make: makeRoom},
+
+		"recording":  {needs: []string{"server", "store", "bus", "capture"}, make: makeRecording},
+		"connection": {needs: []string{"server", "store", "bus", "keys", "capture"}, make: makeConnection},
 	}
 }
 
@@ -95,7 +98,11 @@ func protoServices() map[string]string {
 }
 
 func makeKeys(_ context.Context, p *process) (err error) {
-	p.keys, err = keyring.Load(p.cfg.path("master.key"))
+	path := p.cfg.Keys.Master
+	if path == "" {
+		path = p.cfg.path("master.key")
+	}
+	p.keys, err = keyring.Load(path)
 	return err
 }
 

@@ -8,9 +8,12 @@ import (
 	"strconv"
 	"strings"
 
+	roomv1 "github.com/openova-io/bp-relay/gen/relay/room/v1"
 	turnv1 "github.com/openova-io/bp-relay/gen/relay/turn/v1"
 	"google.golang.org/grpc"
 
+	"github.com/openova-io/bp-relay/services/connection"
+	"github.com/openova-io/bp-relay/services/recording"
 	"github.com/openova-io/bp-relay/services/room"
 	"github.com/openova-io/bp-relay/services/turn"
 )
@@ -119,11 +122,10 @@ func makeRoom(_ context.Context, p *process) error {
 		Logger: p.log,
 	}
 	if p.cfg.runs("turn") || p.cfg.Peers.Turn != "" {
-		conn, err := p.server.dial(p.cfg.runs("turn"), p.cfg.Peers.Turn, "room", p.internal)
+		conn, err := p.peer("turn", p.cfg.Peers.Turn, "room")
 		if err != nil {
 			return err
 		}
-		p.closers = append(p.closers, conn.Close)
 		cfg.Turn = turnv1.NewTurnServiceClient(conn)
 	}
 	s, err := room.New(cfg)
@@ -131,5 +133,51 @@ func makeRoom(_ context.Context, p *process) error {
 		return err
 	}
 	p.add("room", s)
+	return nil
+}
+
+// peer connects one of our services to another one.
+func (p *process) peer(service, address, as string) (*grpc.ClientConn, error) {
+	if !p.cfg.runs(service) && address == "" {
+		return nil, fmt.Errorf("peers.%s: this process does not run the %s service; say where it is", service, service)
+	}
+	conn, err := p.server.dial(p.cfg.runs(service), address, as, p.internal)
+	if err != nil {
+		return nil, err
+	}
+	p.closers = append(p.closers, conn.Close)
+	return conn, nil
+}
+
+func makeRecording(_ context.Context, p *process) error {
+	secret, err := p.cfg.LiveKit.Secret.Reveal()
+	if err != nil {
+		return err
+	}
+	conn, err := p.peer("room", p.cfg.Peers.Room, "recording")
+	if err != nil {
+		return err
+	}
+	s, err := recording.New(recording.Config{
+		Store: p.store, Bus: p.bus, Captures: p.capture, Rooms: roomv1.NewRoomServiceClient(conn),
+		LiveKit: recording.LiveKit{URL: p.cfg.LiveKit.URL, Key: p.cfg.LiveKit.Key, Secret: secret},
+		Bucket:  p.cfg.Blob.Recordings, Logger: p.log,
+	})
+	if err != nil {
+		return err
+	}
+	p.add("recording", s)
+	return nil
+}
+
+func makeConnection(_ context.Context, p *process) error {
+	s, err := connection.New(connection.Config{
+		Store: p.store, Bus: p.bus, Keys: p.keys, Captures: p.capture, Guacd: p.cfg.Guacd.Address,
+		Origins: p.cfg.Tunnel.Origins, Bucket: p.cfg.Blob.Sessions, Logger: p.log,
+	})
+	if err != nil {
+		return err
+	}
+	p.add("connection", s)
 	return nil
 }
