@@ -90,6 +90,10 @@ type Config struct {
 	// Joined is called each time the recorder has got into the room; nil for
 	// nobody.
 	Joined func()
+	// Replaced is asked when LiveKit says that another participant came with
+	// this recorder's identity: true means that another recorder took over.
+	// Else it is an impostor, and the recorder comes back. nil means true.
+	Replaced func(ctx context.Context) bool
 	// Resumed: an earlier process recorded this room up to a while ago. Where
 	// the room is gone then, the recording has ended, without any waiting.
 	Resumed bool
@@ -285,7 +289,7 @@ func (r *Recorder) session(ctx context.Context) (End, error) {
 	switch {
 	case ctx.Err() != nil:
 		return EndStopped, nil
-	case reason == lksdk.DuplicateIdentity:
+	case reason == lksdk.DuplicateIdentity && (r.cfg.Replaced == nil || r.cfg.Replaced(ctx)):
 		return EndReplaced, nil
 	case reason == lksdk.RoomClosed:
 		return EndRoomEnded, nil
