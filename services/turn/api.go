@@ -6,12 +6,12 @@ import (
 	"fmt"
 	"strings"
 
-	errorsv1 "github.com/openova-io/bp-relay/gen/relay/errors/v1"
-	turnv1 "github.com/openova-io/bp-relay/gen/relay/turn/v1"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	errorsv1 "github.com/openova-io/bp-relay/gen/relay/errors/v1"
+	turnv1 "github.com/openova-io/bp-relay/gen/relay/turn/v1"
 	"github.com/openova-io/bp-relay/services/internal/apierr"
 	"github.com/openova-io/bp-relay/services/internal/auth"
 	"github.com/openova-io/bp-relay/services/internal/page"

@@ -10,7 +10,6 @@ import (
 	"testing"
 	"time"
 
-	turnv1 "github.com/openova-io/bp-relay/gen/relay/turn/v1"
 	"github.com/stretchr/testify/require"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -20,6 +19,7 @@ import (
 	"google.golang.org/grpc/test/bufconn"
 	"google.golang.org/protobuf/types/known/durationpb"
 
+	turnv1 "github.com/openova-io/bp-relay/gen/relay/turn/v1"
 	"github.com/openova-io/bp-relay/services/internal/apierr"
 	"github.com/openova-io/bp-relay/services/internal/auth"
 	"github.com/openova-io/bp-relay/services/internal/devissuer"

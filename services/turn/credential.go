@@ -3,7 +3,7 @@ package turn
 import (
 	"crypto/hmac"
 	"crypto/rand"
-	"crypto/sha1" //nolint:gosec // the draft asks for HMAC-SHA1, which is not broken
+	"crypto/sha1" // the draft asks for HMAC-SHA1, which is not broken as SHA-1 is
 	"encoding/base64"
 	"encoding/hex"
 	"strconv"

@@ -85,7 +85,7 @@ func New(cfg Config) (*Server, error) {
 	if !a.Addr().Unmap().IsLoopback() {
 		return nil, fmt.Errorf("cds: listen address %s is not on loopback; configurations hold secrets and the protocol protects nothing", a)
 	}
-	lis, err := net.Listen("tcp", cfg.Listen)
+	lis, err := new(net.ListenConfig).Listen(context.Background(), "tcp", cfg.Listen)
 	if err != nil {
 		return nil, fmt.Errorf("cds: %w", err)
 	}

@@ -72,8 +72,9 @@ var (
 	ErrEcho     = errors.New("probe: no answer through the relay")
 )
 
-// forbidden belongs to a documentation network: no policy allows it.
-var forbidden = &net.UDPAddr{IP: net.IPv4(192, 0, 2, 1), Port: 9} //nolint:gochecknoglobals // a constant
+// forbidden belongs to a documentation network: no policy allows it. It is
+// never changed.
+var forbidden = &net.UDPAddr{IP: net.IPv4(192, 0, 2, 1), Port: 9}
 
 const retransmit = 200 * time.Millisecond
 
