@@ -256,7 +256,7 @@ func (m *Manager) place(ctx context.Context, bucket, key string, body, buf []byt
 	if again && m.readBack(ctx, bucket, key, body, buf) == nil {
 		return nil
 	}
-	err := m.cfg.Blob.Put(ctx, bucket, key, body)
+	err := m.put(ctx, bucket, key, body)
 	if errors.Is(err, blob.ErrExists) {
 		// The key is the hash of our bytes, so what is there is damaged: the one
 		// case in which writing over it loses nothing.
@@ -277,6 +277,19 @@ func (m *Manager) place(ctx context.Context, bucket, key string, body, buf []byt
 		return m.readBack(ctx, bucket, key, body, buf)
 	}
 	return err
+}
+
+// unsummed is a store that can leave out sums of its own. Ours are in the key,
+// and every byte is read back.
+type unsummed interface {
+	PutUnsummed(ctx context.Context, bucket, key string, body []byte) error
+}
+
+func (m *Manager) put(ctx context.Context, bucket, key string, body []byte) error {
+	if u, ok := m.cfg.Blob.(unsummed); ok {
+		return u.PutUnsummed(ctx, bucket, key, body)
+	}
+	return m.cfg.Blob.Put(ctx, bucket, key, body)
 }
 
 // readBack gets the object and compares every byte with what was sent: more

@@ -93,6 +93,9 @@ func New(cfg Config) (*Store, error) {
 		MaxConnsPerHost:       256,
 		IdleConnTimeout:       60 * time.Second,
 		DisableCompression:    true, // the bytes are what is hashed
+		// Objects are megabytes: 4 KiB at a time would be a thousand writes each.
+		WriteBufferSize: 64 << 10,
+		ReadBufferSize:  64 << 10,
 	}
 	client := awss3.New(awss3.Options{
 		BaseEndpoint: aws.String(cfg.Endpoint),
