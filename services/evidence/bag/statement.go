@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto"
 	"crypto/ed25519"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -101,7 +102,14 @@ func OpenStatement(envelope []byte, pub ed25519.PublicKey) (Statement, error) {
 		return Statement{}, fmt.Errorf("%w: a %q, not about a bag", ErrSignature, st.PredicateType)
 	}
 	st.Predicate.TagSums = st.Subject[0].Digest["sha256"]
-	if again, err := json.Marshal(env); err != nil || !bytes.Equal(again, envelope) {
+	for i, g := range env.Signatures {
+		// Base64 has bits that decoding drops: they must be as encoding sets them.
+		if sig, err := base64.StdEncoding.DecodeString(g.Sig); err == nil {
+			env.Signatures[i].Sig = base64.StdEncoding.EncodeToString(sig)
+		}
+	}
+	env.Payload = base64.StdEncoding.EncodeToString(payload)
+	if again, err := json.Marshal(env); err != nil || len(env.Signatures) != 1 || !bytes.Equal(again, envelope) {
 		return Statement{}, fmt.Errorf("%w: not in the form it was written in", ErrSignature)
 	}
 	return st.Predicate, nil

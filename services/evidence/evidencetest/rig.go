@@ -6,7 +6,6 @@ package evidencetest
 import (
 	"bytes"
 	"context"
-	"crypto/ed25519"
 	"log/slog"
 	"path/filepath"
 	"testing"
@@ -17,9 +16,9 @@ import (
 	"github.com/openova-io/bp-relay/services/blob"
 	"github.com/openova-io/bp-relay/services/bus"
 	"github.com/openova-io/bp-relay/services/bus/inproc"
+	"github.com/openova-io/bp-relay/services/evidence"
 	"github.com/openova-io/bp-relay/services/evidence/leaf"
 	"github.com/openova-io/bp-relay/services/evidence/ledger"
-	"github.com/openova-io/bp-relay/services/evidence/proof"
 	"github.com/openova-io/bp-relay/services/internal/keyring"
 	"github.com/openova-io/bp-relay/services/store"
 	"github.com/openova-io/bp-relay/services/store/sqlite"
@@ -37,8 +36,8 @@ type Rig struct {
 
 // Keys of the signatures in bags, by purpose.
 const (
-	ManifestKey = "evidence-manifest"
-	BagKey      = "evidence-bag"
+	ManifestKey = evidence.ManifestKey
+	BagKey      = evidence.BagKey
 )
 
 // New makes an installation. The seed tells two of them apart; b is where its
@@ -57,11 +56,8 @@ func New(t testing.TB, seed byte, b blob.Store, change func(*ledger.Config)) *Ri
 		Store: st, Bus: live, Blob: b, Keys: keys, Logger: slog.New(slog.DiscardHandler),
 		Poll: 5 * time.Millisecond, Publish: 5 * time.Millisecond, LeaseTTL: time.Second,
 	}
-	for purpose, name := range map[string]string{proof.ManifestPurpose: ManifestKey, proof.BagPurpose: BagKey} {
-		k, err := proof.NewKey(purpose, keys.Ed25519(name).Public().(ed25519.PublicKey))
-		require.NoError(t, err)
-		r.cfg.Signing = append(r.cfg.Signing, k)
-	}
+	r.cfg.Signing, err = evidence.SigningKeys(keys)
+	require.NoError(t, err)
 	if change != nil {
 		change(&r.cfg)
 	}

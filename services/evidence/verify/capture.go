@@ -132,10 +132,9 @@ func (c *checker) sealed(name string, m manifest.Manifest, envelope []byte) {
 	}
 	for _, s := range c.custody.seals {
 		var d struct {
-			SHA256   string `json:"sha256"`
 			Manifest string `json:"manifest_sha256"`
 		}
-		if json.Unmarshal(s.detail, &d) == nil && s.entry.proven && s.subject == m.Capture && (d.SHA256 == sum || d.Manifest == sum) {
+		if json.Unmarshal(s.detail, &d) == nil && s.entry.proven && s.subject == m.Capture && d.Manifest == sum {
 			return
 		}
 	}

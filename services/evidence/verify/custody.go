@@ -38,6 +38,10 @@ type custody struct {
 	exportEntry string
 	export      bag.Exported
 	exported    *entry
+	subject     string // of the exported entry: the capture
+	proofs      int
+	stray       int      // proofs of entries that are not listed
+	foreign     []string // proofs of other checkpoints
 	closed      bool
 }
 
@@ -156,7 +160,7 @@ func (c *custody) line(rec *recorder, name string, num int, text []byte) {
 	case bag.ExportedType:
 		var x bag.Exported
 		if json.Unmarshal(cl.detail, &x) == nil {
-			c.exported, c.export, c.exportEntry = e, x, id
+			c.exported, c.export, c.exportEntry, c.subject = e, x, id, cl.subject
 		}
 	}
 }
@@ -169,15 +173,17 @@ func (c *custody) proof(rec *recorder, cp *proof.Checkpoint, name string, text [
 	id := strings.TrimSuffix(path.Base(name), ".tlog-proof")
 	e, ok := c.entries[id]
 	if !ok || bag.ProofPath(id) != name {
+		c.stray++
 		rec.add(CustodyProof, name, "a proof of an entry that the custody log does not list: the line was removed or altered, or the proof was added")
 		return
 	}
+	c.proofs++
 	p, err := proof.ParseInclusion(text)
 	switch {
 	case err != nil:
 		rec.add(CustodyProof, name, "the proof was altered: %v", err)
 	case !bytes.Equal(p.Note, cp.Note):
-		rec.add(CustodyProof, name, "the proof is for another checkpoint than the bag's")
+		c.foreign = append(c.foreign, name)
 	case p.Index != e.index:
 		rec.add(CustodyProof, name, "the proof is for entry %d, the custody log says %d", p.Index, e.index)
 	case !bytes.Equal(p.Marshal(), text):
@@ -200,11 +206,23 @@ func (c *custody) close(rec *recorder, cp *proof.Checkpoint) {
 	if cp == nil {
 		rec.add(CustodyProof, bag.CustodyLog, "no entry can be proven, because the checkpoint is missing or does not hold")
 	} else {
+		exchanged := len(c.foreign) > 0 && len(c.foreign) == c.proofs
+		if exchanged {
+			rec.add(LogCheckpoint, bag.CheckpointTxt, "none of the proofs is for this checkpoint: it was exchanged for another one of the same log, or all proofs were")
+		}
+		for _, name := range c.foreign {
+			if !exchanged {
+				rec.add(CustodyProof, name, "the proof is for another checkpoint than the bag's")
+			}
+		}
 		for _, e := range c.order {
-			if name := bag.ProofPath(e.id); !e.proven && !rec.named(name) {
+			if name := bag.ProofPath(e.id); !e.proven && !rec.named(name) && !exchanged {
 				rec.add(CustodyProof, name, "line %d of the custody log (entry %d) has no proof in the bag", e.line, e.index)
 			}
 		}
+	}
+	if c.stray > 0 {
+		rec.add(CustodyLine, bag.CustodyLog, "%d proofs in the bag are of entries that are not in this file: lines were removed or altered, or the file is another bag's", c.stray)
 	}
 	if c.exported == nil || len(c.order) == 0 || c.order[len(c.order)-1] != c.exported {
 		rec.add(CustodyExport, bag.CustodyLog, "the last line is not the entry about this export: lines were removed, added or altered")

@@ -20,8 +20,9 @@ const (
 // goroutine, so that reading and hashing use several cores. Its memory is the
 // pool of chunks.
 type hasher struct {
-	free chan *chunk
-	wg   sync.WaitGroup
+	slots chan struct{} // one per chunk in flight
+	pool  sync.Pool
+	wg    sync.WaitGroup
 }
 
 // chunk is bytes that several consumers read; the last one gives it back.
@@ -32,11 +33,7 @@ type chunk struct {
 }
 
 func newHasher() *hasher {
-	h := &hasher{free: make(chan *chunk, chunks)}
-	for range chunks {
-		h.free <- &chunk{}
-	}
-	return h
+	return &hasher{slots: make(chan struct{}, chunks), pool: sync.Pool{New: func() any { return &chunk{buf: make([]byte, chunkSize)} }}}
 }
 
 // sink takes a file's bytes in order; done is called after the last.
@@ -60,14 +57,14 @@ func (h *hasher) run(ctx context.Context, f file, sinks ...sink) (n int64, err e
 		}
 	}()
 	for {
-		var c *chunk
 		select {
-		case c = <-h.free:
+		case h.slots <- struct{}{}:
 		case <-ctx.Done():
 			return n, ctx.Err()
 		}
-		if c.buf == nil {
-			c.buf = make([]byte, chunkSize)
+		c, ok := h.pool.Get().(*chunk)
+		if !ok { // the pool holds nothing else
+			return n, errors.New("verify: wrong type in pool")
 		}
 		c.n, err = io.ReadFull(f.body, c.buf)
 		n += int64(c.n)
@@ -90,7 +87,8 @@ func (h *hasher) consume(s sink, feed <-chan *chunk) {
 	for c := range feed {
 		s.write(c.buf[:c.n])
 		if c.refs.Add(-1) == 0 {
-			h.free <- c
+			h.pool.Put(c)
+			<-h.slots
 		}
 	}
 	s.done()

@@ -281,9 +281,8 @@ func (c *checker) finish() {
 	if c.phase < listsPhase {
 		c.capture.close(&c.rec)
 	}
-	id := c.capture.id
-	if id == "" {
-		c.rec.add(BagMissing, "data/recordings/", "the bag holds no recording's manifest")
+	if c.capture.id == "" {
+		c.rec.add(BagMissing, bag.ManifestPath(bag.CaptureID(c.custody.subject)), "the recording's manifest is not in the bag, or cannot be read")
 	}
 	for _, name := range []string{bag.Declaration, bag.Info, bag.CheckpointTxt, bag.LogKey, bag.CustodyLog, bag.Report, bag.PayloadSums, bag.TagSums, bag.Signature} {
 		if _, ok := c.seen[name]; !ok && !c.rec.named(name) {

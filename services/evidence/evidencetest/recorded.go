@@ -1,0 +1,114 @@
+package evidencetest
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/openova-io/bp-relay/services/capture/manifest"
+	"github.com/openova-io/bp-relay/services/evidence"
+	"github.com/openova-io/bp-relay/services/evidence/leaf"
+	"github.com/openova-io/bp-relay/services/store"
+)
+
+// Recorded is a small sealed capture whose bytes are in memory. Its segments
+// are not encrypted, only told apart: a verifier does not decrypt.
+type Recorded struct {
+	M        manifest.Manifest
+	Envelope []byte
+	stored   map[string][]byte // by key
+	played   map[string][]byte // by stream
+}
+
+// Record makes a capture "orgs/acme/captures/{id}" of streams with segs
+// segments of about size bytes each, with the leaves that a recorder writes.
+func (r *Rig) Record(t testing.TB, id string, streams []string, segs, size int) *Recorded {
+	t.Helper()
+	rnd := rand.NewChaCha8([32]byte([]byte(fmt.Sprintf("%-32s", id))[:32]))
+	start := time.Date(2026, 3, 4, 5, 6, 7, 0, time.UTC)
+	name := "orgs/acme/captures/" + id
+	rec := &Recorded{stored: map[string][]byte{}, played: map[string][]byte{}, M: manifest.Manifest{
+		V: manifest.Version, Capture: name, Owner: "orgs/acme/recordings/" + id, Org: "acme", Bucket: "livekit-recordings",
+		Mode: "required", Actor: "u1", Start: start, End: start.Add(time.Duration(segs) * 4 * time.Second),
+		Clock: manifest.Clock{Source: "unsynchronised"}, KeyID: "age1test", Attributes: map[string]string{"room": "<b>orgs/acme/rooms/r</b>"},
+	}}
+	act := func(typ, subject string, detail any) {
+		r.Add(t, leaf.Act{Type: typ, Org: "acme", Actor: "u1", Subject: subject, Detail: detail})
+	}
+	act("recording.started", rec.M.Owner, map[string]string{"room": "orgs/acme/rooms/r"})
+	act("capture.opened", name, map[string]string{"owner": rec.M.Owner})
+	heads := map[string]any{}
+	for i, stream := range streams {
+		c := manifest.NewChain(name, stream)
+		s := manifest.StreamManifest{Name: stream, MediaType: "video/webm", Ext: ".webm"}
+		for seq := range segs {
+			pt := make([]byte, size+seq)
+			_, err := rnd.Read(pt)
+			require.NoError(t, err)
+			ct := append([]byte("ct:"), pt...)
+			at := start.Add(time.Duration(seq) * 4 * time.Second)
+			g := manifest.Segment{
+				Seq: int64(seq), Start: at, End: at.Add(4 * time.Second), Offset: c.Bytes, PlainSHA256: manifest.SHA256(pt), PlainLen: int64(len(pt)),
+				CipherSHA256: manifest.SHA256(ct), CipherLen: int64(len(ct)), Key: fmt.Sprintf("captures/%s/%s/%08d", id, stream, seq), Last: seq == segs-1,
+			}
+			if i == 0 && seq == 1 {
+				g.Gaps = []manifest.Gap{{From: at, To: at.Add(time.Second), Reason: "interrupted"}}
+				s.Gaps = g.Gaps
+			}
+			require.NoError(t, c.Add(g))
+			s.Segments = append(s.Segments, g)
+			rec.stored[g.Key] = ct
+			rec.played[stream] = append(rec.played[stream], pt...)
+			if seq == segs/2 {
+				heads[stream] = map[string]any{"seq": g.Seq, "hash": c.Head}
+			}
+		}
+		s.Bytes, s.CipherBytes, s.Count, s.Head = c.Bytes, c.CipherBytes, int(c.Next), c.Head
+		rec.M.Streams = append(rec.M.Streams, s)
+	}
+	act("capture.head", name, map[string]any{"capture": name, "heads": heads})
+	env, err := manifest.Sign(rec.M, r.Keys.Ed25519(ManifestKey))
+	require.NoError(t, err)
+	rec.Envelope = env
+	act("capture.sealed", name, map[string]any{"manifest_sha256": manifest.SHA256(env)})
+	act("recording.stored", rec.M.Owner, nil)
+	return rec
+}
+
+// Export makes the bag.
+func (r *Rig) Export(t testing.TB, rec *Recorded) []byte {
+	t.Helper()
+	var out bytes.Buffer
+	require.NoError(t, r.ExportTo(t.Context(), rec, &out))
+	return out.Bytes()
+}
+
+// ExportTo writes the bag.
+func (r *Rig) ExportTo(ctx context.Context, rec *Recorded, w io.Writer) error {
+	e := evidence.Exporter{Store: r.Store, Ledger: r.Ledger, Sealed: rec, Signer: r.Keys.Ed25519(BagKey)}
+	return e.Export(ctx, rec.M.Capture, "auditor", w)
+}
+
+// Manifest implements evidence.Sealed.
+func (rec *Recorded) Manifest(_ context.Context, name string) (manifest.Manifest, []byte, error) {
+	if name != rec.M.Capture {
+		return manifest.Manifest{}, nil, store.ErrNotFound
+	}
+	return rec.M, rec.Envelope, nil
+}
+
+// Segment implements bag.Media.
+func (rec *Recorded) Segment(_ context.Context, _ manifest.Manifest, g manifest.Segment) (io.ReadCloser, error) {
+	return io.NopCloser(bytes.NewReader(rec.stored[g.Key])), nil
+}
+
+// Playable implements bag.Media.
+func (rec *Recorded) Playable(_ context.Context, _ manifest.Manifest, stream string) (io.ReadCloser, error) {
+	return io.NopCloser(bytes.NewReader(rec.played[stream])), nil
+}
