@@ -12,11 +12,29 @@ import (
 // is made there first, but a list may have been taken before.
 const settle = 5 * time.Second
 
-// Run compares LiveKit with our records until ctx ends.
+// Events are kept this long: 72 h are promised, the rest is slack for clocks
+// and for how rarely they are pruned.
+const (
+	retainEvents = 80 * time.Hour
+	pruneEvery   = time.Hour
+)
+
+// Run compares LiveKit with our records, and forgets old events, until ctx
+// ends.
 func (s *Service) Run(ctx context.Context) error {
 	tick := time.NewTicker(s.cfg.Reconcile)
 	defer tick.Stop()
+	var pruned time.Time
 	for {
+		if time.Since(pruned) > pruneEvery {
+			n, err := s.cfg.Store.Log().PruneEvents(ctx, time.Now().Add(-retainEvents))
+			if err != nil && ctx.Err() == nil {
+				s.cfg.Logger.WarnContext(ctx, "old events not pruned", "error", err)
+			} else if n > 0 {
+				s.cfg.Logger.InfoContext(ctx, "old events pruned", "events", n)
+			}
+			pruned = time.Now()
+		}
 		if err := s.reconcile(ctx); err != nil && ctx.Err() == nil {
 			s.cfg.Logger.WarnContext(ctx, "rooms not reconciled", "error", err)
 		}

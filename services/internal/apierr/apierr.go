@@ -143,6 +143,10 @@ func FromDomain(err error) *Error {
 		return New(codes.InvalidArgument, errorsv1.Reason_REASON_REQUEST_ID_REUSED, "request_id was used before with other arguments; send a fresh UUID").Because(err)
 	case errors.Is(err, store.ErrConflict):
 		return New(codes.Aborted, errorsv1.Reason_REASON_ETAG_MISMATCH, "the resource was changed meanwhile; read it again and retry with its new etag").Because(err)
+	case errors.Is(err, store.ErrInvalid):
+		return New(codes.InvalidArgument, errorsv1.Reason_REASON_FIELD_INVALID, "the resource is larger than a record may be, or holds what is not text; send less").Because(err)
+	case errors.Is(err, store.ErrClosed):
+		return New(codes.Unavailable, errorsv1.Reason_REASON_RECORDS_UNAVAILABLE, "the records do not answer; try again with the same request_id").WithRetry(time.Second).Because(err)
 	case errors.Is(err, blob.ErrRecalling):
 		return New(codes.Unavailable, errorsv1.Reason_REASON_RECALLING, "the object is cold and is being brought back; try again in a minute").WithRetry(time.Minute).Because(err)
 	case errors.Is(err, blob.ErrUnavailable), errors.Is(err, blob.ErrDenied):
