@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"iter"
-	"log/slog"
 	"time"
 
 	"github.com/google/uuid"
@@ -43,7 +42,6 @@ type Exporter struct {
 	Signer ed25519.PrivateKey
 	// Scratch is for temporary files, "" means the system's folder.
 	Scratch string
-	Logger  *slog.Logger
 }
 
 // Export writes the bag of a capture to w. The entry that says who takes it
