@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"net/http"
 	"net/netip"
-	"strconv"
-	"strings"
 
 	roomv1 "github.com/openova-io/bp-relay/gen/relay/room/v1"
 	turnv1 "github.com/openova-io/bp-relay/gen/relay/turn/v1"
@@ -70,7 +68,7 @@ func (c *Config) gateway() (turn.Gateway, error) {
 		{Name: "udp", Protocol: turn.UDP, Port: at.Port(), RelayAddr: at.Addr()},
 		{Name: "tcp", Protocol: turn.TCP, Port: at.Port(), RelayAddr: at.Addr()},
 	}
-	peer, err := parsePeer(c.LiveKit.Media)
+	peer, err := turn.ParsePeer(c.LiveKit.Media)
 	if err != nil {
 		return g, fmt.Errorf("livekit.media: %w", err)
 	}
@@ -84,28 +82,6 @@ func (c *Config) gateway() (turn.Gateway, error) {
 		}
 	}
 	return g, nil
-}
-
-// parsePeer reads "127.0.0.1:7882-7885" or "[::1]:7882-7882".
-func parsePeer(text string) (turn.Peer, error) {
-	i := strings.LastIndexByte(text, ':')
-	lo, hi, ok := strings.Cut(text[i+1:], "-")
-	if i < 0 || !ok {
-		return turn.Peer{}, fmt.Errorf("%q is not address:first-last", text)
-	}
-	addr, err := netip.ParseAddr(strings.Trim(text[:i], "[]"))
-	if err != nil {
-		return turn.Peer{}, err
-	}
-	first, err := strconv.ParseUint(lo, 10, 16)
-	if err != nil {
-		return turn.Peer{}, err
-	}
-	last, err := strconv.ParseUint(hi, 10, 16)
-	if err != nil {
-		return turn.Peer{}, err
-	}
-	return turn.Peer{Addr: addr, MinPort: uint16(first), MaxPort: uint16(last)}, nil
 }
 
 func makeRoom(_ context.Context, p *process) error {

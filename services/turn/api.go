@@ -110,7 +110,7 @@ func (p *plane) proto(org string) *turnv1.Gateway {
 		l := &g.Listeners[i]
 		host, port := l.dial()
 		// TURN over TLS has no word in this version of the API.
-		protocol := map[Protocol]turnv1.Listener_Protocol{UDP: turnv1.Listener_PROTOCOL_UDP, TCP: turnv1.Listener_PROTOCOL_TCP}[l.Protocol]
+		protocol := map[Protocol]turnv1.Listener_Protocol{UDP: turnv1.Listener_PROTOCOL_UDP, TCP: turnv1.Listener_PROTOCOL_TCP, TLS: turnv1.Listener_PROTOCOL_TLS}[l.Protocol]
 		out.Listeners = append(out.Listeners, &turnv1.Listener{Protocol: protocol, Address: host, Port: int32(port)})
 	}
 	for _, peer := range g.Peers {

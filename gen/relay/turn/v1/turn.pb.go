@@ -93,6 +93,8 @@ const (
 	Listener_PROTOCOL_UDP Listener_Protocol = 1
 	// TURN over TCP.
 	Listener_PROTOCOL_TCP Listener_Protocol = 2
+	// TURN over TLS.
+	Listener_PROTOCOL_TLS Listener_Protocol = 3
 )
 
 // Enum value maps for Listener_Protocol.
@@ -101,11 +103,13 @@ var (
 		0: "PROTOCOL_UNSPECIFIED",
 		1: "PROTOCOL_UDP",
 		2: "PROTOCOL_TCP",
+		3: "PROTOCOL_TLS",
 	}
 	Listener_Protocol_value = map[string]int32{
 		"PROTOCOL_UNSPECIFIED": 0,
 		"PROTOCOL_UDP":         1,
 		"PROTOCOL_TCP":         2,
+		"PROTOCOL_TLS":         3,
 	}
 )
 
@@ -393,15 +397,16 @@ const file_relay_turn_v1_turn_proto_rawDesc = "" +
 	"\x11STATE_UNSPECIFIED\x10\x00\x12\x11\n" +
 	"\rSTATE_PENDING\x10\x01\x12\x11\n" +
 	"\rSTATE_HEALTHY\x10\x02\x12\x13\n" +
-	"\x0fSTATE_UNHEALTHY\x10\x03\"\xc0\x01\n" +
+	"\x0fSTATE_UNHEALTHY\x10\x03\"\xd2\x01\n" +
 	"\bListener\x12<\n" +
 	"\bprotocol\x18\x01 \x01(\x0e2 .relay.turn.v1.Listener.ProtocolR\bprotocol\x12\x18\n" +
 	"\aaddress\x18\x02 \x01(\tR\aaddress\x12\x12\n" +
-	"\x04port\x18\x03 \x01(\x05R\x04port\"H\n" +
+	"\x04port\x18\x03 \x01(\x05R\x04port\"Z\n" +
 	"\bProtocol\x12\x18\n" +
 	"\x14PROTOCOL_UNSPECIFIED\x10\x00\x12\x10\n" +
 	"\fPROTOCOL_UDP\x10\x01\x12\x10\n" +
-	"\fPROTOCOL_TCP\x10\x02\"[\n" +
+	"\fPROTOCOL_TCP\x10\x02\x12\x10\n" +
+	"\fPROTOCOL_TLS\x10\x03\"[\n" +
 	"\tIceServer\x12\x12\n" +
 	"\x04urls\x18\x01 \x03(\tR\x04urls\x12\x1a\n" +
 	"\busername\x18\x02 \x01(\tR\busername\x12\x1e\n" +
