@@ -12,8 +12,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/openova-io/bp-relay/services/local"
 	"github.com/stretchr/testify/require"
+
+	"github.com/openova-io/bp-relay/services/local"
 )
 
 // parentEnv makes the test binary a process that starts sshd and Redis in the
@@ -23,7 +24,7 @@ const parentEnv = "RELAY_LOCAL_TEST_PARENT"
 func TestMain(m *testing.M) {
 	if dir := os.Getenv(parentEnv); dir != "" {
 		if err := parent(dir); err != nil {
-			fmt.Println("error", err)
+			_, _ = fmt.Fprintln(os.Stdout, "error", err)
 			os.Exit(1)
 		}
 	}
@@ -48,7 +49,7 @@ func parent(dir string) error {
 	if err != nil {
 		return err
 	}
-	fmt.Println("started", r.Pid(), s.Pid())
+	_, _ = fmt.Fprintln(os.Stdout, "started", r.Pid(), s.Pid())
 	select {}
 }
 
@@ -61,6 +62,7 @@ func TestKilledParentLeavesNothing(t *testing.T) {
 	out, err := cmd.StdoutPipe()
 	require.NoError(t, err)
 	require.NoError(t, cmd.Start())
+	t.Cleanup(func() { _ = cmd.Process.Kill() }) // where the test ends early
 	line, err := bufio.NewReader(out).ReadString('\n')
 	require.NoError(t, err)
 	words := strings.Fields(line)

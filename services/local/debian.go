@@ -30,20 +30,20 @@ func (o Obtainer) debian(ctx context.Context, p Part, report func(Stage, string)
 	if _, err := lock.TryLockContext(ctx, 200*time.Millisecond); err != nil {
 		return nil, fmt.Errorf("%s: lock %s: %w", p.Name, lock.Path(), err)
 	}
-	defer lock.Close()
+	defer func() { _ = lock.Close() }()
 	if t, ok := p.Debian.find(); ok {
 		report(StageFound, "")
 		return t, nil
 	}
 
 	path := filepath.Join(o.Cache, "logs", string(p.Name)+".log")
-	log, err := os.Create(path)
+	out, err := os.Create(path)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", p.Name, err)
 	}
-	defer log.Close()
+	defer func() { _ = out.Close() }()
 	report(StageInstalling, path)
-	if err := install(ctx, apt, p.Debian.Packages, log); err != nil {
+	if err := install(ctx, apt, p.Debian.Packages, out); err != nil {
 		return nil, &BuildError{Part: p.Name, Log: path, Last: lastLine(path, 0), Err: err}
 	}
 	t, ok := p.Debian.find()
@@ -87,9 +87,10 @@ func install(ctx context.Context, apt string, packages []string, log *os.File) e
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
-		cmd := exec.Command(apt, args...)
+		whole := context.WithoutCancel(ctx)
+		cmd := exec.CommandContext(whole, apt, args...)
 		cmd.Env = env
-		if err := runLogged(context.WithoutCancel(ctx), cmd, log); err != nil {
+		if err := runLogged(whole, cmd, log); err != nil {
 			return fmt.Errorf("apt-get %s: %w", args[0], err)
 		}
 	}

@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// BuildError: a part could not be built or installed.
+// BuildError tells that a part could not be built or installed.
 type BuildError struct {
 	Part Name
 	// Log is the file with the whole output, Last its last line.
@@ -23,7 +23,8 @@ func (e *BuildError) Error() string {
 
 func (e *BuildError) Unwrap() error { return e.Err }
 
-// MissingError: a Debian package is missing and this user may not install it.
+// MissingError tells that Debian packages are missing which this user may not
+// install.
 type MissingError struct {
 	Part     Name
 	Packages []string
@@ -33,7 +34,7 @@ func (e *MissingError) Error() string {
 	return fmt.Sprintf("missing: %s: install it with: sudo apt-get install %s", e.Part, strings.Join(e.Packages, " "))
 }
 
-// StartError: a part was started and did not become healthy.
+// StartError tells that a part was started and did not become healthy.
 type StartError struct {
 	Part Name
 	// Log is the part's log file, Last the last line that this start wrote.
@@ -56,7 +57,7 @@ func (e *StartError) Error() string {
 
 func (e *StartError) Unwrap() error { return e.Err }
 
-// PortTakenError: a port that a part needs is in use.
+// PortTakenError tells that a port is in use which a part needs.
 type PortTakenError struct {
 	Part Name
 	Port Port
@@ -80,8 +81,8 @@ func (e *PortTakenError) Error() string {
 	return s
 }
 
-// AddressError: an existing server, given by address, does not do what is
-// asked of it.
+// AddressError tells that an existing server, given by address, does not do
+// what is asked of it.
 type AddressError struct {
 	Part    Name
 	Address string
@@ -104,7 +105,7 @@ func lastLine(path string, offset int64) string {
 	if err != nil {
 		return ""
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }()
 	st, err := f.Stat()
 	if err != nil {
 		return ""

@@ -32,7 +32,7 @@ func (b goBuild) fingerprint(ctx context.Context) (string, error) {
 		return "", err
 	}
 	h := sha256.New()
-	fmt.Fprintf(h, "%s%q%q", version, buildFlags, slices.Sorted(maps.Values(b.m.Binaries)))
+	_, _ = fmt.Fprintf(h, "%s%q%q", version, buildFlags, slices.Sorted(maps.Values(b.m.Binaries)))
 	for _, name := range []string{"go.mod", "go.sum", "edits.json"} {
 		body, err := os.ReadFile(filepath.Join(b.dir(), name))
 		if errors.Is(err, fs.ErrNotExist) && name != "go.mod" {
@@ -41,7 +41,7 @@ func (b goBuild) fingerprint(ctx context.Context) (string, error) {
 		if err != nil {
 			return "", fmt.Errorf("read the pins: %w", err)
 		}
-		fmt.Fprintf(h, "%s %d\n%s", name, len(body), body)
+		_, _ = fmt.Fprintf(h, "%s %d\n%s", name, len(body), body)
 	}
 	return hex.EncodeToString(h.Sum(nil))[:12], nil
 }
@@ -60,7 +60,7 @@ func (b goBuild) make(ctx context.Context, dir string, log *os.File) error {
 	for _, name := range slices.Sorted(maps.Keys(b.m.Binaries)) {
 		args := append([]string{"build"}, flags...)
 		args = append(args, "-o", filepath.Join(bin, name), b.m.Binaries[name])
-		cmd, err := b.command(args...)
+		cmd, err := b.command(ctx, args...)
 		if err != nil {
 			return err
 		}
@@ -81,7 +81,7 @@ func (b goBuild) tools(dir string) Tools {
 
 // command prepares the go tool in the module's folder, outside any workspace
 // and with the caller's flags left out, so that only the pins decide.
-func (b goBuild) command(args ...string) (*exec.Cmd, error) {
+func (b goBuild) command(ctx context.Context, args ...string) (*exec.Cmd, error) {
 	path, err := exec.LookPath("go")
 	if err != nil {
 		path = "/usr/local/go/bin/go"
@@ -89,14 +89,14 @@ func (b goBuild) command(args ...string) (*exec.Cmd, error) {
 			return nil, errors.New("the go command is not on PATH: install Go 1.26 or newer")
 		}
 	}
-	cmd := exec.Command(path, args...)
+	cmd := exec.CommandContext(ctx, path, args...)
 	cmd.Dir = b.dir()
 	cmd.Env = append(os.Environ(), "GOWORK=off", "CGO_ENABLED=0", "GOFLAGS=-buildvcs=false")
 	return cmd, nil
 }
 
 func (b goBuild) goTool(ctx context.Context, args ...string) (string, error) {
-	cmd, err := b.command(args...)
+	cmd, err := b.command(ctx, args...)
 	if err != nil {
 		return "", err
 	}

@@ -157,7 +157,7 @@ func CheckLiveKit(ctx context.Context, url, key, secret string) (*LiveKit, error
 	if err == nil {
 		return l, nil
 	}
-	problem := ""
+	var problem string
 	var te twirp.Error
 	switch {
 	case errors.As(err, &te) && (te.Code() == twirp.Unauthenticated || te.Code() == twirp.PermissionDenied):

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -14,7 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ErrNoDeploy: no folder from the given one upwards holds the workspace.
+// ErrNoDeploy tells that no folder from the given one upwards holds the workspace.
 var ErrNoDeploy = errors.New("local: not inside the bp-relay repository (no go.work with deploy/local beside it)")
 
 // Tools says where obtained things are: a binary's name to its absolute path,
@@ -92,8 +93,7 @@ func (o Obtainer) Obtain(ctx context.Context, parts []Part) (Tools, error) {
 			o.Progress.report(e)
 		}
 		if err := o.one(ctx, p, tools, report); err != nil {
-			var be *BuildError
-			if errors.As(err, &be) {
+			if be, ok := errors.AsType[*BuildError](err); ok {
 				report(StageFailed, be.Log)
 			} else {
 				report(StageFailed, "")
@@ -154,9 +154,7 @@ func (o Obtainer) one(ctx context.Context, p Part, tools Tools, report func(Stag
 	if err != nil {
 		return err
 	}
-	for k, v := range got {
-		tools[k] = v
-	}
+	maps.Copy(tools, got)
 	return nil
 }
 
@@ -196,7 +194,7 @@ func (o Obtainer) cached(ctx context.Context, p Part, s source, report func(Stag
 	if err != nil {
 		return nil, fmt.Errorf("%s: lock %s: %w", p.Name, lock.Path(), err)
 	}
-	defer lock.Close()
+	defer func() { _ = lock.Close() }()
 	if exists(final) { // the other run made it
 		report(StageFound, "")
 		return s.tools(final), nil
@@ -214,19 +212,19 @@ func (o Obtainer) cached(ctx context.Context, p Part, s source, report func(Stag
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", p.Name, err)
 	}
-	defer os.RemoveAll(tmp) // nothing is there after the rename
+	defer func() { _ = os.RemoveAll(tmp) }() // nothing is there after the rename
 	if err := os.Chmod(tmp, 0o755); err != nil {
 		return nil, fmt.Errorf("%s: %w", p.Name, err)
 	}
 
 	path := filepath.Join(o.Cache, "logs", string(p.Name)+".log")
-	log, err := os.Create(path)
+	out, err := os.Create(path)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", p.Name, err)
 	}
-	defer log.Close()
+	defer func() { _ = out.Close() }()
 	report(StageBuilding, path)
-	if err := s.make(ctx, tmp, log); err != nil {
+	if err := s.make(ctx, tmp, out); err != nil {
 		if ctx.Err() != nil {
 			return nil, fmt.Errorf("%s: interrupted: run it again, it goes on from here: %w", p.Name, context.Cause(ctx))
 		}
@@ -249,7 +247,7 @@ func syncFS(dir string) error {
 	if err != nil {
 		return err
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }()
 	return unix.Syncfs(int(f.Fd()))
 }
 

@@ -11,8 +11,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/openova-io/bp-relay/services/local"
 	"github.com/stretchr/testify/require"
+
+	"github.com/openova-io/bp-relay/services/local"
 )
 
 // tiny is a part that is a real Go module of ten lines.

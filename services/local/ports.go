@@ -1,6 +1,7 @@
 package local
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -76,15 +77,17 @@ func (p *Ports) Release() {
 
 // bindable tells by its error why n cannot be bound on 127.0.0.1.
 func bindable(n int, udp bool) error {
+	var lc net.ListenConfig
+	ctx := context.Background() // binding does not wait
 	addr := net.JoinHostPort("127.0.0.1", strconv.Itoa(n))
 	if udp {
-		c, err := net.ListenPacket("udp4", addr)
+		c, err := lc.ListenPacket(ctx, "udp4", addr)
 		if err != nil {
 			return err
 		}
 		return c.Close()
 	}
-	l, err := net.Listen("tcp4", addr)
+	l, err := lc.Listen(ctx, "tcp4", addr)
 	if err != nil {
 		return err
 	}

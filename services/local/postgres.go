@@ -97,7 +97,7 @@ func (e *Env) initdb(ctx context.Context, dir, data, password string, cred *sysc
 	if err := writeSecret(pw, []byte(password+"\n")); err != nil {
 		return err
 	}
-	defer os.Remove(pw)
+	defer func() { _ = os.Remove(pw) }()
 	if cred != nil {
 		if err := os.Chown(pw, int(cred.Uid), int(cred.Gid)); err != nil {
 			return fmt.Errorf("postgres: %w", err)
@@ -107,7 +107,7 @@ func (e *Env) initdb(ctx context.Context, dir, data, password string, cred *sysc
 	if err := os.RemoveAll(fresh); err != nil {
 		return fmt.Errorf("postgres: %w", err)
 	}
-	cmd := exec.Command(initdb, "-D", fresh, "-U", "relay", "--pwfile="+pw, "-A", "scram-sha-256",
+	cmd := exec.CommandContext(ctx, initdb, "-D", fresh, "-U", "relay", "--pwfile="+pw, "-A", "scram-sha-256",
 		"-E", "UTF8", "--locale=C.UTF-8", "--no-sync")
 	cmd.Dir = dir
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: cred}
@@ -161,7 +161,7 @@ func (p *Postgres) check(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer conn.Close(ctx)
+	defer func() { _ = conn.Close(ctx) }()
 	if _, err := conn.Exec(ctx, "CREATE DATABASE relay"); err != nil {
 		return fmt.Errorf("make the database: %w", err)
 	}
@@ -173,7 +173,7 @@ func ping(ctx context.Context, url string) error {
 	if err != nil {
 		return err
 	}
-	defer conn.Close(ctx)
+	defer func() { _ = conn.Close(ctx) }()
 	return conn.Ping(ctx)
 }
 

@@ -250,7 +250,7 @@ func (p *Process) healthy(ctx context.Context, r *running) error {
 		}
 		select {
 		case <-r.done:
-			return fmt.Errorf("it ended at once (%v)", r.err)
+			return fmt.Errorf("it ended at once (%w)", r.err)
 		case <-limit.Done():
 			return fmt.Errorf("not healthy after %s: %w", within, err)
 		case <-time.After(pause):
@@ -266,18 +266,18 @@ func (p *Process) spawn() (*running, error) {
 	if err := os.MkdirAll(filepath.Dir(p.spec.log), 0o755); err != nil {
 		return nil, err
 	}
-	log, err := os.OpenFile(p.spec.log, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644)
+	out, err := os.OpenFile(p.spec.log, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644)
 	if err != nil {
 		return nil, err
 	}
 	r := &running{done: make(chan struct{})}
-	if st, err := log.Stat(); err == nil {
+	if st, err := out.Stat(); err == nil {
 		r.offset = st.Size()
 	}
 	cmd := &exec.Cmd{
 		Path: p.spec.argv[0], Args: p.spec.argv, Dir: p.spec.dir,
 		Env:    append([]string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C.UTF-8", "TZ=UTC"}, p.spec.env...),
-		Stdout: log, Stderr: log,
+		Stdout: out, Stderr: out,
 		SysProcAttr: &syscall.SysProcAttr{
 			Setpgid: true, Pdeathsig: syscall.SIGKILL,
 			Chroot: p.spec.chroot, Credential: p.spec.cred,
@@ -288,7 +288,7 @@ func (p *Process) spawn() (*running, error) {
 		runtime.LockOSThread()
 		defer runtime.UnlockOSThread()
 		defer close(r.done)
-		defer log.Close()
+		defer func() { _ = out.Close() }()
 		err := cmd.Start()
 		if err == nil {
 			r.pid = cmd.Process.Pid

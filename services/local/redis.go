@@ -89,7 +89,7 @@ func (r *Redis) check(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer conn.Close()
+	defer func() { _ = conn.Close() }()
 	if end, ok := ctx.Deadline(); ok {
 		if err := conn.SetDeadline(end); err != nil {
 			return err
@@ -148,8 +148,7 @@ func CheckRedis(ctx context.Context, rawURL string) (*Redis, error) {
 		return r, nil
 	}
 	problem := unreachable(err)
-	var answer redisAnswer
-	if errors.As(err, &answer) {
+	if answer, ok := errors.AsType[redisAnswer](err); ok {
 		switch msg := string(answer); {
 		case strings.HasPrefix(msg, "WRONGPASS"), strings.HasPrefix(msg, "NOAUTH"), strings.HasPrefix(msg, "ERR AUTH"):
 			problem = "it refuses the password: check the user and the password in the address"

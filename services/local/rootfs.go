@@ -35,7 +35,7 @@ func (r rootFS) list() (suite string, packages []string, err error) {
 	if err != nil {
 		return "", nil, fmt.Errorf("read the package list: %w", err)
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }()
 	s := bufio.NewScanner(f)
 	for s.Scan() {
 		line, _, _ := strings.Cut(s.Text(), "#")
@@ -95,7 +95,7 @@ func (r rootFS) make(ctx context.Context, dir string, log *os.File) error {
 	if m := aptMirror(ctx); m != "" {
 		args = append(args, m)
 	}
-	cmd := exec.Command(tools["debootstrap"], args...)
+	cmd := exec.CommandContext(ctx, tools["debootstrap"], args...)
 	cmd.Env = append(os.Environ(), "LC_ALL=C", "DEBIAN_FRONTEND=noninteractive", "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
 	// debootstrap mounts /proc in the folder. In a mount namespace of its own
 	// the mount ends with it, however it ends.
@@ -122,7 +122,7 @@ func (r rootFS) tools(dir string) Tools {
 // aptMirror returns the Debian archive that this machine's apt uses, or "" for
 // debootstrap's default.
 func aptMirror(ctx context.Context) string {
-	out, err := output(ctx, exec.Command("apt-get", "indextargets", "--format", "$(REPO_URI)", "Created-By: Packages", "Origin: Debian"))
+	out, err := output(ctx, exec.CommandContext(ctx, "apt-get", "indextargets", "--format", "$(REPO_URI)", "Created-By: Packages", "Origin: Debian"))
 	if err != nil {
 		return ""
 	}

@@ -12,11 +12,13 @@ import (
 	"time"
 )
 
-// runLogged runs a building command to its end with its output in log. When
-// ctx ends, its process group gets SIGTERM and, 10 s later, SIGKILL; when this
-// process dies, the command dies.
+// runLogged runs a building command, made with ctx, to its end with its output
+// in log. When ctx ends, its process group gets SIGTERM and it, 10 s later,
+// SIGKILL; when this process dies, the command dies.
 func runLogged(ctx context.Context, cmd *exec.Cmd, log *os.File) error {
-	fmt.Fprintf(log, "$ %s\n", strings.Join(cmd.Args, " "))
+	if _, err := fmt.Fprintf(log, "$ %s\n", strings.Join(cmd.Args, " ")); err != nil {
+		return err
+	}
 	cmd.Stdout, cmd.Stderr = log, log
 	return runGroup(ctx, cmd)
 }
@@ -40,28 +42,12 @@ func runGroup(ctx context.Context, cmd *exec.Cmd) error {
 	// The death signal comes when the thread that started the child ends.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM) }
+	cmd.WaitDelay = 10 * time.Second
 	if err := cmd.Start(); err != nil {
 		return err
 	}
-	done := make(chan struct{})
-	watched := make(chan struct{})
-	go func() {
-		defer close(watched)
-		select {
-		case <-done:
-			return
-		case <-ctx.Done():
-		}
-		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM)
-		select {
-		case <-done:
-		case <-time.After(10 * time.Second):
-			_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
-		}
-	}()
 	err := cmd.Wait()
-	close(done)
-	<-watched
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}

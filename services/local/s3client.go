@@ -56,7 +56,7 @@ func roundTrip(ctx context.Context, cl *s3.Client, bucket string) error {
 	if err != nil {
 		return fmt.Errorf("get an object: %w", err)
 	}
-	defer out.Body.Close()
+	defer func() { _ = out.Body.Close() }()
 	got, err := io.ReadAll(out.Body)
 	if err != nil {
 		return fmt.Errorf("get an object: %w", err)
@@ -72,8 +72,7 @@ func roundTrip(ctx context.Context, cl *s3.Client, bucket string) error {
 
 // s3Problem turns an answer into what a person has to change.
 func s3Problem(err error, accessKey string) string {
-	var api smithy.APIError
-	if errors.As(err, &api) {
+	if api, ok := errors.AsType[smithy.APIError](err); ok {
 		switch api.ErrorCode() {
 		case "InvalidAccessKeyId":
 			return fmt.Sprintf("it does not know the access key %q: check the access key", accessKey)

@@ -123,7 +123,7 @@ func (s *SSHD) check(ctx context.Context, key, host ssh.Signer) error {
 	if err != nil {
 		return err
 	}
-	defer conn.Close()
+	defer func() { _ = conn.Close() }()
 	if end, ok := ctx.Deadline(); ok {
 		if err := conn.SetDeadline(end); err != nil {
 			return err

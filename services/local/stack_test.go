@@ -14,10 +14,11 @@ import (
 	"testing"
 	"time"
 
-	"github.com/openova-io/bp-relay/services/local"
-	"github.com/openova-io/bp-relay/services/local/localtest"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
+
+	"github.com/openova-io/bp-relay/services/local"
+	"github.com/openova-io/bp-relay/services/local/localtest"
 )
 
 // processesIn returns the command lines of running processes that name dir or
@@ -133,7 +134,7 @@ func TestUpWithExistingServers(t *testing.T) {
 func TestTakenPort(t *testing.T) {
 	l, err := net.Listen("tcp4", "127.0.0.1:0")
 	require.NoError(t, err)
-	defer l.Close()
+	defer func() { _ = l.Close() }()
 	port := l.Addr().(*net.TCPAddr).Port
 	_, err = local.Up(t.Context(), local.Options{Dir: t.TempDir(), NoStunner: true,
 		LiveKit: local.LiveKitOptions{LiveKitConfig: local.LiveKitConfig{Port: port}}})
@@ -154,7 +155,7 @@ func TestPartThatDiesIsReported(t *testing.T) {
 	env.OnExit = func(x local.Exit) { exits <- x }
 	r, err := env.StartRedis(t.Context(), local.RedisConfig{})
 	require.NoError(t, err)
-	defer r.Stop()
+	defer func() { _ = r.Stop() }()
 
 	// Ended by us: not reported. Brought back: the same address and password.
 	require.NoError(t, r.Kill())

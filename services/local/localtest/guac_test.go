@@ -29,7 +29,7 @@ func TestGuacdReachesSSHD(t *testing.T) {
 	guacd, sshd := shared.Guacd(t), shared.SSHD(t)
 	conn, err := net.Dial("tcp", guacd.Address)
 	require.NoError(t, err)
-	defer conn.Close()
+	defer func() { _ = conn.Close() }()
 	require.NoError(t, conn.SetDeadline(time.Now().Add(30*time.Second)))
 	in := bufio.NewReader(conn)
 	_, err = conn.Write([]byte(instruction("select", "ssh")))

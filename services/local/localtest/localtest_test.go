@@ -16,9 +16,10 @@ import (
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/coder/websocket"
+	"github.com/stretchr/testify/require"
+
 	"github.com/openova-io/bp-relay/services/local"
 	"github.com/openova-io/bp-relay/services/local/localtest"
-	"github.com/stretchr/testify/require"
 )
 
 var shared localtest.Shared
@@ -163,7 +164,7 @@ func TestStunnerd(t *testing.T) {
 		if err != nil {
 			return
 		}
-		defer c.CloseNow()
+		defer func() { _ = c.CloseNow() }()
 		_ = c.Write(r.Context(), websocket.MessageText, []byte(config))
 		_, _, _ = c.Read(r.Context()) // answers pings until it goes
 	}))
@@ -172,7 +173,7 @@ func TestStunnerd(t *testing.T) {
 
 	conn, err := net.Dial("udp4", fmt.Sprintf("127.0.0.1:%d", turn))
 	require.NoError(t, err)
-	defer conn.Close()
+	defer func() { _ = conn.Close() }()
 	// A STUN Binding request: RFC 8489, section 5.
 	_, err = conn.Write([]byte("\x00\x01\x00\x00\x21\x12\xa4\x42abcdefghijkl"))
 	require.NoError(t, err)
