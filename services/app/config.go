@@ -150,7 +150,7 @@ func (s Secret) Reveal() (string, error) {
 }
 
 // serviceNames are the services, as flags, configuration and metrics call them.
-func serviceNames() []string { return []string{"room", "recording", "connection", "turn"} }
+func serviceNames() []string { return []string{"room", "recording", "connection", "turn", "evidence"} }
 
 // runs says whether this process runs the service.
 func (c *Config) runs(service string) bool {

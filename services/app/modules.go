@@ -2,7 +2,6 @@ package app
 
 import (
 	"context"
-	"crypto/ed25519"
 	"crypto/rand"
 	"errors"
 	"fmt"
@@ -28,8 +27,6 @@ import (
 	"github.com/openova-io/bp-relay/services/bus/inproc"
 	"github.com/openova-io/bp-relay/services/bus/redis"
 	"github.com/openova-io/bp-relay/services/capture"
-	"github.com/openova-io/bp-relay/services/evidence/ledger"
-	"github.com/openova-io/bp-relay/services/evidence/proof"
 	"github.com/openova-io/bp-relay/services/internal/auth"
 	"github.com/openova-io/bp-relay/services/internal/devissuer"
 	"github.com/openova-io/bp-relay/services/internal/keyring"
@@ -55,7 +52,6 @@ type process struct {
 	server   *server
 	listener net.Listener
 	capture  *capture.Manager
-	ledger   *ledger.Ledger
 	turn     *turn.Service
 	// logKey is the evidence log's public key, "" where this process does not
 	// run the evidence service.
@@ -76,12 +72,12 @@ func graph() map[string]module {
 		"server": {needs: []string{"keys", "store"}, make: makeServer},
 
 		"capture": {needs: []string{"keys", "store", "blob"}, make: makeCapture},
-		"ledger":  {needs: []string{"keys", "store", "bus", "blob"}, make: makeLedger},
 
 		"turn": {needs: []string{"server", "keys", "store"}, make: makeTurn},
 		"room": {needs: []string{"server", "store"}, make: makeRoom},
 
 		"recording":  {needs: []string{"server", "store", "bus", "capture"}, make: makeRecording},
+		"evidence":   {needs: []string{"server", "keys", "store", "bus", "blob", "capture"}, make: makeEvidence},
 		"connection": {needs: []string{"server", "store", "bus", "keys", "capture"}, make: makeConnection},
 	}
 }
@@ -237,23 +233,6 @@ func makeCapture(_ context.Context, p *process) (err error) {
 	}
 	p.metrics.MustRegister(p.capture.Metrics()...)
 	p.tasks = append(p.tasks, task{"capture", p.capture.Run})
-	return nil
-}
-
-func makeLedger(_ context.Context, p *process) error {
-	signing, err := proof.NewKey("evidence", p.keys.Ed25519("evidence").Public().(ed25519.PublicKey))
-	if err != nil {
-		return err
-	}
-	p.ledger, err = ledger.New(ledger.Config{
-		Store: p.store, Bus: p.bus, Blob: p.blob, Keys: p.keys, Origin: p.cfg.Evidence.Origin,
-		Bucket: p.cfg.Blob.Evidence, Signing: []proof.Key{signing}, Logger: p.log,
-	})
-	if err != nil {
-		return err
-	}
-	p.logKey = p.ledger.VerifierKey()
-	p.tasks = append(p.tasks, task{"ledger", p.ledger.Run})
 	return nil
 }
 

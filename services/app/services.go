@@ -11,6 +11,7 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/openova-io/bp-relay/services/connection"
+	"github.com/openova-io/bp-relay/services/evidence"
 	"github.com/openova-io/bp-relay/services/recording"
 	"github.com/openova-io/bp-relay/services/room"
 	"github.com/openova-io/bp-relay/services/turn"
@@ -155,5 +156,18 @@ func makeConnection(_ context.Context, p *process) error {
 		return err
 	}
 	p.add("connection", s)
+	return nil
+}
+
+func makeEvidence(_ context.Context, p *process) error {
+	s, err := evidence.New(evidence.Config{
+		Store: p.store, Bus: p.bus, Blob: p.blob, Keys: p.keys, Captures: p.capture,
+		Origin: p.cfg.Evidence.Origin, Bucket: p.cfg.Blob.Evidence, Logger: p.log,
+	})
+	if err != nil {
+		return err
+	}
+	p.logKey = s.Ledger().VerifierKey()
+	p.add("evidence", s)
 	return nil
 }
