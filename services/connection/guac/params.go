@@ -47,8 +47,9 @@ func (t SSH) Params() Params {
 	p := Params{
 		"hostname": t.Hostname, "port": strconv.Itoa(t.Port), "username": t.Username,
 		"password": t.Password, "private-key": t.PrivateKey, "passphrase": t.Passphrase,
-		// A session with nobody typing must still notice a dead target.
-		"server-alive-interval": "15",
+		// A session with nobody typing must still notice a dead target. guacd
+		// also looks for a logout no more often than this (ssh.c).
+		"server-alive-interval": "2",
 	}
 	if t.Port == 0 {
 		p["port"] = "22"

@@ -37,6 +37,8 @@ const farewell = 400 * time.Millisecond
 // pings each 5 s; guacamole-common-js does about the same.
 type times struct {
 	// keepAlive is the longest silence towards guacd and towards the browser.
+	// guacd's connection ends only when it next hears of its user, so this is
+	// also how late a logout is seen (user-handshake.c).
 	keepAlive time.Duration
 	// read ends a session whose peer is silent for so long.
 	read time.Duration
@@ -48,7 +50,7 @@ type times struct {
 }
 
 func usual() times {
-	return times{keepAlive: 4 * time.Second, read: 15 * time.Second, write: 15 * time.Second}
+	return times{keepAlive: 2 * time.Second, read: 15 * time.Second, write: 15 * time.Second}
 }
 
 // reserved is the first of guacd's 64 input streams that the broker keeps

@@ -1,0 +1,402 @@
+package connection_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/base64"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/coder/websocket"
+	connectionv1 "github.com/openova-io/bp-relay/gen/relay/connection/v1"
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+
+	"github.com/openova-io/bp-relay/services/blob"
+	"github.com/openova-io/bp-relay/services/blob/s3"
+	"github.com/openova-io/bp-relay/services/bus"
+	"github.com/openova-io/bp-relay/services/bus/inproc"
+	"github.com/openova-io/bp-relay/services/capture"
+	"github.com/openova-io/bp-relay/services/connection"
+	"github.com/openova-io/bp-relay/services/connection/guac"
+	"github.com/openova-io/bp-relay/services/internal/auth"
+	"github.com/openova-io/bp-relay/services/internal/keyring"
+	"github.com/openova-io/bp-relay/services/local"
+	"github.com/openova-io/bp-relay/services/local/localtest"
+	"github.com/openova-io/bp-relay/services/store"
+	"github.com/openova-io/bp-relay/services/store/sqlite"
+)
+
+// shared are the servers that the tests of this binary share.
+var shared localtest.Shared
+
+func TestMain(m *testing.M) {
+	code := shared.Run(m)
+	if code == 0 {
+		if err := goleak.Find(); err != nil {
+			_, _ = os.Stderr.WriteString(err.Error())
+			code = 1
+		}
+	}
+	os.Exit(code)
+}
+
+// rig is the records, the stores and the real servers that services of one
+// test share.
+type rig struct {
+	t     *testing.T
+	dir   string
+	store store.Store
+	bus   bus.Bus
+	blob  blob.Store
+	keys  *keyring.Keyring
+	guacd *local.Guacd
+	sshd  *local.SSHD
+	log   *lines
+}
+
+// lines is a log that a test can read.
+type lines struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *lines) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lines) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+func newRig(t *testing.T) *rig {
+	t.Helper()
+	r := &rig{t: t, dir: t.TempDir(), log: new(lines), guacd: shared.Guacd(t), sshd: shared.SSHD(t)}
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Log(r.log.String())
+		}
+	})
+	db, err := sqlite.Open(t.Context(), sqlite.Config{Path: filepath.Join(r.dir, "records.db"), Logger: r.logger()})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, db.Close()) })
+	r.store = db
+	b := inproc.New()
+	t.Cleanup(func() { require.NoError(t, b.Close()) })
+	r.bus = b
+	if r.keys, err = keyring.New(bytes.Repeat([]byte{7}, 32)); err != nil {
+		t.Fatal(err)
+	}
+	w := shared.SeaweedFS(t)
+	objects, err := s3.New(s3.Config{Endpoint: w.Endpoint, AccessKey: w.AccessKey, SecretKey: w.SecretKey, Region: w.Region, Logger: r.logger()})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, objects.Close()) })
+	require.NoError(t, objects.EnsureBucket(t.Context(), connection.DefaultBucket))
+	r.blob = objects
+	return r
+}
+
+func (r *rig) logger() *slog.Logger {
+	return slog.New(slog.NewTextHandler(r.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+}
+
+// process is one running service with its spool and its tunnel's server.
+type process struct {
+	*connection.Service
+	captures *capture.Manager
+	url      string
+	stop     func()
+}
+
+func (r *rig) start(edit ...func(*connection.Config, *capture.Config)) *process {
+	r.t.Helper()
+	cc := capture.Config{Dir: filepath.Join(r.dir, "spool"), Store: r.store, Blob: r.blob, Keys: r.keys, Logger: r.logger()}
+	sc := connection.Config{Store: r.store, Bus: r.bus, Keys: r.keys, Guacd: r.guacd.Address, Logger: r.logger()}
+	for _, fn := range edit {
+		fn(&sc, &cc)
+	}
+	m, err := capture.New(cc)
+	require.NoError(r.t, err)
+	sc.Captures = m
+	s, err := connection.New(sc)
+	require.NoError(r.t, err)
+	mux := http.NewServeMux()
+	s.Routes(mux)
+	srv := httptest.NewServer(mux)
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	stopCaptures, cancelCaptures := context.WithCancel(context.Background())
+	endedCaptures := make(chan error, 1)
+	go func() { ended <- s.Run(ctx) }()
+	go func() { endedCaptures <- m.Run(stopCaptures) }()
+	var once sync.Once
+	p := &process{Service: s, captures: m, url: "ws" + strings.TrimPrefix(srv.URL, "http"), stop: func() {
+		once.Do(func() {
+			cancel()
+			require.NoError(r.t, <-ended)
+			cancelCaptures()
+			require.NoError(r.t, <-endedCaptures)
+			srv.Close()
+		})
+	}}
+	r.t.Cleanup(p.stop)
+	return p
+}
+
+// as is a context of a caller.
+func as(t *testing.T, subject string) context.Context {
+	return auth.With(t.Context(), auth.Principal{Subject: subject, Org: "acme"})
+}
+
+// define makes a connection to the real sshd.
+func (r *rig) define(p *process, id string, edit ...func(*connectionv1.Connection)) string {
+	r.t.Helper()
+	c := r.definition()
+	for _, fn := range edit {
+		fn(c)
+	}
+	out, err := p.CreateConnection(as(r.t, "owner"), &connectionv1.CreateConnectionRequest{Parent: "orgs/acme", ConnectionId: id, Connection: c})
+	require.NoError(r.t, err)
+	return out.GetConnection().GetName()
+}
+
+func (r *rig) definition() *connectionv1.Connection {
+	return &connectionv1.Connection{
+		DisplayName: "a real shell",
+		Target: &connectionv1.Connection_Ssh{Ssh: &connectionv1.SshTarget{
+			Hostname: r.sshd.Host, Port: int32(r.sshd.Port), Username: r.sshd.User, HostKey: r.sshd.HostKey,
+			Credential: &connectionv1.SshTarget_PrivateKey{PrivateKey: r.sshd.PrivateKey},
+		}},
+	}
+}
+
+func (r *rig) open(p *process, conn, subject string) *connectionv1.OpenSessionResponse {
+	r.t.Helper()
+	out, err := p.OpenSession(as(r.t, subject), &connectionv1.OpenSessionRequest{Connection: conn, Reason: "test"})
+	require.NoError(r.t, err)
+	return out
+}
+
+// session reads a session until it is in the state.
+func (r *rig) session(p *process, name string, want connectionv1.Session_State) *connectionv1.Session {
+	r.t.Helper()
+	var got *connectionv1.Session
+	require.Eventually(r.t, func() bool {
+		out, err := p.GetSession(as(r.t, "ann"), &connectionv1.GetSessionRequest{Name: name})
+		require.NoError(r.t, err)
+		got = out.GetSession()
+		return got.GetState() == want
+	}, 20*time.Second, 20*time.Millisecond, "session does not become %v", want)
+	return got
+}
+
+// desk is a browser: it answers frames and pings as guacamole-common-js does
+// and keeps all that it gets.
+type desk struct {
+	t  *testing.T
+	ws *websocket.Conn
+
+	mu       sync.Mutex
+	changed  *sync.Cond
+	received strings.Builder // without the tunnel's own messages
+	names    []string
+	clips    []string
+	blobs    map[string]*strings.Builder
+	syncs    int
+	over     bool
+	closed   websocket.CloseError
+	errs     []string
+	done     chan struct{}
+}
+
+func dial(t *testing.T, p *process, path, query string, protocols ...string) *desk {
+	t.Helper()
+	c, _, err := websocket.Dial(t.Context(), p.url+path+"?"+query, &websocket.DialOptions{Subprotocols: append([]string{"guacamole"}, protocols...)})
+	require.NoError(t, err)
+	c.SetReadLimit(-1)
+	d := &desk{t: t, ws: c, blobs: map[string]*strings.Builder{}, done: make(chan struct{})}
+	d.changed = sync.NewCond(&d.mu)
+	go d.read()
+	t.Cleanup(func() {
+		_ = c.CloseNow()
+		<-d.done
+		http.DefaultClient.CloseIdleConnections()
+	})
+	return d
+}
+
+func (d *desk) read() {
+	defer close(d.done)
+	for {
+		_, msg, err := d.ws.Read(context.Background())
+		d.mu.Lock()
+		if err != nil {
+			d.over = true
+			var c websocket.CloseError
+			if asClose(err, &c) {
+				d.closed = c
+			}
+			d.changed.Broadcast()
+			d.mu.Unlock()
+			return
+		}
+		d.take(msg)
+		d.changed.Broadcast()
+		d.mu.Unlock()
+	}
+}
+
+func (d *desk) take(msg []byte) {
+	if bytes.HasPrefix(msg, []byte("0.")) {
+		return
+	}
+	d.received.Write(msg)
+	var s guac.Scanner
+	for len(msg) > 0 {
+		n, done, err := s.Next(msg)
+		if err != nil || !done {
+			d.errs = append(d.errs, "not whole instructions")
+			return
+		}
+		var in guac.Instruction
+		if err := in.Parse(msg[:n]); err != nil {
+			d.errs = append(d.errs, err.Error())
+			return
+		}
+		args := in.Strings()
+		switch string(in.Opcode()) {
+		case "sync":
+			d.syncs++
+			_ = d.ws.Write(context.Background(), websocket.MessageText, []byte(instruction("sync", args[0])))
+		case "name":
+			d.names = append(d.names, args[0])
+		case "clipboard":
+			d.blobs[args[0]] = new(strings.Builder)
+		case "blob":
+			if b := d.blobs[args[0]]; b != nil {
+				raw, _ := base64.StdEncoding.DecodeString(args[1])
+				b.Write(raw)
+			}
+			_ = d.ws.Write(context.Background(), websocket.MessageText, []byte(instruction("ack", args[0], "OK", "0")))
+		case "end":
+			if b := d.blobs[args[0]]; b != nil {
+				d.clips = append(d.clips, b.String())
+				delete(d.blobs, args[0])
+			}
+		case "error":
+			d.errs = append(d.errs, args[0])
+		}
+		msg = msg[n:]
+	}
+}
+
+func asClose(err error, c *websocket.CloseError) bool {
+	code := websocket.CloseStatus(err)
+	if code == -1 {
+		return false
+	}
+	c.Code = code
+	_, reason, _ := strings.Cut(err.Error(), `reason = "`)
+	c.Reason, _, _ = strings.Cut(reason, `"`)
+	return true
+}
+
+// wait waits until cond, which is called with the desk's lock held, is true.
+func (d *desk) wait(what string, cond func() bool) {
+	d.t.Helper()
+	timeout := time.AfterFunc(20*time.Second, func() {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		d.over = true
+		d.changed.Broadcast()
+	})
+	defer timeout.Stop()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for !cond() {
+		if d.over {
+			d.t.Fatalf("%s: did not come; closed %v, errors %q, names %q, %d bytes", what, d.closed, d.errs, d.names, d.received.Len())
+		}
+		d.changed.Wait()
+	}
+}
+
+// ends waits for the end and returns the Guacamole status of the close frame
+// and what people were told.
+func (d *desk) ends() (guac.Status, string) {
+	d.t.Helper()
+	select {
+	case <-d.done:
+	case <-time.After(10 * time.Second):
+		d.t.Fatal("the tunnel does not close")
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	n, err := strconv.Atoi(d.closed.Reason)
+	require.NoError(d.t, err, "close reason %q", d.closed.Reason)
+	return guac.Status(n), strings.Join(d.errs, "\n")
+}
+
+// enter types a line.
+func (d *desk) enter(line string) {
+	d.t.Helper()
+	var msg strings.Builder
+	for _, c := range line + "\r" {
+		keysym := strconv.Itoa(int(c))
+		if c == '\r' {
+			keysym = "65293"
+		}
+		msg.WriteString(instruction("key", keysym, "1") + instruction("key", keysym, "0"))
+	}
+	require.NoError(d.t, d.ws.Write(d.t.Context(), websocket.MessageText, []byte(msg.String())))
+}
+
+// ready waits for the shell: guacd throws keys away until its terminal is up.
+func (d *desk) ready() {
+	d.t.Helper()
+	require.Eventually(d.t, func() bool {
+		d.enter(`printf '\033]0;ready\007'`)
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		return slices.Contains(d.names, "ready")
+	}, 20*time.Second, 300*time.Millisecond, "the shell does not answer")
+}
+
+func (d *desk) bytes() string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.received.String()
+}
+
+func instruction(opcode string, args ...string) string {
+	b, err := guac.Append(nil, opcode, args...)
+	if err != nil {
+		panic(err)
+	}
+	return string(b)
+}
+
+// recorded reads a stream of a stored capture.
+func recorded(t *testing.T, p *process, name, stream string) string {
+	t.Helper()
+	r, err := p.captures.Read(t.Context(), name, stream)
+	require.NoError(t, err)
+	defer r.Close()
+	b, err := io.ReadAll(r)
+	require.NoError(t, err)
+	return string(b)
+}
