@@ -192,6 +192,29 @@ func down(b blob.Store) *blobtest.Faulty {
 	return f
 }
 
+// A manifest that is too long for one object is stored in several.
+func TestLongManifest(t *testing.T) {
+	r := newRig(t)
+	m, _ := r.manager(func(c *capture.Config) { c.SetMaxObject(1000) })
+	c, ss := open(t, m, meta(capture.Required), video)
+	_, _, err := m.Manifest(t.Context(), c.Name())
+	require.ErrorIs(t, err, capture.ErrNotSealed)
+	feed(t, ss[0], input(5, 9<<20), 64<<10)
+	got := seal(t, c)
+	require.Equal(t, got, r.sealedManifest(m, c.Name()))
+	info, err := m.Get(t.Context(), c.Name())
+	require.NoError(t, err)
+	require.Greater(t, info.Manifest.Parts, 2)
+	require.NoError(t, r.blob.Replace(t.Context(), bucket, info.Manifest.Key+".0001", []byte("other")))
+	_, _, err = m.Manifest(t.Context(), c.Name())
+	require.ErrorIs(t, err, capture.ErrDamaged)
+	body, err := m.Segment(t.Context(), got, got.Streams[0].Segments[0])
+	require.NoError(t, err)
+	cipher, err := readAll(body)
+	require.NoError(t, err)
+	require.Equal(t, got.Streams[0].Segments[0].CipherSHA256, manifest.SHA256(cipher))
+}
+
 // A reader must never be given bytes that are not the recorded ones.
 func TestReadRefusesWhatWasNotRecorded(t *testing.T) {
 	r := newRig(t)

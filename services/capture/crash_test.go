@@ -49,6 +49,7 @@ func TestObjectStoreFaults(t *testing.T) {
 		"manifest not answered": {Op: blobtest.Put, Key: "manifest", Kind: blobtest.FailAfter, Times: 2},
 	} {
 		t.Run(what, func(t *testing.T) {
+			t.Parallel()
 			r := newRig(t)
 			faulty := blobtest.NewFaulty(r.blob, fault)
 			m, _ := r.manager(func(c *capture.Config) { c.Blob = faulty })
@@ -95,6 +96,7 @@ func TestRecordFaults(t *testing.T) {
 	for _, after := range []bool{false, true} {
 		for fail := int64(3); fail <= 7; fail++ { // 1 and 2 are Open and Stream: their callers see the error
 			t.Run(fmt.Sprintf("update %d, done %v", fail, after), func(t *testing.T) {
+				t.Parallel()
 				r := newRig(t)
 				faulty := &faultyStore{Store: r.store, fail: fail, after: after}
 				m, _ := r.manager(func(c *capture.Config) { c.Store = faulty })
@@ -122,6 +124,7 @@ func TestDeathAtEveryPoint(t *testing.T) {
 				continue
 			}
 			t.Run(fmt.Sprintf("%s %d", point, nth), func(t *testing.T) {
+				t.Parallel()
 				r := newRig(t)
 				var hits atomic.Int64
 				m, stop := r.manager(func(c *capture.Config) {
@@ -292,54 +295,60 @@ func TestSIGKILL(t *testing.T) {
 	if testing.Short() {
 		runs = 4
 	}
-	w := shared.SeaweedFS(t)
-	rnd := rand.New(rand.NewPCG(2, 26))
 	for run := range runs {
-		r := newRig(t)
-		name := meta(capture.Required).Name
-		dir := filepath.Dir(r.dir)
-		acked := 0
-		lives := 1 + rnd.IntN(2)
-		for range lives {
-			cmd := exec.CommandContext(t.Context(), os.Args[0])
-			cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%s|%s|%s|%s|%s|%d", childEnv, dir, w.Endpoint, w.AccessKey, w.SecretKey, name, run))
-			var stderr bytes.Buffer
-			cmd.Stderr = &stderr
-			out, err := cmd.StdoutPipe()
-			require.NoError(t, err)
-			require.NoError(t, cmd.Start())
-			lines := bufio.NewScanner(out)
-			require.True(t, lines.Scan(), "child: %s", &stderr)
-			pid := cmd.Process.Pid
-			kill := time.AfterFunc(time.Duration(rnd.IntN(400))*time.Millisecond, func() { _ = syscall.Kill(pid, syscall.SIGKILL) })
-			for ok := true; ok; ok = lines.Scan() {
-				n, err := strconv.Atoi(lines.Text())
-				if err == nil {
-					acked = max(acked, n)
-				}
-			}
-			_, _ = io.Copy(io.Discard, out)
-			_ = cmd.Wait()
-			kill.Stop()
-			require.Empty(t, stderr.String())
-		}
-		m, stop := r.manager()
-		orphans, err := m.Orphans(within(t))
-		require.NoError(t, err)
-		require.Len(t, orphans, 1)
-		if run%2 == 0 {
-			require.NoError(t, m.SealAbandoned(within(t), name, "killed"))
-		} else {
-			c, err := m.Resume(t.Context(), name)
-			require.NoError(t, err)
-			seal(t, c)
-		}
-		got := stored(t, m, name, "video")
-		require.GreaterOrEqual(t, len(got), acked, "run %d: acknowledged and lost", run)
-		same(t, input(uint64(run), childBytes)[:len(got)], got)
-		require.Len(t, r.sealedManifest(m, name).Streams[0].Gaps, lives, "run %d", run)
-		r.spoolEmpty(m)
-		stop()
-		t.Logf("run %d: %d lives, %d bytes acknowledged, %d stored", run, lives, acked, len(got))
+		t.Run(strconv.Itoa(run), func(t *testing.T) {
+			t.Parallel()
+			killed(t, run)
+		})
 	}
+}
+
+func killed(t *testing.T, run int) {
+	w := shared.SeaweedFS(t)
+	rnd := rand.New(rand.NewPCG(2, uint64(run)))
+	r := newRig(t)
+	name := meta(capture.Required).Name
+	dir := filepath.Dir(r.dir)
+	acked := 0
+	lives := 1 + rnd.IntN(2)
+	for range lives {
+		cmd := exec.CommandContext(t.Context(), os.Args[0])
+		cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%s|%s|%s|%s|%s|%d", childEnv, dir, w.Endpoint, w.AccessKey, w.SecretKey, name, run))
+		var stderr bytes.Buffer
+		cmd.Stderr = &stderr
+		out, err := cmd.StdoutPipe()
+		require.NoError(t, err)
+		require.NoError(t, cmd.Start())
+		lines := bufio.NewScanner(out)
+		require.True(t, lines.Scan(), "child: %s", &stderr)
+		pid := cmd.Process.Pid
+		kill := time.AfterFunc(time.Duration(rnd.IntN(400))*time.Millisecond, func() { _ = syscall.Kill(pid, syscall.SIGKILL) })
+		for ok := true; ok; ok = lines.Scan() {
+			n, err := strconv.Atoi(lines.Text())
+			if err == nil {
+				acked = max(acked, n)
+			}
+		}
+		_, _ = io.Copy(io.Discard, out)
+		_ = cmd.Wait()
+		kill.Stop()
+		require.Empty(t, stderr.String())
+	}
+	m, _ := r.manager()
+	orphans, err := m.Orphans(within(t))
+	require.NoError(t, err)
+	require.Len(t, orphans, 1)
+	if run%2 == 0 {
+		require.NoError(t, m.SealAbandoned(within(t), name, "killed"))
+	} else {
+		c, err := m.Resume(t.Context(), name)
+		require.NoError(t, err)
+		seal(t, c)
+	}
+	got := stored(t, m, name, "video")
+	require.GreaterOrEqual(t, len(got), acked, "run %d: acknowledged and lost", run)
+	same(t, input(uint64(run), childBytes)[:len(got)], got)
+	require.Len(t, r.sealedManifest(m, name).Streams[0].Gaps, lives, "run %d", run)
+	r.spoolEmpty(m)
+	t.Logf("run %d: %d lives, %d bytes acknowledged, %d stored", run, lives, acked, len(got))
 }

@@ -21,6 +21,8 @@ var (
 	ErrClosed = errors.New("capture: closed")
 	// ErrSealed: the capture is sealed or being sealed, so it cannot go on.
 	ErrSealed = errors.New("capture: sealed")
+	// ErrNotSealed: the capture is still recording or being stored.
+	ErrNotSealed = errors.New("capture: not sealed yet")
 	// ErrActive: the capture is being recorded in this process already.
 	ErrActive = errors.New("capture: is active")
 	// ErrElsewhere: the capture's spool is not on this host, so it cannot go on

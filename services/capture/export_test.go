@@ -9,3 +9,6 @@ var ErrHook = errHook
 
 // SpoolUsed is the counted bytes in the spool.
 func (m *Manager) SpoolUsed() int64 { return m.used.Load() }
+
+// SetMaxObject splits manifests that are longer.
+func (c *Config) SetMaxObject(n int) { c.maxObject = n }

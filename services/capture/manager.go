@@ -67,6 +67,8 @@ type Config struct {
 	// hook is called at named points; an error stops there, as a crash would.
 	// Tests set it.
 	hook func(point string) error
+	// maxObject is the most of a manifest in one object; 8 MiB where 0.
+	maxObject int
 }
 
 // Manager owns the spool and brings what is in it to the store.
@@ -109,6 +111,9 @@ func New(cfg Config) (*Manager, error) {
 	}
 	if cfg.Workers == 0 {
 		cfg.Workers = 4
+	}
+	if cfg.maxObject == 0 {
+		cfg.maxObject = 8 << 20
 	}
 	if cfg.hook == nil {
 		cfg.hook = func(string) error { return nil }

@@ -88,7 +88,12 @@ type StreamInfo struct {
 
 // ManifestRef says where the sealed manifest is, and what it sums up.
 type ManifestRef struct {
-	Key      string `json:"key"`
+	// Key is the envelope's object. One that is too long for an object (days of
+	// many streams) is in Parts objects under Key and ".0000", ".0001", ...:
+	// Manager.Manifest joins them.
+	Key   string `json:"key"`
+	Parts int    `json:"parts,omitempty"`
+	// SHA256 is of the whole envelope.
 	SHA256   string `json:"sha256"`
 	Segments int    `json:"segments"`
 	Bytes    int64  `json:"bytes"`
@@ -169,6 +174,18 @@ func objectKey(org, id, stream string, seq int64, sha string) string {
 
 func manifestKey(org, id, sha string) string {
 	return fmt.Sprintf("captures/%s/%s/manifest-%s.dsse.json", org, id, sha)
+}
+
+// keys are the objects that the envelope is in.
+func (r ManifestRef) keys() []string {
+	if r.Parts == 0 {
+		return []string{r.Key}
+	}
+	keys := make([]string, r.Parts)
+	for i := range keys {
+		keys[i] = fmt.Sprintf("%s.%04d", r.Key, i)
+	}
+	return keys
 }
 
 // stateOf reads a record's state.

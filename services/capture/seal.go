@@ -132,8 +132,11 @@ func (c *Capture) sealOnce(ctx context.Context, plan *sealDoc) error {
 	}
 	sum := manifest.SHA256(envelope)
 	ref := ManifestRef{Key: manifestKey(c.org, c.id, sum), SHA256: sum, Segments: m.Segments(), Bytes: m.Bytes(), Gaps: m.Gaps()}
+	if len(envelope) > c.m.cfg.maxObject {
+		ref.Parts = (len(envelope) + c.m.cfg.maxObject - 1) / c.m.cfg.maxObject
+	}
 	if state != StateSealed {
-		if err := c.m.place(ctx, c.bucket, ref.Key, envelope, make([]byte, 64<<10), true); err != nil {
+		if err := c.placeManifest(ctx, ref, envelope); err != nil {
 			return err
 		}
 		if err := c.m.cfg.hook("manifest"); err != nil {
@@ -161,6 +164,21 @@ func (c *Capture) sealOnce(ctx context.Context, plan *sealDoc) error {
 	c.mu.Unlock()
 	close(c.sealed)
 	c.m.log.Info("capture sealed", "capture", c.name, "segments", ref.Segments, "bytes", ref.Bytes, "gaps", ref.Gaps, "manifest", ref.Key)
+	return nil
+}
+
+func (c *Capture) placeManifest(ctx context.Context, ref ManifestRef, envelope []byte) error {
+	buf := make([]byte, 64<<10)
+	for _, key := range ref.keys() {
+		n := len(envelope)
+		if ref.Parts > 0 {
+			n = min(n, c.m.cfg.maxObject)
+		}
+		if err := c.m.place(ctx, c.bucket, key, envelope[:n], buf, true); err != nil {
+			return err
+		}
+		envelope = envelope[n:]
+	}
 	return nil
 }
 

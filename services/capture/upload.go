@@ -1,19 +1,15 @@
 package capture
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
 
-	"github.com/openova-io/bp-relay/services/blob"
 	"github.com/openova-io/bp-relay/services/capture/manifest"
-	"github.com/openova-io/bp-relay/services/store"
 )
 
 // upload brings the stream's closed segments to the store, one after the
@@ -245,84 +241,6 @@ func (s *Stream) release(f *spoolFile) {
 	s.c.m.used.Add(-f.sealedSize)
 }
 
-// errReadBack: the store did not give back what it was given.
-var errReadBack = errors.New("capture: read-back differs")
-
-// place puts an object and reads it back. again says that an earlier attempt
-// may have left it there.
-func (m *Manager) place(ctx context.Context, bucket, key string, body, buf []byte, again bool) error {
-	ctx, cancel := context.WithTimeout(ctx, objectTimeout)
-	defer cancel()
-	if again && m.readBack(ctx, bucket, key, body, buf) == nil {
-		return nil
-	}
-	err := m.put(ctx, bucket, key, body)
-	if errors.Is(err, blob.ErrExists) {
-		// The key is the hash of our bytes, so what is there is damaged: the one
-		// case in which writing over it loses nothing.
-		err = m.cfg.Blob.Replace(ctx, bucket, key, body)
-	}
-	if err != nil {
-		return fmt.Errorf("store segment: %w", err)
-	}
-	if err := m.cfg.hook("put"); err != nil {
-		return err
-	}
-	err = m.readBack(ctx, bucket, key, body, buf)
-	if errors.Is(err, errReadBack) {
-		m.metrics.mismatches.Inc()
-		if rerr := m.cfg.Blob.Replace(ctx, bucket, key, body); rerr != nil {
-			return errors.Join(err, rerr)
-		}
-		return m.readBack(ctx, bucket, key, body, buf)
-	}
-	return err
-}
-
-// unsummed is a store that can leave out sums of its own. Ours are in the key,
-// and every byte is read back.
-type unsummed interface {
-	PutUnsummed(ctx context.Context, bucket, key string, body []byte) error
-}
-
-func (m *Manager) put(ctx context.Context, bucket, key string, body []byte) error {
-	if u, ok := m.cfg.Blob.(unsummed); ok {
-		return u.PutUnsummed(ctx, bucket, key, body)
-	}
-	return m.cfg.Blob.Put(ctx, bucket, key, body)
-}
-
-// readBack gets the object and compares every byte with what was sent: more
-// than equal hashes would say, and cheaper.
-func (m *Manager) readBack(ctx context.Context, bucket, key string, body, buf []byte) error {
-	r, size, err := m.cfg.Blob.Get(ctx, bucket, key)
-	if err != nil {
-		return fmt.Errorf("read back: %w", err)
-	}
-	defer r.Close()
-	if size >= 0 && size != int64(len(body)) {
-		return fmt.Errorf("%w: %s has %d bytes, not %d", errReadBack, key, size, len(body))
-	}
-	rest := body
-	for {
-		n, err := r.Read(buf)
-		if n > len(rest) || !bytes.Equal(buf[:n], rest[:n]) {
-			return fmt.Errorf("%w: %s at byte %d", errReadBack, key, len(body)-len(rest))
-		}
-		rest = rest[n:]
-		if err == io.EOF {
-			break
-		}
-		if err != nil {
-			return fmt.Errorf("read back: %w", err)
-		}
-	}
-	if len(rest) > 0 {
-		return fmt.Errorf("%w: %s ends %d bytes early", errReadBack, key, len(rest))
-	}
-	return nil
-}
-
 // noteChange says that a head is due, and wakes the sealer.
 func (c *Capture) noteChange() {
 	c.mu.Lock()
@@ -332,57 +250,4 @@ func (c *Capture) noteChange() {
 	case c.stored <- struct{}{}:
 	default:
 	}
-}
-
-// heads writes a leaf with the last hashes of each capture that changed: at
-// least every 10 s. The leaf is not signed by itself: it is hashed into the
-// evidence log, whose checkpoints are signed, so that from the next checkpoint
-// on no segment under a head can be altered or cut off.
-func (m *Manager) heads(ctx context.Context) {
-	now := time.Now()
-	for _, c := range m.snapshot() {
-		c.mu.Lock()
-		due := c.changed && now.Sub(c.headTime) >= headEvery
-		if due {
-			c.changed = false
-		}
-		c.mu.Unlock()
-		if !due {
-			continue
-		}
-		if err := c.writeHead(ctx); err != nil {
-			if ctx.Err() == nil && !errors.Is(err, store.ErrNotFound) {
-				m.log.Warn("capture head not written, trying again", "capture", c.name, "err", err)
-			}
-			c.mu.Lock()
-			c.changed = true
-			c.mu.Unlock()
-			continue
-		}
-		c.mu.Lock()
-		c.headTime = now
-		c.mu.Unlock()
-	}
-}
-
-// Head is a stream's newest recorded segment, as the leaf "capture.head" holds
-// it under the stream's name.
-type Head struct {
-	Seq  int64  `json:"seq"`
-	Hash string `json:"hash"`
-}
-
-func (c *Capture) writeHead(ctx context.Context) error {
-	heads := make(map[string]Head)
-	for _, s := range c.Streams() {
-		s.mu.Lock()
-		if s.stored.Next > 0 {
-			heads[s.meta.Name] = Head{Seq: s.stored.Next - 1, Hash: s.stored.Head}
-		}
-		s.mu.Unlock()
-	}
-	if len(heads) == 0 {
-		return nil
-	}
-	return c.m.headLeaf(ctx, c, heads)
 }
