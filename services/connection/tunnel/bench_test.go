@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -58,31 +59,7 @@ func (s *spool) path(n int) string { return filepath.Join(s.dir, strconv.Itoa(n)
 // what the tunnel costs.
 func BenchmarkOutput(b *testing.B) {
 	instructions := []byte(strings.Repeat(encode("blob", "1", strings.Repeat("QUJD", 2016)), 64) + encode("sync", "7"))
-	files := &spool{dir: b.TempDir()}
-	ours, theirs := benchPair(b)
-	ctx, cancel := context.WithCancel(context.Background())
-	ended := make(chan struct{})
-	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		defer close(ended)
-		br, err := tunnel.Accept(w, r, nil)
-		if err != nil {
-			b.Error(err)
-			return
-		}
-		s := tunnel.Session{Browser: br, Guacd: ours, UUID: uuid, Protocol: "ssh", Output: files, Required: true}
-		s.Run(ctx)
-	}))
-	conn, err := net.Dial("tcp", srv.Listener.Addr().String())
-	require.NoError(b, err)
-	req := upgrade(srv.Listener.Addr().String())
-	require.NoError(b, req.Write(conn))
-	in := bufio.NewReaderSize(conn, 256<<10)
-	_, err = http.ReadResponse(in, req)
-	require.NoError(b, err)
-	f, err := ws.ReadFrame(in)
-	require.NoError(b, err)
-	require.Equal(b, encode("", uuid), string(f.Payload))
-
+	theirs, in, stop := bench(b)
 	surplus := 0 // messages do not end where pushes do
 	push(b, theirs, instructions, func(n int) error {
 		n -= surplus
@@ -101,11 +78,43 @@ func BenchmarkOutput(b *testing.B) {
 		}
 		return nil
 	})
-	cancel()
-	_ = conn.Close()
-	<-ended
-	_ = theirs.Close()
-	srv.Close()
+	stop()
+}
+
+// bench starts a session and returns guacd's end, a WebSocket client's end
+// after the first message, and what ends both.
+func bench(b *testing.B) (theirs net.Conn, in *bufio.Reader, stop func()) {
+	files := &spool{dir: b.TempDir()}
+	ours, theirs := benchPair(b)
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan struct{})
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		defer close(ended)
+		br, err := tunnel.Accept(w, r, nil)
+		if err != nil {
+			b.Error(err)
+			return
+		}
+		s := tunnel.Session{Browser: br, Guacd: ours, UUID: uuid, Protocol: "ssh", Output: files, Required: true}
+		s.Run(ctx)
+	}))
+	conn, err := net.Dial("tcp", srv.Listener.Addr().String())
+	require.NoError(b, err)
+	req := upgrade(srv.Listener.Addr().String())
+	require.NoError(b, req.Write(conn))
+	in = bufio.NewReaderSize(conn, 256<<10)
+	_, err = http.ReadResponse(in, req)
+	require.NoError(b, err)
+	f, err := ws.ReadFrame(in)
+	require.NoError(b, err)
+	require.Equal(b, encode("", uuid), string(f.Payload))
+	return theirs, in, func() {
+		cancel()
+		_ = conn.Close()
+		<-ended
+		_ = theirs.Close()
+		srv.Close()
+	}
 }
 
 // BenchmarkBareRelay is io.CopyBuffer between the same ends, in user space.
@@ -186,4 +195,56 @@ func TestNothingIsAllocatedPerMessage(t *testing.T) {
 			p = p[n:]
 		}
 	}))
+}
+
+// BenchmarkLatency is one small frame of a desktop at a time, through the
+// tunnel with its spool, and through two bare sockets: the difference is what
+// the tunnel adds.
+func BenchmarkLatency(b *testing.B) {
+	msg := []byte(encode("sync", "123456"))
+	measure := func(b *testing.B, to io.Writer, take func() error) {
+		times := make([]time.Duration, 0, b.N)
+		for b.Loop() {
+			began := time.Now()
+			if _, err := to.Write(msg); err != nil {
+				b.Fatal(err)
+			}
+			if err := take(); err != nil {
+				b.Fatal(err)
+			}
+			times = append(times, time.Since(began))
+		}
+		slices.Sort(times)
+		b.ReportMetric(float64(times[len(times)/2].Microseconds()), "p50-µs")
+		b.ReportMetric(float64(times[len(times)*99/100].Microseconds()), "p99-µs")
+	}
+	b.Run("bare", func(b *testing.B) {
+		ours, theirs := benchPair(b)
+		left, right := benchPair(b)
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			_, _ = io.CopyBuffer(struct{ io.Writer }{left}, struct{ io.Reader }{ours}, make([]byte, 64<<10))
+		}()
+		buf := make([]byte, len(msg))
+		measure(b, theirs, func() error { _, err := io.ReadFull(right, buf); return err })
+		_ = theirs.Close()
+		<-done
+		_, _, _ = ours.Close(), left.Close(), right.Close()
+	})
+	b.Run("tunnel", func(b *testing.B) {
+		theirs, in, stop := bench(b)
+		measure(b, theirs, func() error {
+			for {
+				h, err := ws.ReadHeader(in)
+				if err != nil {
+					return err
+				}
+				if _, err := in.Discard(int(h.Length)); err != nil || h.OpCode == ws.OpText {
+					return err
+				}
+			}
+		})
+		stop()
+	})
 }
