@@ -20,14 +20,15 @@ func (s *Service) takeUp(rec store.Record, lease bus.Lease) {
 	}
 	r := s.newRun(rec.Name, d, nil, lease)
 	r.resumed = true
+	ctx, stop := context.WithCancelCause(s.base)
+	r.stop = stop
 	started := s.spawn(rec.Name, r, func(base context.Context) {
-		ctx, stop := context.WithCancelCause(base)
 		defer stop(nil)
-		r.stop = stop
 		r.goOn(base, ctx, state(rec.State))
 		r.release()
 	})
 	if !started {
+		stop(nil)
 		r.release()
 	}
 }

@@ -208,7 +208,9 @@ func (b *Buffer) keep(h *rtp.Header, payload []byte, arrival time.Time) {
 	// caller's memory.
 	s.header = rtp.Header{Version: h.Version, Marker: h.Marker, PayloadType: h.PayloadType, SequenceNumber: h.SequenceNumber, Timestamp: h.Timestamp, SSRC: h.SSRC}
 	s.payload = append(s.payload[:0], payload...)
-	b.stats.Reordered++
+	if b.started {
+		b.stats.Reordered++
+	}
 	b.waiting++
 	b.find()
 }

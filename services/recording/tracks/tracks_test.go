@@ -517,3 +517,33 @@ func testRoomEnds(t *testing.T, lk *local.LiveKit, clip *media.Clip) {
 	require.NoError(t, err)
 	require.Equal(t, tracks.EndRoomEnded, end, "a resumed recording of a room that is gone")
 }
+
+// TestLiveKitRestarts kills the media server in the middle: the recorder comes
+// back as soon as the room does, and goes on.
+func TestLiveKitRestarts(t *testing.T) {
+	lk := localtest.LiveKit(t)
+	clip := makeClip(t, media.Spec{Width: 320, Height: 180, Bitrate: 250, Length: 4 * time.Second})
+	r := newRoom(t, lk)
+	var s store
+	rec := r.record(&s, time.Now(), false)
+	p := r.publish("ann", media.PublishConfig{Clip: clip})
+	first := s.one(t, "ann", "video")
+	time.Sleep(2 * time.Second)
+	require.NoError(t, lk.Kill())
+	_ = p.Close()
+	require.NoError(t, lk.Restart(t.Context()))
+	r.publish("ann", media.PublishConfig{Clip: clip})
+	require.Eventually(t, func() bool { return len(s.of("ann", "video")) == 2 }, 15*time.Second, 50*time.Millisecond, "the recorder comes back")
+	time.Sleep(2 * time.Second)
+	select {
+	case <-rec.done:
+		require.FailNow(t, "the recording has ended", "%s %v", rec.end, rec.err)
+	default:
+	}
+	require.Equal(t, tracks.EndStopped, rec.stop())
+	for _, f := range s.of("ann", "video") {
+		decode(t, f)
+		require.Greater(t, span(blocks(t, f, clip.Video)), time.Second)
+	}
+	require.False(t, first.ended, "nobody said that the track was gone")
+}
