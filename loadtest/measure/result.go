@@ -1,0 +1,172 @@
+package measure
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"os"
+	"path/filepath"
+	"strconv"
+	"text/tabwriter"
+)
+
+// Number is a figure; NaN, where there is none, is null in JSON.
+type Number float64
+
+// None is the figure that could not be measured.
+func None() Number { return Number(math.NaN()) }
+
+// MarshalJSON writes four significant digits: more would pretend.
+func (n Number) MarshalJSON() ([]byte, error) {
+	f := float64(n)
+	if math.IsNaN(f) || math.IsInf(f, 0) {
+		return []byte("null"), nil
+	}
+	return json.Marshal(round(f))
+}
+
+// UnmarshalJSON reads what MarshalJSON writes.
+func (n *Number) UnmarshalJSON(p []byte) error {
+	if string(p) == "null" {
+		*n = None()
+		return nil
+	}
+	return json.Unmarshal(p, (*float64)(n))
+}
+
+func round(f float64) float64 {
+	r, _ := strconv.ParseFloat(strconv.FormatFloat(f, 'g', 4, 64), 64) // FormatFloat's own text always parses
+	return r
+}
+
+// String is for the table.
+func (n Number) String() string {
+	if math.IsNaN(float64(n)) {
+		return "-"
+	}
+	return strconv.FormatFloat(round(float64(n)), 'f', -1, 64)
+}
+
+// Bound says on which side of the target a value has to be.
+type Bound string
+
+// The bounds.
+const (
+	AtMost  Bound = "<="
+	AtLeast Bound = ">="
+	// Untargeted results explain others; they are always met.
+	Untargeted Bound = ""
+)
+
+// Result is one line of bench/results.json.
+type Result struct {
+	Name  string `json:"name"`
+	Value Number `json:"value"`
+	Unit  string `json:"unit"`
+	// Target is what the design asks for, null where it asks for nothing.
+	Target Number `json:"target"`
+	Met    bool   `json:"met"`
+	Bound  Bound  `json:"bound,omitempty"`
+	// Ours and Baseline are the two sides of a ratio, in SideUnit.
+	Ours     *Number `json:"ours,omitempty"`
+	Baseline *Number `json:"baseline,omitempty"`
+	SideUnit string  `json:"side_unit,omitempty"`
+	// Rounds is how many values Value is the median of, and Spread the
+	// distance between their quartiles as a part of it.
+	Rounds int    `json:"rounds,omitempty"`
+	Spread Number `json:"spread,omitzero"`
+	// Missing says why there is no value.
+	Missing string `json:"missing,omitempty"`
+	Note    string `json:"note,omitempty"`
+}
+
+// Judge sets the target and whether the value meets it.
+func (r Result) Judge(b Bound, target float64) Result {
+	r.Bound, r.Target = b, Number(target)
+	switch b {
+	case AtMost:
+		r.Met = float64(r.Value) <= target
+	case AtLeast:
+		r.Met = float64(r.Value) >= target
+	case Untargeted:
+		r.Target, r.Met = None(), true
+	}
+	return r
+}
+
+// Of is a result whose value is the median of a sample.
+func Of(name, unit string, s Sample) Result {
+	return Result{Name: name, Value: Number(s.Median()), Unit: unit, Target: None(), Rounds: len(s), Spread: Number(s.Spread())}
+}
+
+// Compare is a result whose value is the median of the ratios, round by round.
+func Compare(name, sideUnit string, ours, baseline Sample) Result {
+	r := Of(name, "ratio", Ratios(ours, baseline))
+	o, b := Number(ours.Median()), Number(baseline.Median())
+	r.Ours, r.Baseline, r.SideUnit = &o, &b, sideUnit
+	return r
+}
+
+// Absent is a result without a value.
+func Absent(name, unit, why string) Result {
+	return Result{Name: name, Value: None(), Unit: unit, Target: None(), Missing: why}
+}
+
+// Write puts the results into a file as a JSON list, whole or not at all.
+func Write(path string, results []Result) (err error) {
+	raw, err := json.MarshalIndent(results, "", "  ")
+	if err != nil {
+		return fmt.Errorf("results: %w", err)
+	}
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return fmt.Errorf("results: %w", err)
+	}
+	f, err := os.CreateTemp(filepath.Dir(path), ".results-*")
+	if err != nil {
+		return fmt.Errorf("results: %w", err)
+	}
+	_, err = f.Write(append(raw, '\n'))
+	if err = errors.Join(err, f.Chmod(0o644), f.Close()); err == nil {
+		err = os.Rename(f.Name(), path)
+	}
+	if err != nil {
+		return fmt.Errorf("results: %w", errors.Join(err, os.Remove(f.Name())))
+	}
+	return nil
+}
+
+// Table prints the results for a person.
+func Table(w io.Writer, results []Result) error {
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(t, "name\tours\tbaseline\tvalue\ttarget\tmet\tspread")
+	for _, r := range results {
+		met := "no"
+		switch {
+		case r.Missing != "":
+			met = "not measured: " + r.Missing
+		case r.Bound == Untargeted:
+			met = ""
+		case r.Met:
+			met = "yes"
+		}
+		target := ""
+		if r.Bound != Untargeted {
+			target = string(r.Bound) + " " + r.Target.String()
+		}
+		spread := ""
+		if r.Rounds > 1 {
+			spread = fmt.Sprintf("%.0f%% of %d", 100*float64(r.Spread), r.Rounds)
+		}
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s %s\t%s\t%s\t%s\n", r.Name, side(r.Ours, r.SideUnit), side(r.Baseline, r.SideUnit), r.Value, r.Unit, target, met, spread)
+	}
+	return t.Flush()
+}
+
+func side(n *Number, unit string) string {
+	if n == nil {
+		return ""
+	}
+	return n.String() + " " + unit
+}
