@@ -115,7 +115,7 @@ const Phases = 14
 // backslash, no control character, no drive or home prefix, at most 1024
 // bytes (RFC 8493, section 5.2: tools must not be led out of the bag).
 func SafeName(name string) bool {
-	if name == "" || len(name) > 1024 || path.Clean(name) != name || strings.HasPrefix(name, "/") ||
+	if name == "" || name == "." || len(name) > 1024 || path.Clean(name) != name || strings.HasPrefix(name, "/") ||
 		name == ".." || strings.HasPrefix(name, "../") || strings.HasPrefix(name, "~") || strings.ContainsAny(name, "\\:") {
 		return false
 	}

@@ -1,0 +1,76 @@
+package bag_test
+
+import (
+	"bytes"
+	"path"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/openova-io/bp-relay/services/evidence/bag"
+	"github.com/openova-io/bp-relay/services/evidence/leaf"
+)
+
+func line(t testing.TB, detail any) []byte {
+	t.Helper()
+	l, err := leaf.New(leaf.Act{Type: "room.created", Org: "acme", Actor: "a <b>", Subject: "orgs/acme/rooms/r", Detail: detail})
+	require.NoError(t, err)
+	l.Index = 7
+	out, err := bag.EncodeLine(l)
+	require.NoError(t, err)
+	return out
+}
+
+// No byte of a custody line is without a meaning.
+func TestNoByteOfACustodyLineCanChange(t *testing.T) {
+	text := line(t, map[string]any{"x": "é\u2028\"", "n": 1.5})
+	want, err := bag.ParseLine(text)
+	require.NoError(t, err)
+	for i := range text {
+		bad := bytes.Clone(text)
+		bad[i] ^= 1
+		got, err := bag.ParseLine(bad)
+		if err == nil { // index and body are bound by the proof
+			require.True(t, got.Index != 7 || got.Body != want.Body, "byte %d of %s", i, bad)
+		}
+	}
+	erased := line(t, nil)
+	l, err := bag.ParseLine(erased)
+	require.NoError(t, err)
+	require.False(t, l.Readable.Erased)
+}
+
+func TestPathsInListsComeBack(t *testing.T) {
+	for _, name := range []string{"data/a", "data/100%", "data/a%0Ab", "data/a\nb\rc", "data/%25"} {
+		require.Equal(t, name, bag.DecodePath(bag.EncodePath(name)))
+		require.NotContains(t, bag.EncodePath(name), "\n")
+	}
+}
+
+func FuzzParseLine(f *testing.F) {
+	f.Add(line(f, nil))
+	f.Add([]byte(`{"index":0,"body":"{}","readable":{}}` + "\n"))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		l, err := bag.ParseLine(text)
+		if err == nil {
+			_, _, err := leaf.Open([]byte(l.Body), []byte(l.Opening))
+			require.NoError(t, err)
+		}
+	})
+}
+
+func FuzzSafeName(f *testing.F) {
+	for _, s := range []string{"data/a", "../x", "a/../../b", "/etc", "~a", "a\\b", "c:", ".", "", "a//b", "data/\x00"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, name string) {
+		if !bag.SafeName(name) {
+			return
+		}
+		joined := path.Join("/bag", name)
+		require.True(t, strings.HasPrefix(joined, "/bag/"), "%q leads out of the bag", name)
+		require.Equal(t, name, bag.DecodePath(bag.EncodePath(name)))
+		require.Less(t, bag.Phase(name), bag.Phases)
+	})
+}
