@@ -24,6 +24,7 @@ func TestRecordings(t *testing.T) {
 		t.Run("RoomEnds", func(t *testing.T) { t.Parallel(); testRoomEnds(t, newWorld(t, lk, objects, nil)) })
 		t.Run("Killed", func(t *testing.T) { t.Parallel(); testKilled(t, newWorld(t, lk, objects, nil)) })
 		t.Run("Restarted", func(t *testing.T) { t.Parallel(); testRestarted(t, newWorld(t, lk, objects, nil)) })
+		t.Run("Replicas", func(t *testing.T) { t.Parallel(); testReplicas(t, lk, objects) })
 		t.Run("LiveKitAway", func(t *testing.T) { t.Parallel(); testLiveKitAway(t, lk, objects) })
 		t.Run("RequiredSpoolFull", func(t *testing.T) { t.Parallel(); testSpoolFull(t, lk, objects) })
 	})
@@ -216,4 +217,48 @@ func testSpoolFull(t *testing.T, lk *local.LiveKit, objects *local.S3) {
 	rec := w.becomes(r.GetRecording().GetName(), recordingv1.Recording_STATE_STOPPING)
 	require.Equal(t, "spool_full", rec.GetEndReason())
 	require.Equal(t, recordingv1.Mode_MODE_REQUIRED, rec.GetMode())
+}
+
+// testReplicas runs two processes on PostgreSQL and Redis: each sees the
+// other's recordings, leaves them alone while their recorder lives, and
+// finishes them when it is lost with its host.
+func testReplicas(t *testing.T, lk *local.LiveKit, objects *local.S3) {
+	db, live := localtest.Postgres(t), localtest.Redis(t)
+	a := newWorld(t, lk, objects, func(s *setup) { s.Postgres, s.Redis, s.Abandon = db.URL, live.URL, time.Second })
+	b := a.replica()
+	kill := a.spawn()
+	a.up()
+	b.spawn()
+	b.up()
+	room := a.room()
+	a.publish(room, "ann", clip(t))
+	start := func() string {
+		r, err := a.recordings.StartRecording(a.acme(), &recordingv1.StartRecordingRequest{Parent: "orgs/acme", Room: room})
+		require.NoError(t, err)
+		return r.GetRecording().GetName()
+	}
+	name := start()
+	_, err := b.recordings.StartRecording(b.acme(), &recordingv1.StartRecordingRequest{Parent: "orgs/acme", Room: room})
+	fails(t, err, codes.AlreadyExists, "RECORDING_RUNNING")
+	time.Sleep(8 * time.Second) // longer than a lease and a sweep
+	require.Equal(t, recordingv1.Recording_STATE_ACTIVE, b.get(name).GetState())
+	_, err = b.recordings.StopRecording(b.acme(), &recordingv1.StopRecordingRequest{Name: name})
+	require.NoError(t, err)
+	r := b.becomes(name, recordingv1.Recording_STATE_STORED)
+	require.Equal(t, "stopped", r.GetEndReason())
+	require.Empty(t, r.GetGaps())
+	for _, track := range r.GetTracks() {
+		times := decode(t, track.GetStream(), b.read(name, track.GetStream()))
+		require.Greater(t, times[len(times)-1]-times[0], 7*time.Second)
+	}
+
+	name = start()
+	time.Sleep(6 * time.Second) // the first segments are stored
+	kill()
+	r = b.becomes(name, recordingv1.Recording_STATE_STORED)
+	require.Equal(t, "recorder_lost", r.GetEndReason())
+	require.Len(t, r.GetTracks(), 2)
+	for _, track := range r.GetTracks() {
+		decode(t, track.GetStream(), b.read(name, track.GetStream()))
+	}
 }

@@ -16,6 +16,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/livekit/protocol/logger"
+	lksdk "github.com/livekit/server-sdk-go/v2"
 	recordingv1 "github.com/openova-io/bp-relay/gen/relay/recording/v1"
 	roomv1 "github.com/openova-io/bp-relay/gen/relay/room/v1"
 	"github.com/stretchr/testify/require"
@@ -27,7 +29,9 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/openova-io/bp-relay/services/blob/s3"
+	"github.com/openova-io/bp-relay/services/bus"
 	"github.com/openova-io/bp-relay/services/bus/inproc"
+	"github.com/openova-io/bp-relay/services/bus/redis"
 	"github.com/openova-io/bp-relay/services/capture"
 	"github.com/openova-io/bp-relay/services/internal/apierr"
 	"github.com/openova-io/bp-relay/services/internal/auth"
@@ -40,6 +44,7 @@ import (
 	"github.com/openova-io/bp-relay/services/recording"
 	"github.com/openova-io/bp-relay/services/room"
 	"github.com/openova-io/bp-relay/services/store"
+	"github.com/openova-io/bp-relay/services/store/postgres"
 	"github.com/openova-io/bp-relay/services/store/sqlite"
 )
 
@@ -48,6 +53,7 @@ import (
 const childEnv = "RELAY_RECORDING_CHILD"
 
 func TestMain(m *testing.M) {
+	lksdk.SetLogger(logger.GetDiscardLogger())
 	if raw := os.Getenv(childEnv); raw != "" {
 		var s setup
 		err := json.Unmarshal([]byte(raw), &s)
@@ -65,19 +71,33 @@ type setup struct {
 	Dir, Listen, Issuer                      string
 	LiveKit, Signal, Key, Secret             string
 	S3, Region, AccessKey, SecretKey, Bucket string
+	Postgres, Redis                          string // SQLite and in-process where empty
 	MaxSpool                                 int64
-	JoinTimeout                              time.Duration
+	JoinTimeout, Abandon                     time.Duration
+}
+
+// records opens the records and the live state.
+func (s setup) records(ctx context.Context, log *slog.Logger) (store.Store, bus.Bus, error) {
+	if s.Postgres == "" {
+		db, err := sqlite.Open(ctx, sqlite.Config{Path: filepath.Join(s.Dir, "records.db"), Logger: log})
+		return db, inproc.New(), err
+	}
+	db, err := postgres.Open(ctx, postgres.Config{URL: s.Postgres, Logger: log})
+	if err != nil {
+		return nil, nil, err
+	}
+	live, err := redis.New(redis.Config{URL: s.Redis, Logger: log})
+	return db, live, err
 }
 
 // run serves room and recording behind the real interceptors until ctx ends.
 func (s setup) run(ctx context.Context) error {
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
-	db, err := sqlite.Open(ctx, sqlite.Config{Path: filepath.Join(s.Dir, "records.db"), Logger: log})
+	db, live, err := s.records(ctx, log)
 	if err != nil {
 		return err
 	}
 	defer db.Close()
-	live := inproc.New()
 	defer live.Close()
 	keys, err := keyring.New(bytes.Repeat([]byte{7}, 32))
 	if err != nil {
@@ -123,7 +143,7 @@ func (s setup) run(ctx context.Context) error {
 	}
 	recordings, err := recording.New(recording.Config{
 		Store: db, Bus: live, Captures: captures, Rooms: roomv1.NewRoomServiceClient(conn), Bucket: s.Bucket,
-		LiveKit: recording.LiveKit{URL: s.LiveKit, Key: s.Key, Secret: s.Secret}, JoinTimeout: s.JoinTimeout, Logger: log,
+		LiveKit: recording.LiveKit{URL: s.LiveKit, Key: s.Key, Secret: s.Secret}, JoinTimeout: s.JoinTimeout, Abandon: s.Abandon, Logger: log,
 	})
 	if err != nil {
 		return err
@@ -174,11 +194,24 @@ func newWorld(t *testing.T, lk *local.LiveKit, objects *local.S3, change func(*s
 	w.issuer, err = devissuer.New(w.setup.Issuer, filepath.Join(t.TempDir(), "issuer.pem"))
 	require.NoError(t, err)
 	w.issuer.Routes(mux, "/realm")
-	conn, err := grpc.NewClient(w.setup.Listen, grpc.WithTransportCredentials(insecure.NewCredentials()))
-	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, conn.Close()) })
-	w.rooms, w.recordings = roomv1.NewRoomServiceClient(conn), recordingv1.NewRecordingServiceClient(conn)
+	w.dial()
 	return w
+}
+
+func (w *world) dial() {
+	conn, err := grpc.NewClient(w.setup.Listen, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	require.NoError(w.t, err)
+	w.t.Cleanup(func() { require.NoError(w.t, conn.Close()) })
+	w.rooms, w.recordings = roomv1.NewRoomServiceClient(conn), recordingv1.NewRecordingServiceClient(conn)
+}
+
+// replica is the same world seen through another process, on another host as
+// far as that can tell: it has its own spool.
+func (w *world) replica() *world {
+	other := *w
+	other.setup.Dir, other.setup.Listen = w.t.TempDir(), fmt.Sprintf("127.0.0.1:%d", localtest.Port(w.t))
+	other.dial()
+	return &other
 }
 
 // as makes calls of a caller.
@@ -346,5 +379,3 @@ func clip(t *testing.T) *media.Clip {
 	require.NoError(t, err)
 	return c
 }
-
-var _ store.Store = (*sqlite.Store)(nil)

@@ -25,9 +25,6 @@ const (
 	tick = time.Second
 	// sweepEvery is how often recordings without a recorder are looked for.
 	sweepEvery = 5 * time.Second
-	// abandonAfter is how long a recording whose spool is on another host may
-	// be without a recorder before it is sealed with what is stored.
-	abandonAfter = 30 * time.Second
 	// startTimeout bounds how long one start keeps others of its room waiting.
 	startTimeout = 30 * time.Second
 )
@@ -54,7 +51,11 @@ type Config struct {
 	// JoinTimeout is how long the recorder may take to get into the room; 15 s
 	// where it is 0.
 	JoinTimeout time.Duration
-	Logger      *slog.Logger
+	// Abandon is how long a recording whose spool is on another host may be
+	// without a recorder before it is sealed with what is stored; 30 s where it
+	// is 0.
+	Abandon time.Duration
+	Logger  *slog.Logger
 }
 
 // Service is relay.recording.v1.RecordingService.
@@ -85,6 +86,9 @@ func New(cfg Config) (*Service, error) {
 	}
 	if cfg.JoinTimeout == 0 {
 		cfg.JoinTimeout = 15 * time.Second
+	}
+	if cfg.Abandon == 0 {
+		cfg.Abandon = 30 * time.Second
 	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.Default()

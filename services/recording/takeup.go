@@ -55,7 +55,7 @@ func (r *run) goOn(base, ctx context.Context, st state) {
 		r.holding(base, func() error { return r.settle(base, "interrupted") })
 	case errors.Is(err, capture.ErrElsewhere):
 		// Its host may come back and go on.
-		if r.s.seen(r.name, true) >= abandonAfter {
+		if r.s.seen(r.name, true) >= r.s.cfg.Abandon {
 			r.log.Warn("recording's recorder is lost; sealing what is stored")
 			r.holding(base, func() error { return r.settle(base, "recorder_lost") })
 		}

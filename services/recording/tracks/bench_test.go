@@ -20,6 +20,7 @@ import (
 	lksdk "github.com/livekit/server-sdk-go/v2"
 	"github.com/pion/webrtc/v4"
 	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
 
 	"github.com/openova-io/bp-relay/services/local/localtest"
 	"github.com/openova-io/bp-relay/services/media"
@@ -46,7 +47,14 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
-	os.Exit(m.Run())
+	code := m.Run()
+	if code == 0 {
+		if err := goleak.Find(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			code = 1
+		}
+	}
+	os.Exit(code)
 }
 
 // diskSink is a file, with one write per unit.
