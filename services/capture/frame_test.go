@@ -14,9 +14,10 @@ import (
 )
 
 func framed(kind byte, p []byte) []byte {
-	h := make([]byte, headerLen)
-	putHeader(h, kind, time.Unix(1, 2), p)
-	return append(h, p...)
+	b := make([]byte, headerLen+len(p))
+	putHeader(b, kind, time.Unix(1, 2), p)
+	copy(b[headerLen:], p)
+	return b
 }
 
 // No change of one bit and no cut gives other frames than those before it.

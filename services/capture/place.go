@@ -64,7 +64,7 @@ func (m *Manager) readBack(ctx context.Context, bucket, key string, body, buf []
 	if err != nil {
 		return fmt.Errorf("read back: %w", err)
 	}
-	defer r.Close()
+	defer func() { _ = r.Close() }()
 	if size >= 0 && size != int64(len(body)) {
 		return fmt.Errorf("%w: %s has %d bytes, not %d", errReadBack, key, size, len(body))
 	}

@@ -35,7 +35,7 @@ func (m *Manager) Get(ctx context.Context, name string) (Info, error) {
 		info.End, info.Abandoned = doc.Seal.End, doc.Seal.Abandoned
 	}
 	for _, sd := range doc.Streams {
-		si := StreamInfo{StreamMeta: sd.StreamMeta, Start: sd.Start, Bytes: sd.Bytes, Segments: sd.Segments, Head: sd.Head}
+		si := StreamInfo(sd)
 		if state != StateSealed {
 			chain, err := m.tail(ctx, name, sd.Name)
 			if err != nil {
@@ -172,7 +172,7 @@ func (r *reader) fetch(seg manifest.Segment) error {
 	if err != nil {
 		return err
 	}
-	defer body.Close()
+	defer func() { _ = body.Close() }()
 	r.cipher.Reset()
 	// One byte more than recorded: a longer object must not look like it.
 	if _, err := r.cipher.ReadFrom(io.LimitReader(body, seg.CipherLen+1)); err != nil {

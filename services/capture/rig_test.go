@@ -167,7 +167,7 @@ func stored(t testing.TB, m *capture.Manager, name, stream string) []byte {
 	t.Helper()
 	r, err := m.Read(t.Context(), name, stream)
 	require.NoError(t, err)
-	defer r.Close()
+	defer func() { _ = r.Close() }()
 	p, err := io.ReadAll(r)
 	require.NoError(t, err)
 	return p
@@ -209,7 +209,7 @@ func (r *rig) object(key string) []byte {
 	r.t.Helper()
 	body, _, err := r.blob.Get(r.t.Context(), bucket, key)
 	require.NoError(r.t, err)
-	defer body.Close()
+	defer func() { _ = body.Close() }()
 	p, err := io.ReadAll(body)
 	require.NoError(r.t, err)
 	return p

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"time"
 
 	"github.com/openova-io/bp-relay/services/capture/manifest"
@@ -155,9 +154,7 @@ func (c *Capture) sealOnce(ctx context.Context, plan *sealDoc) error {
 	}
 	c.m.forget(c)
 	if c.dir != "" {
-		if err := os.RemoveAll(c.dir); err != nil {
-			c.m.log.Warn("spool folder not removed", "dir", c.dir, "err", err) // the next recovery does
-		}
+		c.m.removeFolder(c.dir)
 	}
 	c.mu.Lock()
 	c.result = m

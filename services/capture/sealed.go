@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"syscall"
 
 	"filippo.io/age"
 
@@ -42,30 +43,33 @@ func (sc *scratch) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// readInto reads a whole file into buf's memory.
+// readInto reads a whole file into buf's memory; after an error, what came
+// before it.
 func readInto(buf []byte, path string) ([]byte, error) {
 	f, err := os.Open(path)
 	if err != nil {
-		return buf, diskError("open spool file", err)
+		return buf[:0], diskError("open spool file", err)
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }()
 	st, err := f.Stat()
 	if err != nil {
-		return buf, diskError("stat spool file", err)
+		return buf[:0], diskError("stat spool file", err)
 	}
 	buf = slices.Grow(buf[:0], int(st.Size()))[:st.Size()]
-	if _, err := io.ReadFull(f, buf); err != nil {
-		return buf, diskError("read spool file", err)
+	if n, err := io.ReadFull(f, buf); err != nil {
+		return buf[:n], diskError("read spool file", err)
 	}
 	return buf, nil
 }
 
 // encrypt makes the segment of a spool file into sc: hashed once as plaintext
-// and once as ciphertext, in one pass over memory.
+// and once as ciphertext. Its place in the chain is left open (see rebase).
 func (s *Stream) encrypt(f *spoolFile, sc *scratch) error {
 	sc.held = nil
 	var err error
-	if sc.raw, err = readInto(sc.raw, f.path); err != nil {
+	if sc.raw, err = readInto(sc.raw, f.path); lostForGood(err) {
+		s.c.m.log.Error("spool file cannot be read", "capture", s.c.name, "stream", s.meta.Name, "path", f.path, "err", err)
+	} else if err != nil {
 		return err
 	}
 	raw := sc.raw[:min(int64(len(sc.raw)), f.size)]
@@ -74,7 +78,8 @@ func (s *Stream) encrypt(f *spoolFile, sc *scratch) error {
 	if err != nil {
 		return fmt.Errorf("encrypt segment: %w", err)
 	}
-	seg := manifest.Segment{Seq: f.seq, Offset: s.sealedPlain}
+	err = nil
+	var seg manifest.Segment
 	plain := sha256.New()
 	valid := walkFrames(raw, func(fr frame) {
 		if seg.Start.IsZero() {
@@ -91,7 +96,7 @@ func (s *Stream) encrypt(f *spoolFile, sc *scratch) error {
 		case frameMark:
 			var mark manifest.Mark
 			if json.Unmarshal(fr.payload, &mark) == nil {
-				mark.Offset = seg.Offset + seg.PlainLen
+				mark.Offset = seg.PlainLen
 				seg.Marks = append(seg.Marks, mark)
 			}
 		case frameGap:
@@ -106,6 +111,9 @@ func (s *Stream) encrypt(f *spoolFile, sc *scratch) error {
 	if err := errors.Join(err, w.Close()); err != nil {
 		return fmt.Errorf("encrypt segment: %w", err)
 	}
+	if seg.Start.IsZero() {
+		seg.Start, seg.End = stamp(f.opened), stamp(f.opened)
+	}
 	if int64(valid) < f.size {
 		// These bytes were whole when they were written or recovered.
 		s.c.m.log.Error("spool file is damaged", "capture", s.c.name, "stream", s.meta.Name, "segment", f.seq, "bytes", f.size-int64(valid))
@@ -114,9 +122,27 @@ func (s *Stream) encrypt(f *spoolFile, sc *scratch) error {
 	seg.PlainSHA256 = hex.EncodeToString(plain.Sum(nil))
 	seg.CipherLen = int64(len(sc.out))
 	seg.CipherSHA256 = manifest.SHA256(sc.out)
-	seg.Key = objectKey(s.c.org, s.c.id, s.meta.Name, seg.Seq, seg.CipherSHA256)
 	sc.seg, sc.held = seg, f
 	return nil
+}
+
+// lostForGood says that the file's bytes will not come back by trying again:
+// what is left of it is stored, and the rest stated as a gap.
+func lostForGood(err error) bool {
+	return errors.Is(err, syscall.EIO) || errors.Is(err, os.ErrNotExist)
+}
+
+// rebase gives a segment its place at the end of the chain.
+func (s *Stream) rebase(seg manifest.Segment) manifest.Segment {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	seg.Seq, seg.Offset = s.stored.Next, s.stored.Bytes
+	seg.Marks = slices.Clone(seg.Marks) // the caller's may be based again
+	for i := range seg.Marks {
+		seg.Marks[i].Offset += seg.Offset
+	}
+	seg.Key = objectKey(s.c.org, s.c.id, s.meta.Name, seg.Seq, seg.CipherSHA256)
+	return seg
 }
 
 // keep puts what encrypt made into the spool, so that a retry and the next
@@ -131,7 +157,7 @@ func (s *Stream) keep(f *spoolFile, sc *scratch) error {
 	binary.LittleEndian.PutUint32(head[8:], uint32(len(record)))
 	binary.LittleEndian.PutUint32(head[12:], crc32.Checksum(record, crcTable))
 	head = append(head, record...)
-	path := filepath.Join(s.dir, fmt.Sprintf("%08d%s", f.seq, cipherExt))
+	path := s.path(f.seq, cipherExt)
 	if err := writeFileAtomic(path, head, sc.out); err != nil {
 		return err
 	}

@@ -50,7 +50,7 @@ func (m *Manager) fetchInto(ctx context.Context, to *bytes.Buffer, bucket, key s
 	if err != nil {
 		return fmt.Errorf("get %s: %w", key, err)
 	}
-	defer body.Close()
+	defer func() { _ = body.Close() }()
 	if _, err := to.ReadFrom(body); err != nil {
 		return fmt.Errorf("get %s: %w", key, err)
 	}

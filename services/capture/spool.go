@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"sort"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -27,7 +27,9 @@ import (
 const (
 	plainExt  = ".log"
 	cipherExt = ".age"
-	metaFile  = "capture.json"
+	// damagedExt is added to the name of a file that is set aside.
+	damagedExt = ".damaged"
+	metaFile   = "capture.json"
 )
 
 // spoolMeta is capture.json: enough to find the record, or to know what was
@@ -169,7 +171,7 @@ func syncDir(path string) error {
 	if err != nil {
 		return diskError("open spool folder", err)
 	}
-	defer d.Close()
+	defer func() { _ = d.Close() }()
 	if err := d.Sync(); err != nil {
 		return diskError("flush spool folder", err)
 	}
@@ -204,7 +206,7 @@ func listSpool(dir, ext string) ([]int64, error) {
 			seqs = append(seqs, n)
 		}
 	}
-	sort.Slice(seqs, func(i, j int) bool { return seqs[i] < seqs[j] })
+	slices.Sort(seqs)
 	return seqs, nil
 }
 

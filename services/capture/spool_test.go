@@ -14,7 +14,7 @@ import (
 )
 
 func readAll(r io.ReadCloser) ([]byte, error) {
-	defer r.Close()
+	defer func() { _ = r.Close() }()
 	return io.ReadAll(r)
 }
 
@@ -141,6 +141,31 @@ func TestFullDisk(t *testing.T) {
 	stop()
 }
 
+// A file whose entry a power cut took is stated as a gap.
+func TestLostSpoolFile(t *testing.T) {
+	r := newRig(t)
+	m, stop := r.manager(func(c *capture.Config) { c.Blob = down(r.blob) })
+	c, ss := open(t, m, meta(capture.Required), video)
+	p := input(14, 3*capture.MaxAppend)
+	for i := range 3 {
+		require.NoError(t, ss[0].Append(p[i*capture.MaxAppend:(i+1)*capture.MaxAppend]))
+	}
+	stop()
+	lost, err := filepath.Glob(filepath.Join(r.dir, "*", "video", "00000001.*"))
+	require.NoError(t, err)
+	require.NotEmpty(t, lost)
+	for _, path := range lost {
+		require.NoError(t, os.Remove(path))
+	}
+	m, _ = r.manager()
+	require.NoError(t, m.SealAbandoned(within(t), c.Name(), "power cut"))
+	got := r.sealedManifest(m, c.Name()).Streams[0]
+	require.Equal(t, 2, got.Count-1, "and one that carries the gap")
+	require.Equal(t, "spool file lost", got.Gaps[0].Reason)
+	same(t, append(p[:capture.MaxAppend:capture.MaxAppend], p[2*capture.MaxAppend:]...), stored(t, m, c.Name(), "video"))
+	r.spoolEmpty(m)
+}
+
 // What a crash or a power cut leaves at the end of a file is cut off; what is
 // before it counts.
 func TestTornSpool(t *testing.T) {
@@ -192,6 +217,47 @@ func TestTornSpool(t *testing.T) {
 			r.spoolEmpty(m)
 		})
 	}
+}
+
+// A disk that damages what it had flushed costs what it damaged, says so, and
+// nothing else.
+func TestDamagedSpool(t *testing.T) {
+	r := newRig(t)
+	faulty := down(r.blob)
+	m, stop := r.manager(func(c *capture.Config) { c.Blob = faulty })
+	c, ss := open(t, m, meta(capture.Required), video)
+	p := input(13, 16<<20)
+	for i := 0; i < len(p); i += 64 << 10 {
+		ss[0].Mark("keyframe", time.Now())
+		require.NoError(t, ss[0].Append(p[i:i+64<<10]))
+	}
+	folder := filepath.Join(r.dir, "acme~"+filepath.Base(c.Name()), "video")
+	damaged := filepath.Join(folder, "00000001.age")
+	require.Eventually(t, func() bool {
+		_, err1 := os.Stat(damaged)
+		_, err2 := os.Stat(filepath.Join(folder, "00000002.age"))
+		return err1 == nil && err2 == nil
+	}, 30*time.Second, 10*time.Millisecond, "segments are encrypted while the store is away")
+	stop()
+	f, err := os.OpenFile(damaged, os.O_RDWR, 0)
+	require.NoError(t, err)
+	_, err = f.WriteAt([]byte("scratch"), 1<<20)
+	require.NoError(t, err)
+	require.NoError(t, f.Close())
+
+	m, _ = r.manager()
+	require.NoError(t, m.SealAbandoned(within(t), c.Name(), "test"))
+	got := r.sealedManifest(m, c.Name()).Streams[0]
+	require.Equal(t, "spool damaged", got.Gaps[0].Reason)
+	first, lost := int(got.Segments[0].PlainLen), len(p)-int(got.Bytes)
+	require.InDelta(t, capture.MaxAppend, lost, 64<<10)
+	rest := p[first+lost:]
+	same(t, append(p[:first:first], rest...), stored(t, m, c.Name(), "video"))
+	for i, mark := range got.Marks() {
+		require.Zero(t, mark.Offset%(64<<10), "mark %d", i)
+	}
+	_, err = os.Stat(damaged + ".damaged")
+	require.NoError(t, err, "what is left of it is kept")
 }
 
 func appendTo(t *testing.T, path string, p []byte) {

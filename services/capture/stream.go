@@ -46,9 +46,6 @@ type Stream struct {
 	stored *manifest.Chain
 	// stuck is why the uploader has given up for good.
 	stuck error
-	// sealedPlain is where the next segment to be encrypted begins. Only the
-	// uploader uses it.
-	sealedPlain int64
 }
 
 func newStream(c *Capture, sd streamDoc) *Stream {

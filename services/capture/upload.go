@@ -76,7 +76,7 @@ func (s *Stream) storeForever(ctx context.Context, f *spoolFile) error {
 			return nil
 		case ctx.Err() != nil:
 			return ctx.Err()
-		case errors.Is(err, errFork) || errors.Is(err, ErrSealed) || errors.Is(err, errHook):
+		case errors.Is(err, errFork) || errors.Is(err, ErrSealed) || errors.Is(err, errHook) || errors.Is(err, errSealedFile):
 			return err
 		}
 		s.c.m.metrics.retries.Inc()
@@ -135,7 +135,7 @@ func (s *Stream) store(ctx context.Context, f *spoolFile, sc *scratch, try int) 
 	if err := s.prepare(f, sc); err != nil {
 		return err
 	}
-	seg := sc.seg
+	seg := s.rebase(sc.seg)
 	if err := s.c.m.place(ctx, s.c.bucket, seg.Key, sc.out, sc.cmp[:], try > 1); err != nil {
 		return err
 	}
@@ -197,9 +197,6 @@ func (s *Stream) prepare(f *spoolFile, sc *scratch) error {
 		// attempt sends what is in memory, and the plaintext stays until then.
 		s.c.m.log.Warn("ciphertext not kept in the spool", "capture", s.c.name, "err", err)
 	}
-	if f.sealed != "" {
-		s.sealedPlain = sc.seg.Offset + sc.seg.PlainLen
-	}
 	return nil
 }
 
@@ -214,12 +211,9 @@ func (s *Stream) encryptNext(ctx context.Context) error {
 			break
 		}
 	}
-	// Order matters: a segment's offset follows from the one before.
-	if next == nil || next == s.queue[0] {
-		next = nil
-	}
+	own := len(s.queue) > 0 && next == s.queue[0] // is at it already
 	s.mu.Unlock()
-	if next == nil {
+	if next == nil || own {
 		return nil
 	}
 	return s.withScratch(ctx, func(sc *scratch) error { return s.prepare(next, sc) })
@@ -227,7 +221,6 @@ func (s *Stream) encryptNext(ctx context.Context) error {
 
 // release frees the spool of a segment that is stored and recorded.
 func (s *Stream) release(f *spoolFile) {
-	s.sealedPlain = max(s.sealedPlain, s.stored.Bytes)
 	if err := s.dropPlain(f); err != nil {
 		s.c.m.log.Warn("spool file not removed", "err", err) // the next recovery does
 	}

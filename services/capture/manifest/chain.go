@@ -10,7 +10,7 @@ import (
 	"github.com/gowebpki/jcs"
 )
 
-// ErrChain: the segments are not the ones that the chain was made of.
+// ErrChain says that the segments are not the ones that the chain was made of.
 var ErrChain = errors.New("manifest: broken chain")
 
 // Record is a segment with the hash of the one before it: what is hashed, and
@@ -24,7 +24,7 @@ type Record struct {
 func Genesis(capture, stream string) string {
 	h := sha256.New()
 	// A resource name holds no zero byte, so the two cannot be cut elsewhere.
-	fmt.Fprintf(h, "bp-relay/capture/v1\x00%s\x00%s", capture, stream)
+	h.Write([]byte("bp-relay/capture/v1\x00" + capture + "\x00" + stream))
 	return hex.EncodeToString(h.Sum(nil))
 }
 

@@ -25,7 +25,7 @@ const (
 	ChainDigest = "bpRelayChain"
 )
 
-// ErrSignature: the envelope is not signed by that key, or was altered.
+// ErrSignature says that the envelope is not signed by that key, or was altered.
 var ErrSignature = errors.New("manifest: signature does not verify")
 
 // statement is an in-toto Statement v1 with one subject per stream.
@@ -85,7 +85,7 @@ func Open(envelope []byte, pub ed25519.PublicKey) (Manifest, error) {
 	}
 	_, payload, err := v.VerifyAndDecode(context.Background(), &env)
 	if err != nil {
-		return Manifest{}, fmt.Errorf("%w: %v", ErrSignature, err)
+		return Manifest{}, fmt.Errorf("%w: %w", ErrSignature, err)
 	}
 	var st statement
 	dec := json.NewDecoder(bytes.NewReader(payload))
