@@ -135,10 +135,10 @@ func TestASessionExpires(t *testing.T) {
 	r := newRig(t)
 	p := r.start()
 	conn := r.define(p, "short", func(c *connectionv1.Connection) { c.MaxSessionDuration = durationpb.New(3 * time.Second) })
-	d, name := r.up(p, conn)
-	status, _ := d.ends()
+	o := r.open(p, conn, "ann")
+	status, _ := dial(t, p, o.GetTunnelPath(), "ticket="+o.GetTicket()).ends()
 	require.Equal(t, guac.SessionTimeout, status)
-	over := r.session(p, name, connectionv1.Session_STATE_ENDED)
+	over := r.session(p, o.GetSession().GetName(), connectionv1.Session_STATE_ENDED)
 	require.Equal(t, "expired", over.GetEndReason())
 	require.InDelta(t, 3, over.GetEndTime().AsTime().Sub(over.GetStartTime().AsTime()).Seconds(), 1)
 }

@@ -368,12 +368,17 @@ func (d *desk) enter(line string) {
 // ready waits for the shell: guacd throws keys away until its terminal is up.
 func (d *desk) ready() {
 	d.t.Helper()
-	require.Eventually(d.t, func() bool {
+	for range 60 {
 		d.enter(`printf '\033]0;ready\007'`)
+		time.Sleep(300 * time.Millisecond)
 		d.mu.Lock()
-		defer d.mu.Unlock()
-		return slices.Contains(d.names, "ready")
-	}, 20*time.Second, 300*time.Millisecond, "the shell does not answer")
+		up := slices.Contains(d.names, "ready")
+		d.mu.Unlock()
+		if up {
+			return
+		}
+	}
+	d.t.Fatal("the shell does not answer")
 }
 
 func (d *desk) bytes() string {

@@ -15,7 +15,7 @@ import (
 // the longest instructions.
 const maxMessage = 2 * guac.MaxInstruction
 
-// errClosed: the browser sent a close frame.
+// errClosed: a close frame went one way or the other.
 var errClosed = errors.New("tunnel: closed by the browser")
 
 // Browser is an accepted WebSocket of subprotocol "guacamole". One goroutine
@@ -223,7 +223,7 @@ func (b *Browser) fill() error {
 // closing does not discard what is on its way (RFC 6455, section 7.1.1). It
 // takes at most farewell, also when a writer is stuck.
 func (b *Browser) goodbye(end End, output Recorder) {
-	b.writes.stop(farewell / 2)
+	b.writes.stop(farewell / 2) // for whoever is writing an echo now
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	defer b.reads.stop(farewell)
@@ -243,6 +243,7 @@ func (b *Browser) goodbye(end End, output Recorder) {
 	}
 	body := ws.NewCloseFrameBody(ws.StatusCode(end.Status.WebSocketCode()), end.Status.Decimal())
 	_ = b.frame(ws.OpClose, body)
+	b.broken = errClosed // RFC 6455, section 5.5.1: nothing follows a close frame
 }
 
 // drain reads on until the browser's close frame has come, its connection has

@@ -124,12 +124,18 @@ func (s *Session) Run(ctx context.Context) (End, Stats) {
 	}
 	out, in := newDown(s), newUp(s)
 	var wg sync.WaitGroup
-	wg.Go(func() { cancel(out.run()) })
+	outputEnded := make(chan struct{})
+	wg.Go(func() {
+		defer close(outputEnded)
+		cancel(out.run())
+	})
 	wg.Go(func() { cancel(in.run(ctx)) })
 	wg.Go(func() { s.keepAlive(ctx, cancel) })
 	<-ctx.Done()
 	end := endOf(ctx)
 	s.reads.stop(0)
+	s.Browser.writes.stop(farewell / 2) // a browser that takes nothing is not waited for
+	<-outputEnded                       // so that nothing is recorded after the last word
 	s.guacd.goodbye()
 	s.Browser.goodbye(end, s.Output)
 	wg.Wait()

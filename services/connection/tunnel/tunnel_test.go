@@ -359,6 +359,30 @@ func TestASlowBrowserEndsItsSession(t *testing.T) {
 	require.Greater(t, <-nops, 2, "guacd heard of us while the browser was slow")
 }
 
+// Whatever guacd says while a session is ended from outside: what is in the
+// recording arrived, and what arrived is in the recording.
+func TestTerminateInTheMiddleOfOutput(t *testing.T) {
+	t.Parallel()
+	for range 30 {
+		r := start(t, options{})
+		flooded := make(chan struct{})
+		go func() {
+			defer close(flooded)
+			for {
+				if _, err := r.guacd.Write([]byte(encode("name", "日本語") + encode("sync", "1"))); err != nil {
+					return
+				}
+			}
+		}()
+		first := r.readAll(1000)
+		r.cancel(&tunnel.End{Reason: tunnel.Terminated, Status: guac.SessionClosed, Message: "over"})
+		_, _, rest := r.closes()
+		r.end()
+		require.True(t, r.output.String() == first+strings.Join(rest, ""))
+		<-flooded
+	}
+}
+
 func TestShutdown(t *testing.T) {
 	t.Parallel()
 	r := start(t, options{})
