@@ -141,6 +141,8 @@ func (w *world) record(seal bool) (string, []byte) {
 	require.NoError(t, err)
 	audio, err := c.Stream(t.Context(), capture.StreamMeta{Name: "audio", MediaType: "audio/webm", Ext: ".webm"})
 	require.NoError(t, err)
+	_, err = c.Stream(t.Context(), capture.StreamMeta{Name: "silent", MediaType: "audio/webm", Ext: ".webm"})
+	require.NoError(t, err)
 	src := rand.NewChaCha8([32]byte{1})
 	var played []byte
 	for range 60 {
@@ -227,7 +229,7 @@ func TestARealCaptureIsExportedAndVerifies(t *testing.T) {
 	var text bytes.Buffer
 	require.NoError(t, r.WriteText(&text))
 	require.True(t, r.OK, text.String())
-	require.Equal(t, 2, r.Streams)
+	require.Equal(t, 3, r.Streams)
 	require.Equal(t, 3, r.Segments)
 	require.Equal(t, "packet_loss", r.Gaps[0].Reason)
 

@@ -35,10 +35,26 @@ func TestNoByteOfACustodyLineCanChange(t *testing.T) {
 			require.True(t, got.Index != 7 || got.Body != want.Body, "byte %d of %s", i, bad)
 		}
 	}
-	erased := line(t, nil)
-	l, err := bag.ParseLine(erased)
+}
+
+// An erased opening leaves type, time and place in the log, and says so.
+func TestAnErasedEntryIsStillALine(t *testing.T) {
+	l, err := leaf.New(leaf.Act{Type: "room.created", Org: "acme", Actor: "alice", Subject: "orgs/acme/rooms/r"})
 	require.NoError(t, err)
-	require.False(t, l.Readable.Erased)
+	l.Index, l.Opening = 3, nil
+	text, err := bag.EncodeLine(l)
+	require.NoError(t, err)
+	require.NotContains(t, string(text), "alice")
+	got, err := bag.ParseLine(text)
+	require.NoError(t, err)
+	require.True(t, got.Readable.Erased)
+	require.Equal(t, "room.created", got.Readable.Type)
+
+	other, err := leaf.New(leaf.Act{Type: "room.created", Org: "acme", Actor: "bob", Subject: "orgs/acme/rooms/r"})
+	require.NoError(t, err)
+	l.Opening = other.Opening
+	_, err = bag.EncodeLine(l)
+	require.ErrorIs(t, err, leaf.ErrMismatch)
 }
 
 func TestPathsInListsComeBack(t *testing.T) {

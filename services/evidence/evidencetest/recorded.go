@@ -30,6 +30,13 @@ type Recorded struct {
 // segments of about size bytes each, with the leaves that a recorder writes.
 func (r *Rig) Record(t testing.TB, id string, streams []string, segs, size int) *Recorded {
 	t.Helper()
+	return r.Forge(t, id, streams, segs, size, nil)
+}
+
+// Forge is Record by an installation that changes the manifest before it
+// seals it.
+func (r *Rig) Forge(t testing.TB, id string, streams []string, segs, size int, change func(*manifest.Manifest)) *Recorded {
+	t.Helper()
 	rnd := rand.NewChaCha8([32]byte([]byte(fmt.Sprintf("%-32s", id))[:32]))
 	start := time.Date(2026, 3, 4, 5, 6, 7, 0, time.UTC)
 	name := "orgs/acme/captures/" + id
@@ -45,6 +52,7 @@ func (r *Rig) Record(t testing.TB, id string, streams []string, segs, size int) 
 	act("capture.opened", name, map[string]string{"owner": rec.M.Owner})
 	heads := map[string]any{}
 	for i, stream := range streams {
+		act("capture.stream_opened", name, map[string]string{"name": stream})
 		c := manifest.NewChain(name, stream)
 		s := manifest.StreamManifest{Name: stream, MediaType: "video/webm", Ext: ".webm"}
 		for seq := range segs {
@@ -73,6 +81,9 @@ func (r *Rig) Record(t testing.TB, id string, streams []string, segs, size int) 
 		rec.M.Streams = append(rec.M.Streams, s)
 	}
 	act("capture.head", name, map[string]any{"capture": name, "heads": heads})
+	if change != nil {
+		change(&rec.M)
+	}
 	env, err := manifest.Sign(rec.M, r.Keys.Ed25519(ManifestKey))
 	require.NoError(t, err)
 	rec.Envelope = env
@@ -111,4 +122,11 @@ func (rec *Recorded) Segment(_ context.Context, _ manifest.Manifest, g manifest.
 // Playable implements bag.Media.
 func (rec *Recorded) Playable(_ context.Context, _ manifest.Manifest, stream string) (io.ReadCloser, error) {
 	return io.NopCloser(bytes.NewReader(rec.played[stream])), nil
+}
+
+// Trim cuts the playable bytes to what the manifest lists, after Forge.
+func (rec *Recorded) Trim() {
+	for _, s := range rec.M.Streams {
+		rec.played[s.Name] = rec.played[s.Name][:s.Bytes]
+	}
 }

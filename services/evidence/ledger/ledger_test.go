@@ -25,6 +25,7 @@ import (
 	"github.com/openova-io/bp-relay/services/internal/keyring"
 	"github.com/openova-io/bp-relay/services/local/localtest"
 	"github.com/openova-io/bp-relay/services/store"
+	"github.com/openova-io/bp-relay/services/store/postgres"
 )
 
 var shared localtest.Shared
@@ -69,10 +70,29 @@ func eventually(t testing.TB, what string, ok func() bool) {
 }
 
 func TestLeavesAreNumberedProvenAndPublished(t *testing.T) {
+	t.Run("sqlite", func(t *testing.T) { numbered(t, nil) })
+	t.Run("postgres", func(t *testing.T) {
+		st, err := postgres.Open(t.Context(), postgres.Config{URL: localtest.Postgres(t).URL})
+		require.NoError(t, err)
+		defer func() { require.NoError(t, st.Close()) }()
+		numbered(t, st)
+	})
+}
+
+// numbered runs on SQLite where st is nil.
+func numbered(t *testing.T, st store.Store) {
 	b := seaweed(t)
-	r := evidencetest.New(t, 1, b, bucket(t))
 	var bkt string
-	r.Restart(t, func(c *ledger.Config) { bkt = c.Bucket })
+	r := evidencetest.New(t, 1, b, func(c *ledger.Config) {
+		bucket(t)(c)
+		bkt = c.Bucket
+		if st != nil {
+			c.Store = st
+		}
+	})
+	if st != nil {
+		r.Store = st
+	}
 	// Kept-alive connections are the S3 client's, not the ledger's.
 	defer goleak.VerifyNone(t, goleak.IgnoreCurrent(), goleak.IgnoreAnyFunction("net/http.(*persistConn).readLoop"), goleak.IgnoreAnyFunction("net/http.(*persistConn).writeLoop"))
 	stop := r.Run(t)

@@ -180,6 +180,17 @@ func (c *checker) heads(m manifest.Manifest) {
 			delete(want, at{s.Name, g.Seq})
 		}
 	}
+	for _, o := range c.custody.streams {
+		var d struct {
+			Name string `json:"name"`
+		}
+		if !o.entry.proven || o.subject != m.Capture || json.Unmarshal(o.detail, &d) != nil {
+			continue
+		}
+		if _, ok := m.Stream(d.Name); !ok {
+			c.rec.add(CaptureHead, bag.ManifestPath(bag.CaptureID(m.Capture)), "stream %s: the log was told that it was opened, and the sealed manifest has no such stream: it was dropped before sealing", d.Name)
+		}
+	}
 	for k := range want {
 		c.rec.add(CaptureHead, bag.ManifestPath(bag.CaptureID(m.Capture)), "stream %s: the log was told of segment %d while it was recorded, and the sealed manifest has no such segment: it was dropped before sealing", k.stream, k.seq)
 	}

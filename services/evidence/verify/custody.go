@@ -22,6 +22,7 @@ import (
 const (
 	sealedType = "capture.sealed"
 	headType   = "capture.head"
+	streamType = "capture.stream_opened"
 )
 
 // custody is the custody log and what its entries say. Nothing that an entry
@@ -33,6 +34,7 @@ type custody struct {
 	keys    []vouch
 	seals   []claim
 	heads   []claim
+	streams []claim
 
 	before      [sha256.Size]byte // hash of the lines before the last one
 	exportEntry string
@@ -157,6 +159,8 @@ func (c *custody) line(rec *recorder, name string, num int, text []byte) {
 		c.seals = append(c.seals, cl)
 	case headType:
 		c.heads = append(c.heads, cl)
+	case streamType:
+		c.streams = append(c.streams, cl)
 	case bag.ExportedType:
 		var x bag.Exported
 		if json.Unmarshal(cl.detail, &x) == nil {

@@ -9,9 +9,11 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/openova-io/bp-relay/services/capture/manifest"
 	"github.com/openova-io/bp-relay/services/evidence/bag"
 	"github.com/openova-io/bp-relay/services/evidence/verify"
 )
@@ -271,6 +273,37 @@ func TestTheCustodyLogCannotBeEdited(t *testing.T) {
 		bad = relist(slices.Delete(bad, p, p+1))
 		r := check(t, pack(t, base, mtime, bad), f.key)
 		require.True(t, has(r, verify.CustodyExport, bag.CustodyLog), "line %d: %s", i, text(r))
+	}
+}
+
+// An installation that drops or exchanges what was recorded before it seals,
+// with its own keys, contradicts what its log was told while it recorded.
+func TestWhatWasDroppedBeforeSealingIsFound(t *testing.T) {
+	r := rig(t, 14)
+	redo := func(s *manifest.StreamManifest, capture string) {
+		c := manifest.NewChain(capture, s.Name)
+		for _, g := range s.Segments {
+			require.NoError(t, c.Add(g))
+		}
+		s.Bytes, s.CipherBytes, s.Count, s.Head = c.Bytes, c.CipherBytes, int(c.Next), c.Head
+	}
+	for what, change := range map[string]func(*manifest.Manifest){
+		"a stream": func(m *manifest.Manifest) { m.Streams = m.Streams[:1] },
+		"the last records": func(m *manifest.Manifest) {
+			s := &m.Streams[1]
+			s.Segments = s.Segments[:1]
+			redo(s, m.Capture)
+		},
+		"a record's time": func(m *manifest.Manifest) {
+			s := &m.Streams[1]
+			s.Segments[0].Start = s.Segments[0].Start.Add(time.Hour)
+			redo(s, m.Capture)
+		},
+	} {
+		rec := r.Forge(t, "forged-"+strings.ReplaceAll(strings.ReplaceAll(what, " ", "-"), "'", ""), []string{"audio", "video"}, 4, 500, change)
+		rec.Trim()
+		got := check(t, r.Export(t, rec), r.Ledger.VerifierKey())
+		require.True(t, has(got, verify.CaptureHead, ""), "%s: %s", what, text(got))
 	}
 }
 
