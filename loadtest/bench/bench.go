@@ -1,0 +1,121 @@
+// Package bench measures the numbers that the design asks for (see the table at
+// the end of the design page and bench/README.md, which explains each figure).
+// What is measured runs as a process of its own, against real servers, in turns
+// with what it is compared to.
+package bench
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/openova-io/bp-relay/loadtest/child"
+	"github.com/openova-io/bp-relay/loadtest/measure"
+)
+
+// Case measures one thing and gives one or more results.
+type Case struct {
+	Name string
+	// What says in a few words what is measured.
+	What string
+	// Results are the names that Run gives: a case that fails has each of them
+	// as a row that says why.
+	Results []string
+	Run     func(ctx context.Context, l *Lab) ([]measure.Result, error)
+}
+
+// Cases are all, in the order in which they run.
+func Cases() []Case {
+	return []Case{
+		{"tunnel", "tunnel in the data path, against wwt/guac, guacamole-lite and a bare relay", []string{"tunnel.cpu.guac", "tunnel.cpu.lite", "tunnel.cpu.relay"}, tunnelCPU},
+		{"latency", "tunnel: added latency", []string{"tunnel.latency.p99"}, tunnelLatency},
+	}
+}
+
+// Roles are what this program does as a child.
+func Roles() child.Roles {
+	return child.Roles{"tunnel": tunnelRole, "relay": relayRole}
+}
+
+// Config says what to measure and how.
+type Config struct {
+	// Only are the cases to run; empty for all.
+	Only []string
+	// Rounds is how often each subject takes its turn; 0 means each case's own.
+	Rounds int
+	// Quick takes shorter and fewer rounds: for a look, not for a figure.
+	Quick bool
+	// Results is the file that is written.
+	Results string
+	// Out gets progress and the table.
+	Out io.Writer
+}
+
+// pick returns the chosen cases.
+func pick(only []string) ([]Case, error) {
+	all := Cases()
+	if len(only) == 0 {
+		return all, nil
+	}
+	var names []string
+	for _, c := range all {
+		names = append(names, c.Name)
+	}
+	for _, name := range only {
+		if !slices.Contains(names, name) {
+			return nil, fmt.Errorf("there is no %q to measure; there are %s", name, strings.Join(names, ", "))
+		}
+	}
+	return slices.DeleteFunc(all, func(c Case) bool { return !slices.Contains(only, c.Name) }), nil
+}
+
+// Run measures, prints a table and writes the results. The error is of what
+// could not be measured; a target that is not met is a result, not an error.
+func Run(ctx context.Context, cfg Config) (err error) {
+	cases, err := pick(cfg.Only)
+	if err != nil {
+		return err
+	}
+	l, err := newLab(ctx, cfg)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, l.close()) }()
+	var results []measure.Result
+	var failed []error
+	begin := time.Now()
+	noise := newNoise()
+	for i, c := range cases {
+		l.say("[%d/%d] %s: %s (%s so far)", i+1, len(cases), c.Name, c.What, time.Since(begin).Round(time.Second))
+		rows, err := c.Run(ctx, l)
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		if err != nil {
+			l.say("      failed: %v", err)
+			failed = append(failed, fmt.Errorf("%s: %w", c.Name, err))
+			rows = missing(c, rows, err)
+		}
+		results = append(results, rows...)
+	}
+	results = append(results, noise.results()...)
+	if err := measure.Write(cfg.Results, results); err != nil {
+		return err
+	}
+	fmt.Fprintf(cfg.Out, "\n%d cases in %s, results in %s\n\n", len(cases), time.Since(begin).Round(time.Second), cfg.Results)
+	return errors.Join(append(failed, measure.Table(cfg.Out, results))...)
+}
+
+// missing adds a row for each result that a failed case did not give.
+func missing(c Case, rows []measure.Result, why error) []measure.Result {
+	for _, name := range c.Results {
+		if !slices.ContainsFunc(rows, func(r measure.Result) bool { return r.Name == name }) {
+			rows = append(rows, measure.Absent(name, "", why.Error()))
+		}
+	}
+	return rows
+}

@@ -1,0 +1,184 @@
+package bench
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+
+	"github.com/google/uuid"
+
+	"github.com/openova-io/bp-relay/loadtest/child"
+	"github.com/openova-io/bp-relay/services/blob"
+	"github.com/openova-io/bp-relay/services/capture"
+	"github.com/openova-io/bp-relay/services/connection/guac"
+	"github.com/openova-io/bp-relay/services/connection/tunnel"
+	"github.com/openova-io/bp-relay/services/workbench"
+)
+
+// tunnelConfig is what the child "tunnel" is started with.
+type tunnelConfig struct{ Guacd, Dir string }
+
+// away is an object store that answers nothing, so that what is behind the
+// spool (encryption, upload) waits: it is measured by the case "capture".
+type away struct{ blob.Store }
+
+func (away) EnsureBucket(context.Context, string) error { return nil }
+
+func (away) Put(ctx context.Context, _, _ string, _ []byte) error {
+	<-ctx.Done()
+	return context.Cause(ctx)
+}
+
+func (away) Stat(ctx context.Context, _, _ string) (blob.Object, error) {
+	<-ctx.Done()
+	return blob.Object{}, context.Cause(ctx)
+}
+
+// tunnelRole serves sessions: each request is one, recorded into a capture of
+// its own with both directions, as a real session is.
+func tunnelRole(ctx context.Context, c *child.Conn) error {
+	var cfg tunnelConfig
+	if err := c.Next(&cfg); err != nil {
+		return err
+	}
+	log := slog.New(slog.DiscardHandler)
+	b, err := workbench.Open(ctx, workbench.Config{Dir: cfg.Dir, Blob: away{}, Logger: log})
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	ran := make(chan error, 1)
+	go func() { ran <- b.Captures.Run(ctx) }()
+	err = serve(ctx, c, func(w http.ResponseWriter, r *http.Request) error {
+		return session(ctx, b.Captures, cfg.Guacd, log, w, r)
+	})
+	cancel()
+	return errors.Join(err, <-ran, b.Close())
+}
+
+// session is one session of the tunnel from the upgrade to its end.
+func session(ctx context.Context, m *capture.Manager, address string, log *slog.Logger, w http.ResponseWriter, r *http.Request) error {
+	id := uuid.Must(uuid.NewV7()).String()
+	rec, err := m.Open(ctx, capture.Meta{
+		Name: "orgs/bench/captures/" + id, Org: "bench", Owner: "orgs/bench/sessions/" + id,
+		Bucket: "guacamole-recordings", Retention: "bench", Mode: capture.Required, Actor: "bench",
+	})
+	if err != nil {
+		return err
+	}
+	output, err := rec.Stream(ctx, capture.StreamMeta{Name: "output", MediaType: "application/vnd.guacamole", Ext: ".guac"})
+	if err != nil {
+		return err
+	}
+	input, err := rec.Stream(ctx, capture.StreamMeta{Name: "input", MediaType: "application/vnd.guacamole", Ext: ".guac"})
+	if err != nil {
+		return err
+	}
+	conn, err := new(net.Dialer).DialContext(ctx, "tcp", address)
+	if err != nil {
+		return err
+	}
+	opened, err := guac.Handshake(conn, guac.Opening{Select: "vnc", Screen: guac.Screen{Width: 1280, Height: 720, DPI: 96, Image: []string{"image/png"}}})
+	if err != nil {
+		return errors.Join(err, conn.Close())
+	}
+	browser, err := tunnel.Accept(w, r, nil)
+	if err != nil {
+		return errors.Join(err, conn.Close())
+	}
+	s := tunnel.Session{
+		Browser: browser, Guacd: conn, Opened: opened, UUID: id, Protocol: "vnc",
+		Output: output, Input: input, Required: true, Logger: log,
+	}
+	s.Run(ctx)
+	return nil
+}
+
+// serve answers the child's parent with its address and runs a handler until
+// the parent closes.
+func serve(ctx context.Context, c *child.Conn, handle func(http.ResponseWriter, *http.Request) error) error {
+	lis, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
+	if err != nil {
+		return err
+	}
+	var sessions sync.WaitGroup
+	server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		sessions.Add(1)
+		defer sessions.Done()
+		if err := handle(w, r); err != nil {
+			http.Error(w, err.Error(), http.StatusInternalServerError)
+		}
+	})}
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(lis) }()
+	if err := c.Answer(lis.Addr().String()); err != nil {
+		return err
+	}
+	var none any
+	err = c.Next(&none)
+	if errors.Is(err, io.EOF) {
+		err = nil
+	}
+	err = errors.Join(err, server.Close())
+	if serr := <-served; !errors.Is(serr, http.ErrServerClosed) {
+		err = errors.Join(err, serr)
+	}
+	sessions.Wait()
+	return err
+}
+
+// relayRole copies bytes between a client and guacd in user space, and knows
+// nothing about them.
+func relayRole(ctx context.Context, c *child.Conn) error {
+	var address string
+	if err := c.Next(&address); err != nil {
+		return err
+	}
+	lis, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
+	if err != nil {
+		return err
+	}
+	var running sync.WaitGroup
+	running.Go(func() {
+		for {
+			near, err := lis.Accept()
+			if err != nil {
+				return
+			}
+			running.Go(func() { relay(ctx, near, address) })
+		}
+	})
+	if err := c.Answer(lis.Addr().String()); err != nil {
+		return err
+	}
+	var none any
+	err = c.Next(&none)
+	err = errors.Join(err, lis.Close())
+	running.Wait()
+	return err
+}
+
+func relay(ctx context.Context, near net.Conn, address string) {
+	defer near.Close()
+	far, err := new(net.Dialer).DialContext(ctx, "tcp", address)
+	if err != nil {
+		return
+	}
+	var both sync.WaitGroup
+	both.Go(func() { copyUser(far, near); _ = far.Close() })
+	both.Go(func() { copyUser(near, far); _ = near.Close() })
+	both.Wait()
+}
+
+// copyUser hides the connections' types, so that io.CopyBuffer cannot hand the
+// bytes to splice(2), which no broker that reads them can use.
+func copyUser(to io.Writer, from io.Reader) {
+	_, _ = io.CopyBuffer(struct{ io.Writer }{to}, struct{ io.Reader }{from}, make([]byte, 64<<10)) // an error is the end of the session
+}
+
+var _ = fmt.Sprint

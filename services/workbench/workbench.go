@@ -1,0 +1,105 @@
+// Package workbench puts together what stands behind a recorder (records on
+// SQLite, a capture manager, the evidence log, exports) in one folder and over
+// one object store, outside of a relay process. It is for programs that measure
+// or exercise these parts alone, the load generator first of all; a relay puts
+// them together in package app.
+package workbench
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/openova-io/bp-relay/services/blob"
+	"github.com/openova-io/bp-relay/services/bus/inproc"
+	"github.com/openova-io/bp-relay/services/capture"
+	"github.com/openova-io/bp-relay/services/evidence"
+	"github.com/openova-io/bp-relay/services/evidence/ledger"
+	"github.com/openova-io/bp-relay/services/internal/keyring"
+	"github.com/openova-io/bp-relay/services/store"
+	"github.com/openova-io/bp-relay/services/store/sqlite"
+)
+
+// Config says where.
+type Config struct {
+	// Dir holds the records, the spool and the master key. One process owns it
+	// at a time.
+	Dir string
+	// Blob is where captures and the log go. It stays the caller's.
+	Blob blob.Store
+	// Buckets are made where they are missing; the log's own is always.
+	Buckets []string
+	Logger  *slog.Logger
+}
+
+// Bench is the parts, ready to run.
+type Bench struct {
+	Store    store.Store
+	Captures *capture.Manager
+	Ledger   *ledger.Ledger
+	Exporter evidence.Exporter
+
+	bus *inproc.Bus
+}
+
+// Open puts the parts together. Run must be called for anything to leave the
+// spool, and Close after it.
+func Open(ctx context.Context, cfg Config) (_ *Bench, err error) {
+	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
+		return nil, fmt.Errorf("workbench: %w", err)
+	}
+	for _, name := range append(cfg.Buckets, ledger.DefaultBucket) {
+		if err := cfg.Blob.EnsureBucket(ctx, name); err != nil {
+			return nil, fmt.Errorf("workbench: bucket %s: %w", name, err)
+		}
+	}
+	keys, err := keyring.Load(filepath.Join(cfg.Dir, "master.key"))
+	if err != nil {
+		return nil, err
+	}
+	signing, err := evidence.SigningKeys(keys)
+	if err != nil {
+		return nil, err
+	}
+	b := &Bench{bus: inproc.New()}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, b.Close())
+		}
+	}()
+	if b.Store, err = sqlite.Open(ctx, sqlite.Config{Path: filepath.Join(cfg.Dir, "records.db"), Logger: cfg.Logger}); err != nil {
+		return nil, err
+	}
+	b.Ledger, err = ledger.New(ledger.Config{Store: b.Store, Bus: b.bus, Blob: cfg.Blob, Keys: keys, Signing: signing, Logger: cfg.Logger})
+	if err != nil {
+		return nil, err
+	}
+	b.Captures, err = capture.New(capture.Config{Dir: filepath.Join(cfg.Dir, "spool"), Store: b.Store, Blob: cfg.Blob, Keys: keys, Logger: cfg.Logger})
+	if err != nil {
+		return nil, err
+	}
+	b.Exporter = evidence.Exporter{Store: b.Store, Ledger: b.Ledger, Sealed: b.Captures, Signer: keys.Ed25519(evidence.BagKey), Scratch: cfg.Dir}
+	return b, nil
+}
+
+// Run runs the parts until ctx ends.
+func (b *Bench) Run(ctx context.Context) error {
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return b.Ledger.Run(ctx) })
+	group.Go(func() error { return b.Captures.Run(ctx) })
+	return group.Wait()
+}
+
+// Close frees the records. Run must have returned.
+func (b *Bench) Close() error {
+	var err error
+	if b.Store != nil {
+		err = b.Store.Close()
+	}
+	return errors.Join(err, b.bus.Close())
+}
