@@ -10,10 +10,11 @@ import (
 	"testing"
 
 	"github.com/google/uuid"
-	connectionv1 "github.com/openova-io/bp-relay/gen/relay/connection/v1"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/crypto/ssh"
 	"google.golang.org/protobuf/encoding/protojson"
+
+	connectionv1 "github.com/openova-io/bp-relay/gen/relay/connection/v1"
 
 	"github.com/openova-io/bp-relay/services/internal/apierr"
 	"github.com/openova-io/bp-relay/services/store"

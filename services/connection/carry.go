@@ -44,8 +44,8 @@ type carrier struct {
 // carry runs the session. The order is what makes a required recording
 // trustworthy: the record says that the session is up, then the recording is
 // open, then guacd is asked.
-func (c *carrier) carry(b *tunnel.Browser) {
-	ctx, cancel := context.WithCancelCause(c.s.life)
+func (c *carrier) carry(life context.Context, b *tunnel.Browser) {
+	ctx, cancel := context.WithCancelCause(life)
 	defer cancel(nil)
 	// Before the record is read: what is said after that is heard.
 	told, err := c.s.cfg.Bus.Subscribe(ctx, topic(c.name))
@@ -62,7 +62,7 @@ func (c *carrier) carry(b *tunnel.Browser) {
 	end, stats, opened := c.run(ctx, cancel, b, told)
 	c.log.Info("session over", "reason", string(end.Reason), "status", end.Status.String(), "error", end.Err,
 		"output_bytes", stats.Output, "input_bytes", stats.Input)
-	c.finish(end, map[string]any{
+	c.finish(life, end, map[string]any{
 		"status": end.Status.String(), "output_bytes": stats.Output, "input_bytes": stats.Input, "guacd_connection": opened.ID,
 	})
 }
@@ -85,7 +85,7 @@ func (c *carrier) claim(ctx context.Context) *tunnel.End {
 		return err
 	})
 	if errors.Is(err, store.ErrNotFound) {
-		c.end(down(endNoConnection, false, map[string]any{}))
+		c.end(ctx, down(endNoConnection, false, map[string]any{}))
 		return &tunnel.End{Status: guac.ResourceNotFound, Err: err, Message: "The connection was deleted. Ask its owner."}
 	}
 	if err != nil {
@@ -205,14 +205,12 @@ func (c *carrier) dial(ctx context.Context) (net.Conn, guac.Opened, error) {
 // noGuacd says why guacd could not be reached, or what ended the session
 // while it was being reached.
 func noGuacd(ctx context.Context, err error) tunnel.End {
-	var over *tunnel.End
-	if errors.As(context.Cause(ctx), &over) {
+	if over, is := errors.AsType[*tunnel.End](context.Cause(ctx)); is {
 		return *over
 	}
 	end := tunnel.End{Reason: endNoGuacd, Status: guac.UpstreamUnavailable, Err: err,
 		Message: "The remote desktop service does not answer. Try again, or tell the operator."}
-	var status *guac.StatusError
-	if errors.As(err, &status) {
+	if status, is := errors.AsType[*guac.StatusError](err); is {
 		end.Status = status.Status
 	}
 	return end
@@ -257,13 +255,13 @@ func (c *carrier) watch(ctx context.Context, cancel context.CancelCauseFunc, tol
 
 // finish writes that the tunnel is down and seals what was recorded. A process
 // that stops leaves the sealing to the next one.
-func (c *carrier) finish(end tunnel.End, detail map[string]any) {
-	if !c.end(down(string(end.Reason), c.cap != nil, detail)) || c.cap == nil {
+func (c *carrier) finish(life context.Context, end tunnel.End, detail map[string]any) {
+	if !c.end(life, down(string(end.Reason), c.cap != nil, detail)) || c.cap == nil {
 		return
 	}
-	ctx, cancel := context.WithCancel(context.WithoutCancel(c.s.life))
+	ctx, cancel := context.WithCancel(context.WithoutCancel(life))
 	defer cancel()
-	defer context.AfterFunc(c.s.life, func() { time.AfterFunc(sealPatience, cancel) })()
+	defer context.AfterFunc(life, func() { time.AfterFunc(sealPatience, cancel) })()
 	if _, err := c.cap.Seal(ctx); err != nil {
 		c.log.Warn("recording not sealed yet; it goes on behind", "capture", c.d.Capture, "error", err)
 		return
@@ -272,8 +270,8 @@ func (c *carrier) finish(end tunnel.End, detail map[string]any) {
 }
 
 // end writes a change that nobody waits for; the sweep repairs what fails.
-func (c *carrier) end(fn changeFunc) bool {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(c.s.life), 10*time.Second)
+func (c *carrier) end(life context.Context, fn changeFunc) bool {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(life), 10*time.Second)
 	defer cancel()
 	if _, err := c.s.change(ctx, c.name, relay, fn); err != nil {
 		c.log.Error("write the session's end", "error", err)

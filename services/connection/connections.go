@@ -6,9 +6,10 @@ import (
 	"errors"
 	"fmt"
 
+	"google.golang.org/grpc/codes"
+
 	connectionv1 "github.com/openova-io/bp-relay/gen/relay/connection/v1"
 	errorsv1 "github.com/openova-io/bp-relay/gen/relay/errors/v1"
-	"google.golang.org/grpc/codes"
 
 	"github.com/openova-io/bp-relay/services/internal/apierr"
 	"github.com/openova-io/bp-relay/services/internal/auth"

@@ -11,10 +11,11 @@ import (
 	"strings"
 	"time"
 
-	connectionv1 "github.com/openova-io/bp-relay/gen/relay/connection/v1"
 	"golang.org/x/crypto/ssh"
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
+
+	connectionv1 "github.com/openova-io/bp-relay/gen/relay/connection/v1"
 
 	"github.com/openova-io/bp-relay/services/connection/guac"
 	"github.com/openova-io/bp-relay/services/internal/apierr"

@@ -9,9 +9,10 @@ import (
 	"testing"
 	"time"
 
-	connectionv1 "github.com/openova-io/bp-relay/gen/relay/connection/v1"
 	"github.com/stretchr/testify/require"
 	"google.golang.org/protobuf/types/known/durationpb"
+
+	connectionv1 "github.com/openova-io/bp-relay/gen/relay/connection/v1"
 
 	"github.com/openova-io/bp-relay/services/bus"
 	"github.com/openova-io/bp-relay/services/capture"

@@ -7,8 +7,9 @@ import (
 	"time"
 
 	"github.com/coder/websocket"
-	connectionv1 "github.com/openova-io/bp-relay/gen/relay/connection/v1"
 	"github.com/stretchr/testify/require"
+
+	connectionv1 "github.com/openova-io/bp-relay/gen/relay/connection/v1"
 
 	"github.com/openova-io/bp-relay/services/connection/guac"
 	"github.com/openova-io/bp-relay/services/store"

@@ -18,9 +18,10 @@ import (
 	"time"
 
 	"github.com/coder/websocket"
-	connectionv1 "github.com/openova-io/bp-relay/gen/relay/connection/v1"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
+
+	connectionv1 "github.com/openova-io/bp-relay/gen/relay/connection/v1"
 
 	"github.com/openova-io/bp-relay/services/blob"
 	"github.com/openova-io/bp-relay/services/blob/s3"
@@ -400,7 +401,7 @@ func recorded(t *testing.T, p *process, name, stream string) string {
 	t.Helper()
 	r, err := p.captures.Read(t.Context(), name, stream)
 	require.NoError(t, err)
-	defer r.Close()
+	defer func() { require.NoError(t, r.Close()) }()
 	b, err := io.ReadAll(r)
 	require.NoError(t, err)
 	return string(b)

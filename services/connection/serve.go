@@ -26,18 +26,19 @@ import (
 func (s *Service) serveTunnel(w http.ResponseWriter, r *http.Request) {
 	name := "orgs/" + r.PathValue("org") + "/sessions/" + r.PathValue("session")
 	// The path only: the query can hold a ticket.
-	log := s.log.With("session", name, "remote", r.RemoteAddr)
+	logger := s.log.With("session", name, "remote", r.RemoteAddr)
 	b, err := tunnel.Accept(w, r, s.cfg.Origins)
 	if err != nil {
-		log.Info("tunnel refused", "error", err)
+		logger.Info("tunnel refused", "error", err)
 		return
 	}
 	id := uuid.NewString()
-	if !s.begin(name) {
+	ctx, done, ok := s.begin(name)
+	if !ok {
 		b.Refuse(id, tunnel.End{Reason: tunnel.Shutdown, Status: guac.ServerBusy, Message: "The relay is starting or stopping. Open the session again."})
 		return
 	}
-	defer s.done(name)
+	defer done()
 	screen, err := screenOf(r.URL.Query())
 	if err != nil {
 		b.Refuse(id, tunnel.End{Reason: tunnel.ClientViolation, Status: guac.ClientBadRequest, Message: err.Error()})
@@ -45,12 +46,12 @@ func (s *Service) serveTunnel(w http.ResponseWriter, r *http.Request) {
 	}
 	t, end := s.redeem(r, name)
 	if end != nil {
-		log.Info("ticket refused", "status", end.Status.String(), "error", end.Err)
+		logger.Info("ticket refused", "status", end.Status.String(), "error", end.Err)
 		b.Refuse(id, *end)
 		return
 	}
-	c := &carrier{s: s, log: log, name: name, subject: t.Subject, uuid: id, screen: screen}
-	c.carry(b)
+	c := &carrier{s: s, log: logger, name: name, subject: t.Subject, uuid: id, screen: screen}
+	c.carry(ctx, b)
 }
 
 // redeem takes the ticket, which is gone then whoever brought it.

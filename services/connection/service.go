@@ -24,8 +24,9 @@ import (
 	"time"
 
 	"github.com/google/uuid"
-	connectionv1 "github.com/openova-io/bp-relay/gen/relay/connection/v1"
 	"google.golang.org/grpc"
+
+	connectionv1 "github.com/openova-io/bp-relay/gen/relay/connection/v1"
 
 	"github.com/openova-io/bp-relay/services/bus"
 	"github.com/openova-io/bp-relay/services/capture"
@@ -79,15 +80,17 @@ type Service struct {
 	cfg Config
 	log *slog.Logger
 
-	life context.Context // ends when Run does
-	stop context.CancelFunc
-
 	mu      sync.Mutex
 	stopped bool
 	running sync.WaitGroup // tunnels and what they leave to be done
 	mine    map[string]int // sessions that this process looks after, and how many do
-	absent  map[string]int // sweeps that a replica was not seen in
+	cancels map[*task]context.CancelFunc
+
+	absent map[string]int // sweeps that a replica was not seen in; the sweep's own
 }
+
+// task is one thing that this process does for a session.
+type task struct{ session string }
 
 // New makes the service.
 func New(cfg Config) (*Service, error) {
@@ -106,9 +109,8 @@ func New(cfg Config) (*Service, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.Default()
 	}
-	life, stop := context.WithCancel(context.Background())
-	return &Service{cfg: cfg, log: cfg.Logger.With("service", "connection"), life: life, stop: stop,
-		mine: map[string]int{}, absent: map[string]int{}}, nil
+	return &Service{cfg: cfg, log: cfg.Logger.With("service", "connection"),
+		mine: map[string]int{}, cancels: map[*task]context.CancelFunc{}, absent: map[string]int{}}, nil
 }
 
 // Register adds the service to the server.
@@ -131,11 +133,7 @@ func (s *Service) Run(ctx context.Context) error {
 		s.sweep(ctx)
 		select {
 		case <-ctx.Done():
-			s.mu.Lock()
-			s.stopped = true
-			s.mu.Unlock()
 			s.stop()
-			s.running.Wait()
 			gone, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 			defer cancel()
 			_ = s.cfg.Bus.DropPresence(gone, presenceSet, s.cfg.Replica) // it expires
@@ -145,25 +143,42 @@ func (s *Service) Run(ctx context.Context) error {
 	}
 }
 
-// begin takes a session into this process's care; false once it is stopping.
-func (s *Service) begin(session string) bool {
+// begin takes a session into this process's care until done is called; ctx
+// ends when the service stops. ok is false when it is stopping already.
+func (s *Service) begin(session string) (ctx context.Context, done func(), ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.stopped {
-		return false
+		return nil, nil, false
 	}
+	ctx, cancel := context.WithCancel(context.Background())
+	t := &task{session: session}
+	s.cancels[t] = cancel
 	s.mine[session]++
 	s.running.Add(1)
-	return true
+	return ctx, func() { s.done(t) }, true
 }
 
-func (s *Service) done(session string) {
+func (s *Service) done(t *task) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.mine[session]--; s.mine[session] == 0 {
-		delete(s.mine, session)
+	s.cancels[t]()
+	delete(s.cancels, t)
+	if s.mine[t.session]--; s.mine[t.session] == 0 {
+		delete(s.mine, t.session)
 	}
 	s.running.Done()
+}
+
+// stop ends all tasks and waits for them.
+func (s *Service) stop() {
+	s.mu.Lock()
+	s.stopped = true
+	for _, cancel := range s.cancels {
+		cancel()
+	}
+	s.mu.Unlock()
+	s.running.Wait()
 }
 
 func (s *Service) looksAfter(session string) bool {

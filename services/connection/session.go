@@ -6,8 +6,9 @@ import (
 	"fmt"
 	"time"
 
-	connectionv1 "github.com/openova-io/bp-relay/gen/relay/connection/v1"
 	"google.golang.org/protobuf/types/known/timestamppb"
+
+	connectionv1 "github.com/openova-io/bp-relay/gen/relay/connection/v1"
 
 	"github.com/openova-io/bp-relay/services/store"
 )

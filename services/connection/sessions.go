@@ -11,10 +11,11 @@ import (
 	"time"
 
 	"github.com/google/uuid"
-	connectionv1 "github.com/openova-io/bp-relay/gen/relay/connection/v1"
-	errorsv1 "github.com/openova-io/bp-relay/gen/relay/errors/v1"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/protobuf/types/known/timestamppb"
+
+	connectionv1 "github.com/openova-io/bp-relay/gen/relay/connection/v1"
+	errorsv1 "github.com/openova-io/bp-relay/gen/relay/errors/v1"
 
 	"github.com/openova-io/bp-relay/services/connection/tunnel"
 	"github.com/openova-io/bp-relay/services/internal/apierr"

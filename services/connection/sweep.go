@@ -123,23 +123,24 @@ func (s *Service) abandon(ctx context.Context, name, capt string) {
 		s.settle(ctx, name, "")
 		return
 	}
-	if !s.begin(name) {
+	life, done, ok := s.begin(name)
+	if !ok {
 		return
 	}
-	go func() { // Run waits for it
-		defer s.done(name)
-		err := s.cfg.Captures.SealAbandoned(s.life, capt, "session "+endInterrupted)
+	go func() { // stop waits for it
+		defer done()
+		err := s.cfg.Captures.SealAbandoned(life, capt, "session "+endInterrupted)
 		switch {
 		case errors.Is(err, store.ErrNotFound):
-			s.settle(s.life, name, "") // it died before the recording was open
+			s.settle(life, name, "") // it died before the recording was open
 		case errors.Is(err, capture.ErrActive):
 			// somebody is at it: the next sweep looks again
 		case err != nil:
-			if s.life.Err() == nil {
+			if life.Err() == nil {
 				s.log.Warn("seal an abandoned recording", "session", name, "capture", capt, "error", err)
 			}
 		default:
-			s.settle(s.life, name, capt)
+			s.settle(life, name, capt)
 		}
 	}()
 }

@@ -9,7 +9,7 @@ import (
 	"strings"
 )
 
-// ErrHandshake: guacd's side of the handshake was not the protocol's.
+// ErrHandshake says that guacd's side of the handshake was not the protocol's.
 var ErrHandshake = errors.New("guac: handshake")
 
 // versions are the protocol's versions in their order (protocol-types.h).

@@ -81,7 +81,7 @@ type Screen struct {
 	Name string
 }
 
-// ErrScreen: what the client says about itself is out of bounds.
+// ErrScreen says that what the client says about itself is out of bounds.
 var ErrScreen = errors.New("guac: bad screen")
 
 // Check enforces the bounds.

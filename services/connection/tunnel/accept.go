@@ -17,7 +17,7 @@ const Subprotocol = "guacamole"
 // ticketPrefix marks the ticket among the offered subprotocols.
 const ticketPrefix = "ticket."
 
-// ErrRejected: the request was answered with an HTTP error.
+// ErrRejected says that the request was answered with an HTTP error.
 var ErrRejected = errors.New("tunnel: request rejected")
 
 // Accept upgrades a request to a WebSocket. An error wraps ErrRejected and

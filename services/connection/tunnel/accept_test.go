@@ -81,7 +81,7 @@ func raw(t *testing.T, r *rig) (net.Conn, *bufio.Reader) {
 	resp, err := http.ReadResponse(br, req)
 	require.NoError(t, err)
 	require.Equal(t, http.StatusSwitchingProtocols, resp.StatusCode)
-	f, err := ws.ReadFrame(br)
+	f, err := tunnel.ReadFrame(br)
 	require.NoError(t, err)
 	require.Equal(t, encode("", uuid), string(f.Payload))
 	return conn, br
@@ -112,7 +112,7 @@ func TestFragmentsAndControlFramesInBetween(t *testing.T) {
 		require.NoError(t, err)
 		time.Sleep(50 * time.Microsecond)
 	}
-	f, err := ws.ReadFrame(br)
+	f, err := tunnel.ReadFrame(br)
 	require.NoError(t, err)
 	require.Equal(t, ws.OpPong, f.Header.OpCode)
 	require.Equal(t, "are you there", string(f.Payload))
@@ -142,7 +142,7 @@ func TestBrokenFramesEndTheSession(t *testing.T) {
 			require.NoError(t, err)
 			require.Equal(t, tunnel.ClientViolation, r.end().Reason)
 			for {
-				f, err := ws.ReadFrame(br)
+				f, err := tunnel.ReadFrame(br)
 				require.NoError(t, err)
 				if f.Header.OpCode == ws.OpClose {
 					code, reason := ws.ParseCloseFrameData(f.Payload)

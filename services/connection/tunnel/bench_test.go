@@ -105,7 +105,7 @@ func bench(b *testing.B) (theirs net.Conn, in *bufio.Reader, stop func()) {
 	in = bufio.NewReaderSize(conn, 256<<10)
 	_, err = http.ReadResponse(in, req)
 	require.NoError(b, err)
-	f, err := ws.ReadFrame(in)
+	f, err := tunnel.ReadFrame(in)
 	require.NoError(b, err)
 	require.Equal(b, encode("", uuid), string(f.Payload))
 	return theirs, in, func() {
@@ -137,7 +137,7 @@ func BenchmarkBareRelay(b *testing.B) {
 func benchPair(b *testing.B) (x, y net.Conn) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(b, err)
-	defer l.Close()
+	defer func() { _ = l.Close() }()
 	x, err = net.Dial("tcp", l.Addr().String())
 	require.NoError(b, err)
 	y, err = l.Accept()

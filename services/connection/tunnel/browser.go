@@ -262,7 +262,7 @@ func (b *Browser) drain() {
 // Refuse ends a WebSocket that never became a session: the browser learns why
 // from an "error" instruction and from the close frame.
 func (b *Browser) Refuse(uuid string, end End) {
-	defer b.conn.Close()
+	defer func() { _ = b.conn.Close() }()
 	if b.hello(uuid) == nil {
 		b.goodbye(end, nil)
 		b.drain()

@@ -53,7 +53,7 @@ func FuzzFrames(f *testing.F) {
 			}
 			want = want[:0]
 			for {
-				fr, err := ws.ReadFrame(ref)
+				fr, err := ReadFrame(ref)
 				if err != nil {
 					t.Fatalf("a message came where the reference has %v", err)
 				}

@@ -137,7 +137,7 @@ func tcpPair(t *testing.T) (a, b net.Conn) {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
-	defer l.Close()
+	defer func() { _ = l.Close() }()
 	a, err = net.Dial("tcp", l.Addr().String())
 	require.NoError(t, err)
 	b, err = l.Accept()

@@ -113,8 +113,7 @@ func (s *Session) Run(ctx context.Context) (End, Stats) {
 	s.guacd.conn, s.guacd.writes = s.Guacd, deadline{set: s.Guacd.SetWriteDeadline, ahead: t.write}
 	s.guacd.idle = t.keepAlive * 3 / 4
 	s.reads = deadline{set: s.Guacd.SetReadDeadline, ahead: t.read}
-	defer s.Guacd.Close()
-	defer s.Browser.conn.Close()
+	defer func() { _, _ = s.Guacd.Close(), s.Browser.conn.Close() }()
 
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -146,8 +145,7 @@ func (s *Session) Run(ctx context.Context) (End, Stats) {
 
 // endOf reads the cause of a cancelled session.
 func endOf(ctx context.Context) End {
-	var end *End
-	if errors.As(context.Cause(ctx), &end) {
+	if end, is := errors.AsType[*End](context.Cause(ctx)); is {
 		return *end
 	}
 	return End{Reason: Shutdown, Status: guac.SessionClosed, Message: "The relay is shutting down. Open a new session."}

@@ -59,8 +59,7 @@ func (u *up) message(p []byte) *End {
 		switch verdict {
 		case guac.Refuse:
 			status := guac.ClientBadRequest
-			var refusal *guac.Refusal
-			if errors.As(err, &refusal) {
+			if refusal, is := errors.AsType[*guac.Refusal](err); is {
 				status = refusal.Status
 			}
 			return violation(status, err)
