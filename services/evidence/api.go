@@ -9,12 +9,12 @@ import (
 	"strings"
 	"time"
 
-	errorsv1 "github.com/openova-io/bp-relay/gen/relay/errors/v1"
-	evidencev1 "github.com/openova-io/bp-relay/gen/relay/evidence/v1"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	errorsv1 "github.com/openova-io/bp-relay/gen/relay/errors/v1"
+	evidencev1 "github.com/openova-io/bp-relay/gen/relay/evidence/v1"
 	"github.com/openova-io/bp-relay/services/evidence/leaf"
 	"github.com/openova-io/bp-relay/services/evidence/ledger"
 	"github.com/openova-io/bp-relay/services/internal/apierr"

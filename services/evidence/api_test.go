@@ -16,7 +16,6 @@ import (
 	"time"
 
 	"github.com/google/uuid"
-	evidencev1 "github.com/openova-io/bp-relay/gen/relay/evidence/v1"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/mod/sumdb/note"
 	"google.golang.org/grpc"
@@ -25,6 +24,7 @@ import (
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
+	evidencev1 "github.com/openova-io/bp-relay/gen/relay/evidence/v1"
 	"github.com/openova-io/bp-relay/services/blob/blobtest"
 	"github.com/openova-io/bp-relay/services/blob/s3"
 	"github.com/openova-io/bp-relay/services/bus/inproc"

@@ -15,7 +15,7 @@ import (
 	"github.com/openova-io/bp-relay/services/internal/keyring"
 )
 
-// ErrNotSealed: the capture is still recording or being stored.
+// ErrNotSealed says that the capture is still recording or being stored.
 var ErrNotSealed = errors.New("evidence: capture is not sealed yet")
 
 // Keyring purposes of the keys that sign what bags hold.

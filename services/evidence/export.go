@@ -56,7 +56,7 @@ func (e Exporter) Export(ctx context.Context, capture, actor string, w io.Writer
 	if err != nil {
 		return err
 	}
-	defer custody.Close()
+	defer func() { _ = custody.Close() }() // a temporary file
 	keys, err := e.collect(ctx, m, custody)
 	if err != nil {
 		return err

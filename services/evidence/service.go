@@ -8,11 +8,11 @@ import (
 	"io"
 	"log/slog"
 
-	errorsv1 "github.com/openova-io/bp-relay/gen/relay/errors/v1"
-	evidencev1 "github.com/openova-io/bp-relay/gen/relay/evidence/v1"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 
+	errorsv1 "github.com/openova-io/bp-relay/gen/relay/errors/v1"
+	evidencev1 "github.com/openova-io/bp-relay/gen/relay/evidence/v1"
 	"github.com/openova-io/bp-relay/services/blob"
 	"github.com/openova-io/bp-relay/services/bus"
 	"github.com/openova-io/bp-relay/services/capture"
@@ -137,7 +137,7 @@ func (r recorded) object(ctx context.Context, bucket, key string, limit int64) (
 	if err != nil {
 		return nil, err
 	}
-	defer body.Close()
+	defer func() { _ = body.Close() }() // only read from
 	return io.ReadAll(io.LimitReader(body, limit))
 }
 

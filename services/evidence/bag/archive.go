@@ -90,7 +90,7 @@ func (a *archive) spool(ctx context.Context, name string, s *Spool) (string, err
 // bounded makes a read end with its context and hides WriteTo, so that the
 // copy uses our buffer.
 type bounded struct {
-	ctx context.Context
+	ctx context.Context //nolint:containedctx // io.Reader's Read cannot be given one
 	r   io.Reader
 }
 

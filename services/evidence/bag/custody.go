@@ -13,7 +13,7 @@ import (
 // ExportedType is the type of the entry that says that a bag is leaving.
 const ExportedType = "capture.exported"
 
-// ErrLine: a line of the custody log is not in its form.
+// ErrLine says that a line of the custody log is not in its form.
 var ErrLine = errors.New("bag: malformed custody line")
 
 // MaxLine bounds a line of the custody log, in bytes.

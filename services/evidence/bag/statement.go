@@ -19,7 +19,7 @@ import (
 // PredicateType marks the statement about a bag.
 const PredicateType = "https://bp-relay/evidence/bag/v1"
 
-// ErrSignature: the bag's signature file is altered or by another key.
+// ErrSignature says that the bag's signature file is altered or by another key.
 var ErrSignature = errors.New("bag: signature does not verify")
 
 // Statement is what the bag's signature says. The tag manifest covers the

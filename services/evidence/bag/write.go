@@ -64,12 +64,12 @@ func Write(ctx context.Context, w io.Writer, in Input) error {
 	if err != nil {
 		return err
 	}
-	defer a.Close()
+	defer func() { _ = a.Close() }() // temporary files
 	report, err := in.report()
 	if err != nil {
 		return err
 	}
-	defer report.Close()
+	defer func() { _ = report.Close() }()
 	for _, part := range []func(context.Context, *archive, *Spool) error{
 		in.declare, in.vouch, in.prove, in.segments, in.playables, in.explain, in.seal,
 	} {

@@ -57,7 +57,7 @@ type Opening struct {
 	Detail  json.RawMessage `json:"detail,omitempty"`
 }
 
-// ErrMismatch: the opening is not the one that the body commits to.
+// ErrMismatch says that the opening is not the one that the body commits to.
 var ErrMismatch = errors.New("leaf: opening does not match the commitment")
 
 // New makes the leaf of an act.

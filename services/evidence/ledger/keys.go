@@ -25,7 +25,7 @@ func (l *Ledger) announce(ctx context.Context) error {
 	err := l.EachOf(ctx, "", proof.LogSubject, func(lf store.Leaf) error {
 		b, o, err := leaf.Open(lf.Body, lf.Opening)
 		if err != nil || b.Type != proof.KeyType {
-			return nil // not ours to judge here: verify does
+			return nil //nolint:nilerr // not ours to judge here: verify does
 		}
 		var k proof.Key
 		if json.Unmarshal(o.Detail, &k) == nil && k.Check() == nil {

@@ -58,7 +58,7 @@ func object(t testing.TB, b blob.Store, bucket, key string) []byte {
 	t.Helper()
 	r, _, err := b.Get(t.Context(), bucket, key)
 	require.NoError(t, err, key)
-	defer r.Close()
+	defer func() { _ = r.Close() }()
 	body, err := io.ReadAll(r)
 	require.NoError(t, err)
 	return body
@@ -124,7 +124,7 @@ func numbered(t *testing.T, st store.Store) {
 	for _, part := range []string{"tile/entries/000", "tile/entries/001.p/47"} {
 		for body := object(t, b, bkt, part); len(body) > 0; {
 			n := int(binary.BigEndian.Uint16(body))
-			hs, err := tlog.StoredHashes(int64(entries(hashes)), body[2:2+n], reader(hashes))
+			hs, err := tlog.StoredHashes(entries(hashes), body[2:2+n], reader(hashes))
 			require.NoError(t, err)
 			hashes, body = append(hashes, hs...), body[2+n:]
 		}
@@ -230,7 +230,7 @@ func TestPublishingSurvivesAFaultAtAnyCall(t *testing.T) {
 					if err != nil {
 						return false
 					}
-					defer body.Close()
+					defer func() { _ = body.Close() }()
 					text, err := io.ReadAll(body)
 					cp, oerr := proof.Open(text, verifier(t, r.Ledger))
 					return err == nil && oerr == nil && cp.Size == st.Published

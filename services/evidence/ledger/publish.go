@@ -42,7 +42,7 @@ func (l *Ledger) publish(ctx context.Context, fence int64) error {
 	for backoff := l.cfg.Publish; ; {
 		err := p.step(ctx)
 		if ctx.Err() != nil {
-			return nil
+			return nil //nolint:nilerr // stopped, and err is only that
 		}
 		if errors.Is(err, store.ErrFenced) {
 			return fmt.Errorf("publish: %w", err)
@@ -167,6 +167,6 @@ func get(ctx context.Context, b blob.Store, bucket, key string, limit int64) ([]
 	if err != nil {
 		return nil, err
 	}
-	defer r.Close()
+	defer func() { _ = r.Close() }() // only read from
 	return io.ReadAll(io.LimitReader(r, limit+1))
 }

@@ -27,7 +27,7 @@ func (l *Ledger) sequence(ctx context.Context, fence int64) error {
 		err := l.step(ctx, fence)
 		switch {
 		case ctx.Err() != nil:
-			return nil
+			return nil //nolint:nilerr // stopped, and err is only that
 		case errors.Is(err, store.ErrFenced), errors.Is(err, ErrKey), errors.Is(err, ErrCorrupt):
 			return err
 		case err != nil:

@@ -14,10 +14,10 @@ const (
 	KeyType = "log.key"
 	// LogSubject is the resource that leaves about the log itself are about.
 	LogSubject = "log"
-	// ManifestPurpose and BagPurpose are what a key is vouched for: sealing
-	// captures, and signing exported bags.
+	// ManifestPurpose is a key's that seals captures.
 	ManifestPurpose = "manifest"
-	BagPurpose      = "bag"
+	// BagPurpose is a key's that signs exported bags.
+	BagPurpose = "bag"
 )
 
 // Key is what a "log.key" leaf commits to. By it the log's own key is all

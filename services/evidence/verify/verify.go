@@ -69,7 +69,7 @@ func Verify(ctx context.Context, cfg Config) (Report, error) {
 	if err != nil {
 		return Report{}, err
 	}
-	defer src.close()
+	defer func() { _ = src.close() }() // only read from
 	err = c.read(ctx, src)
 	c.hash.wait()
 	if err != nil {
