@@ -15,6 +15,7 @@ import (
 	connectionv1 "github.com/openova-io/bp-relay/gen/relay/connection/v1"
 
 	"github.com/openova-io/bp-relay/services/bus"
+	"github.com/openova-io/bp-relay/services/bus/redis"
 	"github.com/openova-io/bp-relay/services/capture"
 	"github.com/openova-io/bp-relay/services/connection"
 	"github.com/openova-io/bp-relay/services/connection/guac"
@@ -162,16 +163,26 @@ type mute struct{ bus.Bus }
 
 func (mute) Publish(context.Context, string, []byte) error { return nil }
 
-// Two processes that share records and bus: one carries the session, the
-// other is told to end it.
-func TestTerminateOnAnotherReplica(t *testing.T) {
+// Two processes that share the records and a real Redis: one carries the
+// session, the other is told to end it. Neither gives up what the other looks
+// after, and both give up what nobody does.
+func TestReplicas(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
-	r.bus = sharedBus{r.bus}
+	b, err := redis.New(redis.Config{URL: shared.Redis(t).URL, Prefix: t.Name() + ":", Logger: r.logger()})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, b.Close()) })
+	r.bus = b
 	p := r.start()
 	q := r.start(func(_ *connection.Config, c *capture.Config) { c.Dir = filepath.Join(r.dir, "spool2") })
-	d, name := r.up(p, r.define(p, "shell"))
+	conn := r.define(p, "shell")
+	r.insertActive("orgs/acme/sessions/dead", conn, "")
+	d, name := r.up(p, conn)
+	require.Equal(t, "interrupted", r.session(q, "orgs/acme/sessions/dead", connectionv1.Session_STATE_ENDED).GetEndReason())
+	r.session(q, name, connectionv1.Session_STATE_ACTIVE)
+
 	began := time.Now()
-	_, err := q.TerminateSession(as(t, "boss"), &connectionv1.TerminateSessionRequest{Name: name})
+	_, err = q.TerminateSession(as(t, "boss"), &connectionv1.TerminateSessionRequest{Name: name})
 	require.NoError(t, err)
 	status, _ := d.ends()
 	require.Equal(t, guac.SessionClosed, status)
@@ -179,10 +190,17 @@ func TestTerminateOnAnotherReplica(t *testing.T) {
 	r.session(q, name, connectionv1.Session_STATE_ENDED)
 }
 
-// sharedBus is the in-process bus of two services in one test process.
-type sharedBus struct{ bus.Bus }
-
-func (sharedBus) Shared() bool { return true }
+// insertActive is what a process that died left in the records.
+func (r *rig) insertActive(name, conn, capt string) {
+	r.t.Helper()
+	body, err := json.Marshal(map[string]any{"connection": conn, "subject": "ann", "replica": "gone", "capture": capt,
+		"started": time.Now().UTC(), "max_duration": time.Hour, "ticket_expires": time.Now().UTC()})
+	require.NoError(r.t, err)
+	require.NoError(r.t, r.store.Update(r.t.Context(), func(tx store.Tx) error {
+		_, err := tx.Insert(r.t.Context(), store.Record{Kind: store.Sessions, Name: name, Org: "acme", Parent: conn, State: "ACTIVE", Body: body})
+		return err
+	}))
+}
 
 func TestStoppingEndsSessions(t *testing.T) {
 	r := newRig(t)
@@ -210,13 +228,7 @@ func TestTheNextProcessEndsWhatADeadOneLeft(t *testing.T) {
 	require.NoError(t, out.Append([]byte("4.sync,1.1;")))
 	p.stop()
 	for name, captures := range map[string]string{"dead": "orgs/acme/captures/dead", "early": "orgs/acme/captures/never-opened", "bare": ""} {
-		body, err := json.Marshal(map[string]any{"connection": conn, "subject": "ann", "replica": "gone", "capture": captures,
-			"started": time.Now().UTC(), "max_duration": time.Hour, "ticket_expires": time.Now().UTC()})
-		require.NoError(t, err)
-		require.NoError(t, r.store.Update(t.Context(), func(tx store.Tx) error {
-			_, err := tx.Insert(t.Context(), store.Record{Kind: store.Sessions, Name: "orgs/acme/sessions/" + name, Org: "acme", Parent: conn, State: "ACTIVE", Body: body})
-			return err
-		}))
+		r.insertActive("orgs/acme/sessions/"+name, conn, captures)
 	}
 	q := r.start()
 	over := r.session(q, "orgs/acme/sessions/dead", connectionv1.Session_STATE_ENDED)

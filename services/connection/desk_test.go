@@ -1,0 +1,211 @@
+package connection_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/base64"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/coder/websocket"
+	"github.com/stretchr/testify/require"
+
+	"github.com/openova-io/bp-relay/services/connection/guac"
+)
+
+// desk is a browser: it answers frames and pings as guacamole-common-js does
+// and keeps all that it gets.
+type desk struct {
+	t  *testing.T
+	ws *websocket.Conn
+
+	mu       sync.Mutex
+	changed  *sync.Cond
+	received strings.Builder // without the tunnel's own messages
+	names    []string
+	clips    []string
+	blobs    map[string]*strings.Builder
+	syncs    int
+	over     bool
+	closed   websocket.CloseError
+	errs     []string
+	done     chan struct{}
+}
+
+func dial(t *testing.T, p *process, path, query string, protocols ...string) *desk {
+	t.Helper()
+	c, _, err := websocket.Dial(t.Context(), p.url+path+"?"+query, &websocket.DialOptions{Subprotocols: append([]string{"guacamole"}, protocols...)})
+	require.NoError(t, err)
+	c.SetReadLimit(-1)
+	d := &desk{t: t, ws: c, blobs: map[string]*strings.Builder{}, done: make(chan struct{})}
+	d.changed = sync.NewCond(&d.mu)
+	go d.read()
+	t.Cleanup(func() {
+		_ = c.CloseNow()
+		<-d.done
+		http.DefaultClient.CloseIdleConnections()
+	})
+	return d
+}
+
+func (d *desk) read() {
+	defer close(d.done)
+	for {
+		_, msg, err := d.ws.Read(context.Background())
+		d.mu.Lock()
+		if err != nil {
+			d.over = true
+			var c websocket.CloseError
+			if asClose(err, &c) {
+				d.closed = c
+			}
+			d.changed.Broadcast()
+			d.mu.Unlock()
+			return
+		}
+		d.take(msg)
+		d.changed.Broadcast()
+		d.mu.Unlock()
+	}
+}
+
+func (d *desk) take(msg []byte) {
+	if bytes.HasPrefix(msg, []byte("0.")) {
+		return
+	}
+	d.received.Write(msg)
+	var s guac.Scanner
+	for len(msg) > 0 {
+		n, done, err := s.Next(msg)
+		if err != nil || !done {
+			d.errs = append(d.errs, "not whole instructions")
+			return
+		}
+		var in guac.Instruction
+		if err := in.Parse(msg[:n]); err != nil {
+			d.errs = append(d.errs, err.Error())
+			return
+		}
+		args := in.Strings()
+		switch string(in.Opcode()) {
+		case "sync":
+			d.syncs++
+			_ = d.ws.Write(context.Background(), websocket.MessageText, []byte(instruction("sync", args[0])))
+		case "name":
+			d.names = append(d.names, args[0])
+		case "clipboard":
+			d.blobs[args[0]] = new(strings.Builder)
+		case "blob":
+			if b := d.blobs[args[0]]; b != nil {
+				raw, _ := base64.StdEncoding.DecodeString(args[1])
+				b.Write(raw)
+			}
+			_ = d.ws.Write(context.Background(), websocket.MessageText, []byte(instruction("ack", args[0], "OK", "0")))
+		case "end":
+			if b := d.blobs[args[0]]; b != nil {
+				d.clips = append(d.clips, b.String())
+				delete(d.blobs, args[0])
+			}
+		case "error":
+			d.errs = append(d.errs, args[0])
+		}
+		msg = msg[n:]
+	}
+}
+
+func asClose(err error, c *websocket.CloseError) bool {
+	code := websocket.CloseStatus(err)
+	if code == -1 {
+		return false
+	}
+	c.Code = code
+	_, reason, _ := strings.Cut(err.Error(), `reason = "`)
+	c.Reason, _, _ = strings.Cut(reason, `"`)
+	return true
+}
+
+// wait waits until cond, which is called with the desk's lock held, is true.
+func (d *desk) wait(what string, cond func() bool) {
+	d.t.Helper()
+	timeout := time.AfterFunc(20*time.Second, func() {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		d.over = true
+		d.changed.Broadcast()
+	})
+	defer timeout.Stop()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for !cond() {
+		if d.over {
+			d.t.Fatalf("%s: did not come; closed %v, errors %q, names %q, %d bytes", what, d.closed, d.errs, d.names, d.received.Len())
+		}
+		d.changed.Wait()
+	}
+}
+
+// ends waits for the end and returns the Guacamole status of the close frame
+// and what people were told.
+func (d *desk) ends() (guac.Status, string) {
+	d.t.Helper()
+	select {
+	case <-d.done:
+	case <-time.After(10 * time.Second):
+		d.t.Fatal("the tunnel does not close")
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	n, err := strconv.Atoi(d.closed.Reason)
+	require.NoError(d.t, err, "close reason %q", d.closed.Reason)
+	return guac.Status(n), strings.Join(d.errs, "\n")
+}
+
+// enter types a line.
+func (d *desk) enter(line string) {
+	d.t.Helper()
+	var msg strings.Builder
+	for _, c := range line + "\r" {
+		keysym := strconv.Itoa(int(c))
+		if c == '\r' {
+			keysym = "65293"
+		}
+		msg.WriteString(instruction("key", keysym, "1") + instruction("key", keysym, "0"))
+	}
+	require.NoError(d.t, d.ws.Write(d.t.Context(), websocket.MessageText, []byte(msg.String())))
+}
+
+// ready waits for the shell: guacd throws keys away until its terminal is up.
+func (d *desk) ready() {
+	d.t.Helper()
+	for range 60 {
+		d.enter(`printf '\033]0;ready\007'`)
+		time.Sleep(300 * time.Millisecond)
+		d.mu.Lock()
+		up := slices.Contains(d.names, "ready")
+		d.mu.Unlock()
+		if up {
+			return
+		}
+	}
+	d.t.Fatal("the shell does not answer")
+}
+
+func (d *desk) bytes() string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.received.String()
+}
+
+func instruction(opcode string, args ...string) string {
+	b, err := guac.Append(nil, opcode, args...)
+	if err != nil {
+		panic(err)
+	}
+	return string(b)
+}
+
