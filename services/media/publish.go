@@ -27,6 +27,9 @@ type PublishConfig struct {
 	Clip      *Clip
 	// NoVideo and NoAudio leave a track out.
 	NoVideo, NoAudio bool
+	// Encryption is what the tracks are announced with: for clips whose frames
+	// were encrypted end to end.
+	Encryption livekit.Encryption_Type
 	// Lose, where it is set, says which RTP packets are not sent (and not
 	// resent): for tests of loss. It gets the track's kind and a count.
 	Lose   func(kind webrtc.RTPCodecType, n uint64) bool
@@ -204,7 +207,7 @@ func (p *Publisher) add(ctx, run context.Context, t *outbound) error {
 	p.mu.Lock()
 	p.published[t.track.ID()] = answer
 	p.mu.Unlock()
-	t.request.Cid = t.track.ID()
+	t.request.Cid, t.request.Encryption = t.track.ID(), p.cfg.Encryption
 	if err := p.signal.send(&livekit.SignalRequest{Message: &livekit.SignalRequest_AddTrack{AddTrack: t.request}}); err != nil {
 		return fmt.Errorf("add track: %w", err)
 	}

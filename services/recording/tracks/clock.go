@@ -38,6 +38,7 @@ type Anchor struct {
 type participantClock struct {
 	mu     sync.Mutex
 	set    bool
+	video  bool          // offset is by a video track
 	offset time.Duration // recorder's clock - sender's clock, as used
 	base   time.Duration // smallest arrival - sender's time when offset was set
 	ring   [samples]time.Duration
@@ -45,24 +46,20 @@ type participantClock struct {
 }
 
 // instant returns the recorder's time of a sender's instant, which is at own
-// by the track's own timeline so far. The first report of any track sets the
-// offset so that its timeline stays as it is. The first one of another track
-// may make the offset greater, not smaller: timelines are moved forward at
-// their begin, because time that goes back makes frames fall together. Later
-// reports follow the drift between the clocks by the least delayed of the
-// last ones.
-func (p *participantClock) instant(ntp, arrival, own time.Time, first bool) time.Time {
+// by the track's own timeline so far. The first report of a track sets the
+// offset so that its timeline stays as it is; that of a video track does so
+// even after sound has: sound that is moved a little at its begin is not
+// heard, pictures that fall together are seen. Later reports follow the drift
+// between the clocks by the least delayed of the last ones.
+func (p *participantClock) instant(ntp, arrival, own time.Time, video bool) time.Time {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	delay := arrival.Sub(ntp)
 	if p.set && (delay-p.base).Abs() > jump {
 		p.set = false // the sender's clock was set
 	}
-	if !p.set {
-		p.set, p.offset, p.base, p.n = true, own.Sub(ntp), delay, 0
-	}
-	if late := own.Sub(ntp) - p.offset; first && late > 0 && late < jump {
-		p.offset += late
+	if !p.set || (video && !p.video) {
+		p.set, p.video, p.offset, p.base, p.n = true, video, own.Sub(ntp), delay, 0
 	}
 	p.ring[p.n%samples] = delay
 	p.n++
@@ -87,16 +84,18 @@ type clock struct {
 	mu          sync.Mutex
 	participant *participantClock
 	rate        int64 // RTP units per second
+	video       bool
 	started     bool
 	reported    bool
-	last        uint32    // newest RTP timestamp
-	ext         int64     // it, unwrapped
-	at          int64     // an unwrapped timestamp ...
-	time        time.Time // ... and its time
+	before      time.Duration // by how much the last report asked to move, if it was too far off
+	last        uint32        // newest RTP timestamp
+	ext         int64         // it, unwrapped
+	at          int64         // an unwrapped timestamp ...
+	time        time.Time     // ... and its time
 }
 
-func newClock(rate uint32, p *participantClock) *clock {
-	return &clock{participant: p, rate: int64(rate)}
+func newClock(rate uint32, video bool, p *participantClock) *clock {
+	return &clock{participant: p, rate: int64(rate), video: video}
 }
 
 func (c *clock) span(units int64) time.Duration {
@@ -143,7 +142,7 @@ func (c *clock) Time(ts uint32, arrival time.Time) time.Time {
 }
 
 func (c *clock) restart(ts uint32, arrival time.Time) {
-	c.started, c.reported = true, false
+	c.started, c.reported, c.before = true, false, 0
 	c.last, c.ext, c.at, c.time = ts, int64(ts), int64(ts), arrival
 }
 
@@ -161,18 +160,30 @@ func (c *clock) Report(sr *rtcp.SenderReport, arrival time.Time) (Anchor, bool) 
 	if own.Sub(arrival).Abs() > jump {
 		return Anchor{}, false // of an RTP timeline that is over
 	}
-	a := Anchor{RTP: sr.RTPTime, NTP: ntp, Time: c.participant.instant(ntp, arrival, own, !c.reported)}
+	a := Anchor{RTP: sr.RTPTime, NTP: ntp, Time: c.participant.instant(ntp, arrival, own, c.video)}
 	moved := a.Time.Sub(own)
 	switch {
 	case moved.Abs() > jump: // the reports of this track are not of one clock
 		return Anchor{}, false
-	case !c.reported || moved.Abs() > tolerance:
+	case !c.reported:
 		c.reported = true
-		c.time = c.time.Add(moved)
-		a.Moved = moved
+	case moved.Abs() <= tolerance:
+		c.before, moved = 0, 0
 	default:
-		a.Time = own
+		// One report may be off; two that agree are not. The lesser counts.
+		last := c.before
+		c.before = moved
+		switch {
+		case moved > 0 && last > 0:
+			moved, c.before = min(moved, last), 0
+		case moved < 0 && last < 0:
+			moved, c.before = max(moved, last), 0
+		default:
+			moved = 0
+		}
 	}
+	c.time = c.time.Add(moved)
+	a.Time, a.Moved = own.Add(moved), moved
 	return a, true
 }
 

@@ -109,6 +109,8 @@ func (s *session) callbacks() *lksdk.RoomCallback {
 	cb.OnTrackSubscriptionFailed = func(sid string, p *lksdk.RemoteParticipant) {
 		s.recorder.log.Warn("LiveKit did not give us a track", "track", sid, "participant", p.Identity())
 	}
+	cb.OnTrackUnpublished = func(pub *lksdk.RemoteTrackPublication, _ *lksdk.RemoteParticipant) { s.left(pub.SID()) }
+	cb.OnParticipantDisconnected = s.participantLeft
 	cb.OnTrackMuted = func(pub lksdk.TrackPublication, _ lksdk.Participant) { s.mark(pub.SID(), "muted") }
 	cb.OnTrackUnmuted = func(pub lksdk.TrackPublication, _ lksdk.Participant) { s.mark(pub.SID(), "unmuted") }
 	cb.OnDisconnectedWithReason = s.end
@@ -146,6 +148,40 @@ func (s *session) wait() error {
 	}
 	s.mu.Unlock()
 	return s.tracks.Wait()
+}
+
+// left is told of tracks that LiveKit says are gone for good: unpublished, or
+// their participant has left. That reading has ended says nothing: so it does
+// when the connection is lost.
+func (s *session) left(sids ...string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, sid := range sids {
+		t := s.active[sid]
+		if t == nil || t.gone || s.ended {
+			continue
+		}
+		if t.gone = true; t.over {
+			s.tracks.Go(t.file.end)
+		}
+	}
+}
+
+// participantLeft closes what the participant had. The SDK also calls it for
+// everybody when it makes the connection again, without a reason.
+func (s *session) participantLeft(p *lksdk.RemoteParticipant) {
+	if p.DisconnectReason() == livekit.DisconnectReason_UNKNOWN_REASON {
+		return
+	}
+	s.mu.Lock()
+	var sids []string
+	for sid, t := range s.active {
+		if t.participant == p.SID() {
+			sids = append(sids, sid)
+		}
+	}
+	s.mu.Unlock()
+	s.left(sids...)
 }
 
 func (s *session) mark(sid, kind string) {
@@ -190,6 +226,7 @@ func (s *session) subscribed(remote *webrtc.TrackRemote, pub *lksdk.RemoteTrackP
 		}
 	}
 	t := newTrack(remote, f, clk, s.recorder.cfg.Delay, log, func() { p.WritePLI(remote.SSRC()) })
+	t.participant = p.SID()
 	ssrc := uint32(remote.SSRC())
 	pub.OnRTCP(func(pkt rtcp.Packet) {
 		if sr, ok := pkt.(*rtcp.SenderReport); ok && sr.SSRC == ssrc {
@@ -199,9 +236,9 @@ func (s *session) subscribed(remote *webrtc.TrackRemote, pub *lksdk.RemoteTrackP
 	s.active[pub.SID()] = t
 	s.tracks.Go(func() error {
 		err := t.run()
-		// Read ends while we are connected only when the server took the track
-		// away: it was unpublished, or its participant has left.
-		if err == nil && s.room.ConnectionState() == lksdk.ConnectionStateConnected {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if t.over = true; t.gone && err == nil {
 			return f.end()
 		}
 		return err

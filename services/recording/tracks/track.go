@@ -39,6 +39,9 @@ type track struct {
 	buffer *jitter.Buffer
 	video  *vp8.Assembler // nil for sound
 
+	participant string // its session id
+	over, gone  bool   // reading has ended; LiveKit says that it is gone: the session's lock guards both
+
 	askKey   func()
 	wantKey  atomic.Bool // set by callbacks
 	askedKey time.Time
@@ -51,7 +54,7 @@ type track struct {
 }
 
 func newTrack(remote *webrtc.TrackRemote, f *file, p *participantClock, delay time.Duration, log *slog.Logger, askKey func()) *track {
-	t := &track{remote: remote, file: f, log: log, askKey: askKey, clock: newClock(remote.Codec().ClockRate, p)}
+	t := &track{remote: remote, file: f, log: log, askKey: askKey, clock: newClock(remote.Codec().ClockRate, remote.Kind() == webrtc.RTPCodecTypeVideo, p)}
 	out := t.sound
 	if remote.Kind() == webrtc.RTPCodecTypeVideo {
 		t.video = vp8.New(t.picture)
@@ -153,6 +156,7 @@ func (t *track) report(sr *rtcp.SenderReport, now time.Time) {
 	a, ok := t.clock.Report(sr, now)
 	if ok && (a.Moved != 0 || now.Sub(t.anchored) >= anchorInterval) {
 		t.anchored = now
+		t.log.Debug("clock anchored", "moved", a.Moved)
 		t.file.anchor(a)
 	}
 }
