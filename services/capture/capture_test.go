@@ -18,7 +18,12 @@ import (
 )
 
 func TestWhatIsAppendedIsStoredByteForByte(t *testing.T) {
-	r := newRig(t)
+	for name, rigOn := range map[string]func(testing.TB) *rig{"SQLite": newRig, "PostgreSQL": onPostgres} {
+		t.Run(name, func(t *testing.T) { byteForByte(t, rigOn(t)) })
+	}
+}
+
+func byteForByte(t *testing.T, r *rig) {
 	m, _ := r.manager()
 	begin := time.Now()
 	md := meta(capture.Required)

@@ -65,7 +65,7 @@ func (s *Stream) recoverFiles() error {
 		}
 		want = seq + 1
 		if slices.Contains(cipher, seq) {
-			taken := false
+			var taken bool
 			if buf, taken, err = s.recoverSealed(seq, buf); err != nil {
 				return err
 			}

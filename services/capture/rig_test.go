@@ -26,6 +26,7 @@ import (
 	"github.com/openova-io/bp-relay/services/local"
 	"github.com/openova-io/bp-relay/services/local/localtest"
 	"github.com/openova-io/bp-relay/services/store"
+	"github.com/openova-io/bp-relay/services/store/postgres"
 	"github.com/openova-io/bp-relay/services/store/sqlite"
 )
 
@@ -80,6 +81,17 @@ func newRig(t testing.TB) *rig {
 	objects := s3Store(t, shared.SeaweedFS(t))
 	require.NoError(t, objects.EnsureBucket(t.Context(), bucket))
 	return &rig{t: t, dir: filepath.Join(dir, "spool"), store: db, blob: objects, keys: keys}
+}
+
+// onPostgres is a rig whose records are on PostgreSQL.
+func onPostgres(t testing.TB) *rig {
+	t.Helper()
+	r := newRig(t)
+	db, err := postgres.Open(t.Context(), postgres.Config{URL: shared.Postgres(t).URL, Logger: quiet()})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, db.Close()) })
+	r.store = db
+	return r
 }
 
 // manager starts one and returns it with what ends it.
