@@ -350,7 +350,7 @@ func decode(t *testing.T, name string, data []byte) []time.Duration {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), name+".webm")
 	require.NoError(t, os.WriteFile(path, data, 0o600))
-	out, err := exec.Command("ffmpeg", "-v", "error", "-i", path, "-f", "null", "-").CombinedOutput()
+	out, err := exec.Command("ffmpeg", "-v", "error", "-i", path, "-enc_time_base:v", "1/1000", "-f", "null", "-").CombinedOutput()
 	require.NoError(t, err, string(out))
 	require.Empty(t, string(out), name)
 	out, err = exec.Command("ffprobe", "-v", "error", "-show_entries", "packet=pts_time", "-of", "csv=p=0", path).CombinedOutput()

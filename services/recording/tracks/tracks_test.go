@@ -20,6 +20,7 @@ import (
 	"github.com/livekit/protocol/livekit"
 	lksdk "github.com/livekit/server-sdk-go/v2"
 	"github.com/pion/webrtc/v4"
+	pionmedia "github.com/pion/webrtc/v4/pkg/media"
 	"github.com/stretchr/testify/require"
 
 	"github.com/openova-io/bp-relay/services/local"
@@ -265,12 +266,14 @@ func missing(list []block, clip []media.Frame) int {
 	return n
 }
 
-// decode has ffmpeg decode the file to its end, without a complaint.
+// decode has ffmpeg decode the file to its end, without a complaint. Frames
+// are counted in milliseconds, as in the file: by default ffmpeg rounds them to
+// its guess of a fixed rate, which real pictures do not have.
 func decode(t *testing.T, f *file) map[string]string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), f.Name+f.Ext)
 	require.NoError(t, os.WriteFile(path, f.data.Bytes(), 0o600))
-	out, err := exec.Command("ffmpeg", "-v", "error", "-i", path, "-f", "null", "-").CombinedOutput()
+	out, err := exec.Command("ffmpeg", "-v", "error", "-i", path, "-enc_time_base:v", "1/1000", "-f", "null", "-").CombinedOutput()
 	require.NoError(t, err, string(out))
 	require.Empty(t, string(out), f.Name)
 	out, err = exec.Command("ffprobe", "-v", "error", "-show_entries", "stream=codec_name,width,height", "-of", "default=nw=1", path).CombinedOutput()
@@ -305,6 +308,7 @@ func TestRecorder(t *testing.T) {
 		t.Run("TakeOver", func(t *testing.T) { t.Parallel(); testTakeOver(t, lk, small) })
 		t.Run("SizeChange", func(t *testing.T) { t.Parallel(); testSizeChange(t, lk, small) })
 		t.Run("Encrypted", func(t *testing.T) { t.Parallel(); testEncrypted(t, lk, small) })
+		t.Run("OtherCodec", func(t *testing.T) { t.Parallel(); testOtherCodec(t, lk) })
 		t.Run("RoomEnds", func(t *testing.T) { t.Parallel(); testRoomEnds(t, lk, small) })
 	})
 }
@@ -543,6 +547,35 @@ func testEncrypted(t *testing.T, lk *local.LiveKit, clip *media.Clip) {
 	require.Equal(t, "gcm", audio.Attributes["encryption"])
 	require.Zero(t, missing(blocks(t, video, secret.Video), secret.Video))
 	require.Zero(t, missing(blocks(t, audio, secret.Audio), secret.Audio))
+}
+
+// testOtherCodec has somebody speak in a codec that is not recorded: that is
+// stated for as long as it lasts.
+func testOtherCodec(t *testing.T, lk *local.LiveKit) {
+	r := newRoom(t, lk)
+	var s store
+	rec := r.record(&s, time.Now(), false)
+	token, err := auth.NewAccessToken(lk.Key, lk.Secret).SetIdentity("ann").SetVideoGrant(&auth.VideoGrant{RoomJoin: true, Room: r.name}).ToJWT()
+	require.NoError(t, err)
+	ann, err := lksdk.ConnectToRoomWithToken(lk.SignalURL, token, nil)
+	require.NoError(t, err)
+	defer ann.Disconnect()
+	track, err := webrtc.NewTrackLocalStaticSample(webrtc.RTPCodecCapability{MimeType: webrtc.MimeTypePCMU, ClockRate: 8000}, "mic", "ann")
+	require.NoError(t, err)
+	_, err = ann.LocalParticipant.PublishTrack(track, &lksdk.TrackPublicationOptions{Name: "mic", Source: livekit.TrackSource_MICROPHONE})
+	require.NoError(t, err)
+	for i := 0; len(s.of("ann", "audio")) == 0 || i < 50; i++ {
+		require.NoError(t, track.WriteSample(pionmedia.Sample{Data: make([]byte, 160), Duration: 20 * time.Millisecond}))
+		require.Less(t, i, 1000, "the track is noticed")
+		time.Sleep(20 * time.Millisecond)
+	}
+	rec.stop()
+	f := s.of("ann", "audio")[0]
+	require.True(t, strings.HasSuffix(f.Name, "-pcmu"), f.Name)
+	require.Zero(t, f.Size())
+	require.Len(t, f.gaps, 1)
+	require.Equal(t, "codec_not_recorded", f.gaps[0].reason)
+	require.Positive(t, f.gaps[0].to.Sub(f.gaps[0].from))
 }
 
 func testRoomEnds(t *testing.T, lk *local.LiveKit, clip *media.Clip) {
