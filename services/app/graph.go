@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 
 	"golang.org/x/sync/errgroup"
@@ -99,6 +98,3 @@ func (p *process) close() error {
 	p.closers = nil
 	return errors.Join(errs...)
 }
-
-// known lists the graph's modules, for messages and tests.
-func known(graph map[string]module) []string { return slices.Sorted(maps.Keys(graph)) }

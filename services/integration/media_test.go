@@ -11,11 +11,12 @@ import (
 	"strings"
 	"time"
 
+	"github.com/pion/webrtc/v4"
+	"github.com/stretchr/testify/require"
+
 	evidencev1 "github.com/openova-io/bp-relay/gen/relay/evidence/v1"
 	recordingv1 "github.com/openova-io/bp-relay/gen/relay/recording/v1"
 	roomv1 "github.com/openova-io/bp-relay/gen/relay/room/v1"
-	"github.com/pion/webrtc/v4"
-	"github.com/stretchr/testify/require"
 
 	"github.com/openova-io/bp-relay/services/evidence/verify"
 	"github.com/openova-io/bp-relay/services/local"

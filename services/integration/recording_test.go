@@ -6,8 +6,9 @@ import (
 	"time"
 
 	"github.com/google/uuid"
-	recordingv1 "github.com/openova-io/bp-relay/gen/relay/recording/v1"
 	"github.com/stretchr/testify/require"
+
+	recordingv1 "github.com/openova-io/bp-relay/gen/relay/recording/v1"
 
 	"github.com/openova-io/bp-relay/services/internal/apierr"
 )

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -136,9 +137,7 @@ func newStack(t *testing.T, groups [][]string) *stack {
 	}
 	for _, g := range groups {
 		p := &relay{t: t, api: api[g[0]], admin: port(), flags: map[string]string{"services": strings.Join(g, ","), "data": filepath.Join(t.TempDir(), "data")}}
-		for k, v := range common {
-			p.flags[k] = v
-		}
+		maps.Copy(p.flags, common)
 		p.start()
 		t.Cleanup(p.stop)
 		for _, name := range g {

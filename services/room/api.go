@@ -12,11 +12,12 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/livekit/protocol/livekit"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+
 	errorsv1 "github.com/openova-io/bp-relay/gen/relay/errors/v1"
 	roomv1 "github.com/openova-io/bp-relay/gen/relay/room/v1"
 	turnv1 "github.com/openova-io/bp-relay/gen/relay/turn/v1"
-	"google.golang.org/grpc"
-	"google.golang.org/grpc/codes"
 
 	"github.com/openova-io/bp-relay/services/internal/apierr"
 	"github.com/openova-io/bp-relay/services/internal/auth"

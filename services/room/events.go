@@ -3,9 +3,10 @@ package room
 import (
 	"time"
 
-	roomv1 "github.com/openova-io/bp-relay/gen/relay/room/v1"
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/types/known/timestamppb"
+
+	roomv1 "github.com/openova-io/bp-relay/gen/relay/room/v1"
 
 	"github.com/openova-io/bp-relay/services/internal/auth"
 )

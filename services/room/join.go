@@ -9,12 +9,13 @@ import (
 	"github.com/go-jose/go-jose/v4/jwt"
 	"github.com/google/uuid"
 	lkauth "github.com/livekit/protocol/auth"
-	errorsv1 "github.com/openova-io/bp-relay/gen/relay/errors/v1"
-	roomv1 "github.com/openova-io/bp-relay/gen/relay/room/v1"
-	turnv1 "github.com/openova-io/bp-relay/gen/relay/turn/v1"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
+
+	errorsv1 "github.com/openova-io/bp-relay/gen/relay/errors/v1"
+	roomv1 "github.com/openova-io/bp-relay/gen/relay/room/v1"
+	turnv1 "github.com/openova-io/bp-relay/gen/relay/turn/v1"
 
 	"github.com/openova-io/bp-relay/services/internal/apierr"
 	"github.com/openova-io/bp-relay/services/internal/auth"

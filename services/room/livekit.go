@@ -9,9 +9,10 @@ import (
 
 	lkauth "github.com/livekit/protocol/auth"
 	"github.com/livekit/protocol/livekit"
-	errorsv1 "github.com/openova-io/bp-relay/gen/relay/errors/v1"
 	"github.com/twitchtv/twirp"
 	"google.golang.org/grpc/codes"
+
+	errorsv1 "github.com/openova-io/bp-relay/gen/relay/errors/v1"
 
 	"github.com/openova-io/bp-relay/services/internal/apierr"
 )

@@ -15,10 +15,11 @@ import (
 	"time"
 
 	"github.com/google/uuid"
-	errorsv1 "github.com/openova-io/bp-relay/gen/relay/errors/v1"
-	roomv1 "github.com/openova-io/bp-relay/gen/relay/room/v1"
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
+
+	errorsv1 "github.com/openova-io/bp-relay/gen/relay/errors/v1"
+	roomv1 "github.com/openova-io/bp-relay/gen/relay/room/v1"
 
 	"github.com/openova-io/bp-relay/services/evidence/leaf"
 	"github.com/openova-io/bp-relay/services/internal/apierr"

@@ -16,10 +16,11 @@ import (
 	"github.com/google/uuid"
 	lkauth "github.com/livekit/protocol/auth"
 	lksdk "github.com/livekit/server-sdk-go/v2"
-	roomv1 "github.com/openova-io/bp-relay/gen/relay/room/v1"
 	"github.com/stretchr/testify/require"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/protobuf/types/known/durationpb"
+
+	roomv1 "github.com/openova-io/bp-relay/gen/relay/room/v1"
 
 	"github.com/openova-io/bp-relay/services/internal/apierr"
 	"github.com/openova-io/bp-relay/services/internal/auth"

@@ -9,8 +9,9 @@ import (
 	lkauth "github.com/livekit/protocol/auth"
 	"github.com/livekit/protocol/livekit"
 	"github.com/livekit/protocol/webhook"
-	errorsv1 "github.com/openova-io/bp-relay/gen/relay/errors/v1"
 	"google.golang.org/grpc/codes"
+
+	errorsv1 "github.com/openova-io/bp-relay/gen/relay/errors/v1"
 
 	"github.com/openova-io/bp-relay/services/internal/apierr"
 	"github.com/openova-io/bp-relay/services/store"
@@ -51,7 +52,7 @@ func (s *Service) hint(ctx context.Context, ev *livekit.WebhookEvent) error {
 		return nil
 	}
 	p := ev.GetParticipant()
-	if p.GetPermission().GetHidden() || p.GetPermission().GetRecorder() {
+	if p.GetPermission().GetHidden() {
 		return nil // our own recorder is nobody's participant
 	}
 	return s.cfg.Store.Update(ctx, func(tx store.Tx) error {

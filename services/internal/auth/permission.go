@@ -6,10 +6,11 @@ import (
 	"slices"
 	"strings"
 
-	optionsv1 "github.com/openova-io/bp-relay/gen/relay/options/v1"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/reflect/protoregistry"
+
+	optionsv1 "github.com/openova-io/bp-relay/gen/relay/options/v1"
 )
 
 // Roles maps a role to the permissions it gives.

@@ -8,8 +8,9 @@ import (
 	"encoding/base64"
 	"encoding/json"
 
-	errorsv1 "github.com/openova-io/bp-relay/gen/relay/errors/v1"
 	"google.golang.org/grpc/codes"
+
+	errorsv1 "github.com/openova-io/bp-relay/gen/relay/errors/v1"
 
 	"github.com/openova-io/bp-relay/services/internal/apierr"
 )

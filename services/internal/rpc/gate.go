@@ -6,11 +6,12 @@ import (
 	"strings"
 
 	"buf.build/go/protovalidate"
-	errorsv1 "github.com/openova-io/bp-relay/gen/relay/errors/v1"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
+
+	errorsv1 "github.com/openova-io/bp-relay/gen/relay/errors/v1"
 
 	"github.com/openova-io/bp-relay/services/internal/apierr"
 	"github.com/openova-io/bp-relay/services/internal/auth"

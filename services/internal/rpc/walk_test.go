@@ -12,12 +12,6 @@ import (
 	"testing"
 	"time"
 
-	connectionv1 "github.com/openova-io/bp-relay/gen/relay/connection/v1"
-	evidencev1 "github.com/openova-io/bp-relay/gen/relay/evidence/v1"
-	optionsv1 "github.com/openova-io/bp-relay/gen/relay/options/v1"
-	recordingv1 "github.com/openova-io/bp-relay/gen/relay/recording/v1"
-	roomv1 "github.com/openova-io/bp-relay/gen/relay/room/v1"
-	turnv1 "github.com/openova-io/bp-relay/gen/relay/turn/v1"
 	"github.com/stretchr/testify/require"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -29,6 +23,13 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/reflect/protoregistry"
 	"google.golang.org/protobuf/types/dynamicpb"
+
+	connectionv1 "github.com/openova-io/bp-relay/gen/relay/connection/v1"
+	evidencev1 "github.com/openova-io/bp-relay/gen/relay/evidence/v1"
+	optionsv1 "github.com/openova-io/bp-relay/gen/relay/options/v1"
+	recordingv1 "github.com/openova-io/bp-relay/gen/relay/recording/v1"
+	roomv1 "github.com/openova-io/bp-relay/gen/relay/room/v1"
+	turnv1 "github.com/openova-io/bp-relay/gen/relay/turn/v1"
 
 	"github.com/openova-io/bp-relay/services/internal/apierr"
 	"github.com/openova-io/bp-relay/services/internal/auth"

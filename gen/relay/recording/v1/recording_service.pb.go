@@ -613,13 +613,13 @@ const file_relay_recording_v1_recording_service_proto_rawDesc = "" +
 	"\x04name\x18\x01 \x01(\tBC\xe0A\x02\xbaH=r;29^orgs/[a-z0-9][a-z0-9-]{0,62}/recordings/[a-z0-9-]{1,63}$R\x04name\x123\n" +
 	"\x06stream\x18\x02 \x01(\tB\x1b\xe0A\x02\xbaH\x15r\x132\x11^[a-z0-9-]{1,64}$R\x06stream\"'\n" +
 	"\x11ReadTrackResponse\x12\x12\n" +
-	"\x04data\x18\x01 \x01(\fR\x04data2\x88\x06\n" +
+	"\x04data\x18\x01 \x01(\fR\x04data2\xd7\x05\n" +
 	"\x10RecordingService\x12\x96\x01\n" +
 	"\x0eStartRecording\x12).relay.recording.v1.StartRecordingRequest\x1a*.relay.recording.v1.StartRecordingResponse\"-\xd0\xce\x18\x05\x82\xd3\xe4\x93\x02#:\x01*\"\x1e/v1/{parent=orgs/*}/recordings\x12\x9b\x01\n" +
 	"\rStopRecording\x12(.relay.recording.v1.StopRecordingRequest\x1a).relay.recording.v1.StopRecordingResponse\"5\xd0\xce\x18\x05\x82\xd3\xe4\x93\x02(:\x01*\"#/v1/{name=orgs/*/recordings/*}:stop\x90\x02\x02\x12\x90\x01\n" +
 	"\fGetRecording\x12'.relay.recording.v1.GetRecordingRequest\x1a(.relay.recording.v1.GetRecordingResponse\"-\xd0\xce\x18\x04\x82\xd3\xe4\x93\x02 \x12\x1e/v1/{name=orgs/*/recordings/*}\x90\x02\x01\x12\x96\x01\n" +
-	"\x0eListRecordings\x12).relay.recording.v1.ListRecordingsRequest\x1a*.relay.recording.v1.ListRecordingsResponse\"-\xd0\xce\x18\x04\x82\xd3\xe4\x93\x02 \x12\x1e/v1/{parent=orgs/*}/recordings\x90\x02\x01\x12\x90\x01\n" +
-	"\tReadTrack\x12$.relay.recording.v1.ReadTrackRequest\x1a%.relay.recording.v1.ReadTrackResponse\"4\xd0\xce\x18\x06\x82\xd3\xe4\x93\x02*\x12(/v1/{name=orgs/*/recordings/*}:readTrack0\x01BCZAgithub.com/openova-io/bp-relay/gen/relay/recording/v1;recordingv1b\x06proto3"
+	"\x0eListRecordings\x12).relay.recording.v1.ListRecordingsRequest\x1a*.relay.recording.v1.ListRecordingsResponse\"-\xd0\xce\x18\x04\x82\xd3\xe4\x93\x02 \x12\x1e/v1/{parent=orgs/*}/recordings\x90\x02\x01\x12`\n" +
+	"\tReadTrack\x12$.relay.recording.v1.ReadTrackRequest\x1a%.relay.recording.v1.ReadTrackResponse\"\x04\xd0\xce\x18\x060\x01BCZAgithub.com/openova-io/bp-relay/gen/relay/recording/v1;recordingv1b\x06proto3"
 
 var (
 	file_relay_recording_v1_recording_service_proto_rawDescOnce sync.Once

@@ -806,7 +806,7 @@ const file_relay_room_v1_room_service_proto_rawDesc = "" +
 	"\x06parent\x18\x01 \x01(\tB(\xe0A\x02\xbaH\"r 2\x1e^orgs/[a-z0-9][a-z0-9-]{0,62}$R\x06parent\x12.\n" +
 	"\x0eafter_sequence\x18\x02 \x01(\x03B\a\xbaH\x04\"\x02(\x00R\rafterSequence\"A\n" +
 	"\x13WatchEventsResponse\x12*\n" +
-	"\x05event\x18\x01 \x01(\v2\x14.relay.room.v1.EventR\x05event2\xfb\x05\n" +
+	"\x05event\x18\x01 \x01(\v2\x14.relay.room.v1.EventR\x05event2\xd2\x05\n" +
 	"\vRoomService\x12{\n" +
 	"\n" +
 	"CreateRoom\x12 .relay.room.v1.CreateRoomRequest\x1a!.relay.room.v1.CreateRoomResponse\"(\xd0\xce\x18\x02\x82\xd3\xe4\x93\x02\x1e:\x01*\"\x19/v1/{parent=orgs/*}/rooms\x12r\n" +
@@ -814,8 +814,8 @@ const file_relay_room_v1_room_service_proto_rawDesc = "" +
 	"\tListRooms\x12\x1f.relay.room.v1.ListRoomsRequest\x1a .relay.room.v1.ListRoomsResponse\"(\xd0\xce\x18\x01\x82\xd3\xe4\x93\x02\x1b\x12\x19/v1/{parent=orgs/*}/rooms\x90\x02\x01\x12{\n" +
 	"\n" +
 	"DeleteRoom\x12 .relay.room.v1.DeleteRoomRequest\x1a!.relay.room.v1.DeleteRoomResponse\"(\xd0\xce\x18\x02\x82\xd3\xe4\x93\x02\x1b*\x19/v1/{name=orgs/*/rooms/*}\x90\x02\x02\x12z\n" +
-	"\bJoinRoom\x12\x1e.relay.room.v1.JoinRoomRequest\x1a\x1f.relay.room.v1.JoinRoomResponse\"-\xd0\xce\x18\x03\x82\xd3\xe4\x93\x02#:\x01*\"\x1e/v1/{name=orgs/*/rooms/*}:join\x12\x87\x01\n" +
-	"\vWatchEvents\x12!.relay.room.v1.WatchEventsRequest\x1a\".relay.room.v1.WatchEventsResponse\"/\xd0\xce\x18\x01\x82\xd3\xe4\x93\x02\"\x12 /v1/{parent=orgs/*}/events:watch\x90\x02\x010\x01B9Z7github.com/openova-io/bp-relay/gen/relay/room/v1;roomv1b\x06proto3"
+	"\bJoinRoom\x12\x1e.relay.room.v1.JoinRoomRequest\x1a\x1f.relay.room.v1.JoinRoomResponse\"-\xd0\xce\x18\x03\x82\xd3\xe4\x93\x02#:\x01*\"\x1e/v1/{name=orgs/*/rooms/*}:join\x12_\n" +
+	"\vWatchEvents\x12!.relay.room.v1.WatchEventsRequest\x1a\".relay.room.v1.WatchEventsResponse\"\a\xd0\xce\x18\x01\x90\x02\x010\x01B9Z7github.com/openova-io/bp-relay/gen/relay/room/v1;roomv1b\x06proto3"
 
 var (
 	file_relay_room_v1_room_service_proto_rawDescOnce sync.Once
