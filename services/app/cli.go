@@ -61,7 +61,7 @@ On one machine, "relay up" starts everything it needs and itself. In production,
 	}
 	root.SetOut(stdout)
 	root.SetErr(stderr)
-	root.AddCommand(upCommand(), serveCommand(), tokenCommand(), verifyCommand(), obtainCommand())
+	root.AddCommand(upCommand(), serveCommand(), tokenCommand(), verifyCommand(), exportCommand(), obtainCommand(), demoCommand())
 	return root
 }
 

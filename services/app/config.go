@@ -3,6 +3,7 @@ package app
 import (
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"path/filepath"
@@ -102,6 +103,8 @@ type Config struct {
 
 	// devIssuer is set by `relay up` only: serve the development issuer.
 	devIssuer bool
+	// logs is where the log goes; nil means standard error.
+	logs io.Writer
 }
 
 // Default is the configuration that runs on one machine, once it is told

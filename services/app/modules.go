@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -13,13 +14,14 @@ import (
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+
 	connectionv1 "github.com/openova-io/bp-relay/gen/relay/connection/v1"
 	evidencev1 "github.com/openova-io/bp-relay/gen/relay/evidence/v1"
 	recordingv1 "github.com/openova-io/bp-relay/gen/relay/recording/v1"
 	roomv1 "github.com/openova-io/bp-relay/gen/relay/room/v1"
 	turnv1 "github.com/openova-io/bp-relay/gen/relay/turn/v1"
-	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/collectors"
 
 	"github.com/openova-io/bp-relay/services/blob"
 	"github.com/openova-io/bp-relay/services/blob/s3"
@@ -131,7 +133,7 @@ func makeBus(ctx context.Context, p *process) error {
 			return err
 		}
 		if err := p.bus.Ping(ctx); err != nil {
-			return errors.Join(fmt.Errorf("Redis does not answer; check bus.redis: %w", err), p.bus.Close())
+			return errors.Join(fmt.Errorf("redis does not answer; check bus.redis: %w", err), p.bus.Close())
 		}
 	}
 	p.closers = append(p.closers, p.bus.Close)
@@ -289,10 +291,14 @@ func newLogger(cfg Config) *slog.Logger {
 		level = slog.LevelInfo
 	}
 	opts := &slog.HandlerOptions{Level: level}
-	if cfg.Log.Format == "json" {
-		return slog.New(slog.NewJSONHandler(os.Stderr, opts))
+	var out io.Writer = os.Stderr
+	if cfg.logs != nil {
+		out = cfg.logs
 	}
-	return slog.New(slog.NewTextHandler(os.Stderr, opts))
+	if cfg.Log.Format == "json" {
+		return slog.New(slog.NewJSONHandler(out, opts))
+	}
+	return slog.New(slog.NewTextHandler(out, opts))
 }
 
 // liveClient makes calls to LiveKit and other servers of ours.

@@ -1,0 +1,202 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/openova-io/bp-relay/services/demo"
+	"github.com/openova-io/bp-relay/services/internal/devissuer"
+	"github.com/openova-io/bp-relay/services/local"
+)
+
+// demoOrg is the organisation of everything that the demo makes.
+const demoOrg = "acme"
+
+func demoCommand() *cobra.Command {
+	var seconds int
+	var keep bool
+	var dir string
+	cmd := &cobra.Command{
+		Use:   "demo",
+		Short: "Show the main job end to end, on real media and a real shell",
+		Long: `demo does, through the public API of a running stack, what an application
+backend, a person with a browser and an auditor would do, and checks each result
+with programs that know nothing of ours:
+
+  1. finds the stack of "relay up" in this folder, or starts one of its own on
+     free ports; starts a private sshd; keeps the evidence log's public key
+  2. makes a room; two participants publish 720p VP8 and Opus, the second one
+     through TURN only, and the candidate pairs are shown
+  3. records the call, downloads every track, and has ffprobe and ffmpeg judge it
+  4. opens a shell through the WebSocket tunnel, types a command and reads its
+     output out of the desktop stream; draws the desktop to a picture
+  5. terminates the session and compares its recording with what was received,
+     byte for byte
+  6. exports both recordings; "relay verify" accepts them, and names what is
+     wrong with every altered copy
+
+It takes about 20 s more than the recording, and minutes the first time, when
+parts have to be built. Everything it started is stopped at the end, also after
+Ctrl-C. What it downloaded stays in a folder of its own.
+
+Exit code 0: all of it held. 1: something did not; the step and the logs are
+named. 130: interrupted.`,
+		Example: `  relay demo
+  relay demo --seconds 60
+  relay demo --keep      # keeps the altered exports and a stack of its own, to look at`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			s := demoStack{dir: dir, keep: keep}
+			err := demo.Run(cmd.Context(), demo.Config{
+				Stack: s.get, Seconds: seconds, Dir: filepath.Join(dir, "demo"), Keep: keep, Out: cmd.OutOrStdout(),
+			})
+			switch {
+			case cmd.Context().Err() != nil:
+				return ErrExit(130)
+			case errors.Is(err, demo.ErrFailed):
+				return ErrExit(1)
+			}
+			return err
+		},
+	}
+	f := cmd.Flags()
+	f.IntVar(&seconds, "seconds", 20, "how long the call is recorded, 2 to 600")
+	f.BoolVar(&keep, "keep", false, "keep what is removed otherwise: altered exports, the room, the connection, the folder of a stack of its own")
+	f.StringVar(&dir, "dir", ".local", "folder of relay up; results go to demo/ in it")
+	return cmd
+}
+
+// demoStack finds the running stack or starts one.
+type demoStack struct {
+	dir  string
+	keep bool
+}
+
+func (d demoStack) get(ctx context.Context, out io.Writer) (demo.Stack, error) {
+	run, err := readRunning(d.dir)
+	if err == nil {
+		if err = alive(ctx, run); err == nil {
+			return d.stack(run, fmt.Sprintf("the stack of relay up is running (pid %d)", run.PID), filepath.Join(d.dir, "logs")+" and the terminal of relay up", nil)
+		}
+	}
+	if err != nil && !errors.Is(err, os.ErrNotExist) && !errors.Is(err, errGone) {
+		return demo.Stack{}, err
+	}
+	return d.start(ctx, out)
+}
+
+// errGone: what relay up has left is not running any more.
+var errGone = errors.New("not running")
+
+// alive says whether the stack still runs; errGone where its process is gone.
+func alive(ctx context.Context, run Running) error {
+	if err := syscall.Kill(run.PID, 0); errors.Is(err, syscall.ESRCH) {
+		return errGone
+	}
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, shown(run.Admin)+"/readyz", nil)
+	if err != nil {
+		return err
+	}
+	client := &http.Client{}
+	defer client.CloseIdleConnections()
+	resp, err := client.Do(req)
+	if err != nil {
+		return fmt.Errorf("relay up (pid %d) does not answer; stop it and try again: %w", run.PID, err)
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return fmt.Errorf("relay up (pid %d) is not ready: %s says %s", run.PID, req.URL, resp.Status)
+	}
+	return nil
+}
+
+func (d demoStack) stack(run Running, about, logs string, stop func(bool) error) (demo.Stack, error) {
+	iss, err := devissuer.New(run.Issuer, filepath.Join(run.Data, "issuer.pem"))
+	if err != nil {
+		return demo.Stack{}, err
+	}
+	return demo.Stack{
+		API: run.API, Org: demoOrg, About: about, Logs: logs, Stop: stop,
+		Token: func(subject string, roles ...string) (string, error) {
+			return iss.Token(devissuer.Claims{Subject: subject, Org: demoOrg, Roles: roles, Audience: Default().Auth.Audience, TTL: time.Hour})
+		},
+	}, nil
+}
+
+// start runs a stack of the demo's own until it is stopped. It outlives ctx,
+// so that the demo can tidy up through it; while it starts, ctx ends it.
+func (d demoStack) start(ctx context.Context, out io.Writer) (demo.Stack, error) {
+	began := time.Now()
+	if err := d.obtain(ctx, out); err != nil {
+		return demo.Stack{}, err
+	}
+	if err := os.MkdirAll(d.dir, 0o755); err != nil {
+		return demo.Stack{}, err
+	}
+	dir, err := os.MkdirTemp(d.dir, "demo-stack-")
+	if err != nil {
+		return demo.Stack{}, err
+	}
+	log, err := os.Create(filepath.Join(dir, "relay.log"))
+	if err != nil {
+		return demo.Stack{}, err
+	}
+	cfg := Default()
+	cfg.LiveKit.URL, cfg.Guacd.Address, cfg.Turn.Gateway = "", "", "default"
+	cfg.Data, cfg.logs = filepath.Join(dir, "data"), log
+	own, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	ready, ended := make(chan Running, 1), make(chan error, 1)
+	go func() {
+		ended <- Up(own, cfg, upOptions{dir: dir, freePorts: true}, io.Discard, func(r Running) { ready <- r })
+	}()
+	stop := func(failed bool) error {
+		cancel()
+		err := errors.Join(<-ended, log.Close())
+		if err == nil && !failed && !d.keep {
+			err = os.RemoveAll(dir)
+		}
+		return err
+	}
+	fmt.Fprintln(out, "  … nothing runs here yet: starting a stack of the demo's own")
+	select {
+	case run := <-ready:
+		about := fmt.Sprintf("a stack of the demo's own, ready after %.1f s: LiveKit, SeaweedFS, guacd, STUNner and relay", time.Since(began).Seconds())
+		st, err := d.stack(run, about, filepath.Join(dir, "logs")+" and "+log.Name(), stop)
+		if err != nil {
+			return st, errors.Join(err, stop(true))
+		}
+		return st, nil
+	case err := <-ended:
+		ended <- nil
+		return demo.Stack{}, errors.Join(fmt.Errorf("start a stack: %w; its logs are in %s", err, dir), stop(true))
+	case <-ctx.Done():
+		return demo.Stack{}, errors.Join(context.Cause(ctx), stop(false))
+	}
+}
+
+// obtain gets the parts first, which may take minutes, and tells of it.
+func (d demoStack) obtain(ctx context.Context, out io.Writer) error {
+	parts, err := local.Parts(local.PartSeaweedFS, local.PartLiveKit, local.PartGuacd, local.PartStunner)
+	if err != nil {
+		return err
+	}
+	printer := local.NewPrinter(out)
+	defer printer.Close()
+	_, err = local.Obtainer{Progress: func(e local.Event) {
+		if e.Stage != local.StageFound {
+			printer.Report(e)
+		}
+	}}.Obtain(ctx, parts)
+	return err
+}
