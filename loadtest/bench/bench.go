@@ -33,12 +33,15 @@ func Cases() []Case {
 	return []Case{
 		{"tunnel", "tunnel in the data path, against wwt/guac, guacamole-lite and a bare relay", []string{"tunnel.cpu.guac", "tunnel.cpu.lite", "tunnel.cpu.relay"}, tunnelCPU},
 		{"latency", "tunnel: added latency", []string{"tunnel.latency.p99"}, tunnelLatency},
+		{"capture", "capture behind the recorders, against age and sha256sum", []string{"capture.cpu"}, captureCPU},
+		{"verify", "export and verify of a bag, against sha256sum", []string{"verify.cpu", "verify.wall", "verify.memory", "export.memory"}, verifyBag},
+		{"log", "evidence log: durable appends", []string{"log.appends.sqlite", "log.appends.postgres"}, logAppends},
 	}
 }
 
 // Roles are what this program does as a child.
 func Roles() child.Roles {
-	return child.Roles{"tunnel": tunnelRole, "relay": relayRole}
+	return child.Roles{"tunnel": tunnelRole, "relay": relayRole, "capture": captureRole, "log": logRole}
 }
 
 // Config says what to measure and how.
@@ -49,6 +52,8 @@ type Config struct {
 	Rounds int
 	// Quick takes shorter and fewer rounds: for a look, not for a figure.
 	Quick bool
+	// Relay is the program that `make build` makes.
+	Relay string
 	// Results is the file that is written.
 	Results string
 	// Out gets progress and the table.

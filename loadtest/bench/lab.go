@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"path/filepath"
 	"time"
 
 	"github.com/openova-io/bp-relay/services/local"
@@ -27,20 +26,17 @@ type Lab struct {
 }
 
 func newLab(ctx context.Context, cfg Config) (*Lab, error) {
-	// Not below /tmp where that is memory: spools must meet a disk.
-	base := filepath.Join(filepath.Dir(cfg.Results), "..", ".local")
-	if err := os.MkdirAll(base, 0o755); err != nil {
-		return nil, fmt.Errorf("make the run's folder: %w", err)
+	// Not /tmp, which may be memory: spools and databases must meet a disk. And
+	// not the clone, which may be closed to the user that PostgreSQL runs as.
+	dir, err := os.MkdirTemp("/var/tmp", "bp-relay-bench-")
+	if err == nil {
+		err = os.Chmod(dir, 0o755)
 	}
-	dir, err := os.MkdirTemp(base, "bench-")
 	if err != nil {
 		return nil, fmt.Errorf("make the run's folder: %w", err)
 	}
-	if dir, err = filepath.Abs(dir); err != nil {
-		return nil, fmt.Errorf("make the run's folder: %w", err)
-	}
 	l := &Lab{cfg: cfg, dir: dir, begin: time.Now()}
-	l.env = &local.Env{Dir: filepath.Join(dir, "parts"), Ports: new(local.Ports), Logger: slog.New(slog.DiscardHandler)}
+	l.env = &local.Env{Dir: dir, Ports: new(local.Ports), Logger: slog.New(slog.DiscardHandler)}
 	if err := l.obtain(ctx); err != nil {
 		return nil, errors.Join(err, l.close())
 	}

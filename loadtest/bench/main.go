@@ -28,6 +28,7 @@ func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	f.IntVar(&cfg.Rounds, "rounds", 0, "turns of each subject; 0: each measurement's own number")
 	f.BoolVar(&cfg.Quick, "quick", false, "a look in under two minutes: fewer and shorter rounds")
 	f.StringVar(&cfg.Results, "results", "bench/results.json", "file for the results")
+	f.StringVar(&cfg.Relay, "relay", "bin/relay", "the relay to measure")
 	f.Usage = func() {
 		fmt.Fprintln(stderr, "bench measures ours and what it is compared to in turns, prints a table and writes the results.")
 		f.PrintDefaults()

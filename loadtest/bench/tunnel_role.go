@@ -3,7 +3,6 @@ package bench
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -180,5 +179,3 @@ func relay(ctx context.Context, near net.Conn, address string) {
 func copyUser(to io.Writer, from io.Reader) {
 	_, _ = io.CopyBuffer(struct{ io.Writer }{to}, struct{ io.Reader }{from}, make([]byte, 64<<10)) // an error is the end of the session
 }
-
-var _ = fmt.Sprint
