@@ -149,7 +149,8 @@ func nameRules() names {
 	}
 }
 
-// CheckNames refuses a manifest whose names cannot be file names of a bag.
+// CheckNames refuses a manifest whose names cannot be file names of a bag, or
+// whose lengths cannot be lengths.
 func CheckNames(m manifest.Manifest) error {
 	r := nameRules()
 	if !r.id.MatchString(CaptureID(m.Capture)) {
@@ -159,9 +160,15 @@ func CheckNames(m manifest.Manifest) error {
 		if !r.stream.MatchString(s.Name) || !r.ext.MatchString(s.Ext) {
 			return fmt.Errorf("stream %q%q cannot be a file's name", s.Name, s.Ext)
 		}
+		if s.Bytes < 0 || s.CipherBytes < 0 {
+			return fmt.Errorf("stream %s: a negative length", s.Name)
+		}
 		for _, g := range s.Segments {
-			if !r.sum.MatchString(g.CipherSHA256) || !r.sum.MatchString(g.PlainSHA256) || g.Seq < 0 {
+			if !r.sum.MatchString(g.CipherSHA256) || !r.sum.MatchString(g.PlainSHA256) {
 				return fmt.Errorf("stream %s segment %d: not a lower-case hex SHA-256", s.Name, g.Seq)
+			}
+			if g.Seq < 0 || g.PlainLen < 0 || g.CipherLen < 0 || g.Offset < 0 {
+				return fmt.Errorf("stream %s segment %d: a negative number or length", s.Name, g.Seq)
 			}
 		}
 	}

@@ -13,7 +13,7 @@ import (
 
 const (
 	chunkSize = 256 << 10
-	chunks    = 48 // in flight: 12 MiB
+	chunks    = 24 // in flight: 6 MiB
 )
 
 // hasher hashes files behind the reader's back, each consumer in its own

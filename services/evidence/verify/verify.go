@@ -112,6 +112,9 @@ type seenFile struct {
 // open opens the bag as what it is.
 func (c *checker) open() (source, error) {
 	if c.cfg.Bag == "-" {
+		if c.cfg.Stdin == nil {
+			return nil, fmt.Errorf("%w: there is no standard input", ErrUnreadable)
+		}
 		c.tar = newTar(c.cfg.Stdin, io.NopCloser(nil), &c.rec)
 		return c.tar, nil
 	}
@@ -136,6 +139,9 @@ func (c *checker) read(ctx context.Context, src source) error {
 		f, err := src.next()
 		if errors.Is(err, io.EOF) {
 			return nil
+		}
+		if err == nil {
+			err = ctx.Err()
 		}
 		if err != nil {
 			return err

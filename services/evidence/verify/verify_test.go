@@ -2,7 +2,6 @@ package verify_test
 
 import (
 	"bytes"
-	"fmt"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -362,24 +361,3 @@ func TestARewrittenReportIsFound(t *testing.T) {
 	require.True(t, has(r, verify.BagSignature, ""), text(r))
 }
 
-func TestNamesThatLeadOutOfTheBagAreRefused(t *testing.T) {
-	f := bags(t)
-	base, mtime, files := unpack(t, f.a)
-	for _, name := range []string{"../../etc/passwd", "data/../../x", "~root", "a\\b", "c:x", "data/a\nb"} {
-		r := check(t, pack(t, base, mtime, append(slices.Clone(files), entry{name: name, body: []byte("x")})), f.key)
-		require.True(t, has(r, verify.BagName, ""), "%q: %s", name, text(r))
-	}
-	dir := folder(t, files)
-	require.NoError(t, os.Symlink("/etc/passwd", filepath.Join(dir, "data", "link")))
-	r, err := verify.Verify(t.Context(), verify.Config{Bag: dir, Key: f.key})
-	require.NoError(t, err)
-	require.True(t, has(r, verify.BagName, "data/link"), text(r))
-}
-
-func TestReportsCannotSteerATerminal(t *testing.T) {
-	r := verify.Report{Findings: []verify.Finding{{Code: verify.BagName, File: "a\x1b[2Jb", What: "x\r\n\u009by"}}}
-	require.NotContains(t, text(r), "\x1b")
-	require.NotContains(t, text(r), "\r")
-	require.Equal(t, 1, r.ExitCode())
-	require.Equal(t, 2, strings.Count(text(r), fmt.Sprintln()[:1])-2)
-}
