@@ -60,10 +60,10 @@ named. 130: interrupted.`,
 				Stack: s.get, Seconds: seconds, Dir: filepath.Join(dir, "demo"), Keep: keep, Out: cmd.OutOrStdout(),
 			})
 			switch {
-			case cmd.Context().Err() != nil:
-				return ErrExit(130)
 			case errors.Is(err, demo.ErrFailed):
 				return ErrExit(1)
+			case err != nil && cmd.Context().Err() != nil:
+				return ErrExit(130)
 			}
 			return err
 		},

@@ -6,13 +6,15 @@ import (
 	"net/http"
 	"net/netip"
 
+	"google.golang.org/grpc"
+
 	roomv1 "github.com/openova-io/bp-relay/gen/relay/room/v1"
 	turnv1 "github.com/openova-io/bp-relay/gen/relay/turn/v1"
-	"google.golang.org/grpc"
 
 	"github.com/openova-io/bp-relay/services/connection"
 	"github.com/openova-io/bp-relay/services/evidence"
 	"github.com/openova-io/bp-relay/services/recording"
+	"github.com/openova-io/bp-relay/services/recording/tracks"
 	"github.com/openova-io/bp-relay/services/room"
 	"github.com/openova-io/bp-relay/services/turn"
 )
@@ -135,6 +137,7 @@ func makeRecording(_ context.Context, p *process) error {
 	if err != nil {
 		return err
 	}
+	tracks.LogTo(p.log)
 	s, err := recording.New(recording.Config{
 		Store: p.store, Bus: p.bus, Captures: p.capture, Rooms: roomv1.NewRoomServiceClient(conn),
 		LiveKit: recording.LiveKit{URL: p.cfg.LiveKit.URL, Key: p.cfg.LiveKit.Key, Secret: secret},
