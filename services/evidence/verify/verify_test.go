@@ -106,7 +106,7 @@ func TestAnyFlippedByteOfAnyFileIsNamed(t *testing.T) {
 // Any byte of the archive: contents, headers, padding, end mark.
 func TestAnyFlippedByteOfTheArchiveIsFound(t *testing.T) {
 	f := bags(t)
-	n := 800
+	n := 500
 	if testing.Short() {
 		n = 200
 	}
@@ -360,4 +360,3 @@ func TestARewrittenReportIsFound(t *testing.T) {
 	r = check(t, pack(t, base, mtime+1, files), f.key)
 	require.True(t, has(r, verify.BagSignature, ""), text(r))
 }
-
