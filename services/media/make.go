@@ -64,12 +64,6 @@ func Make(ctx context.Context, dir string, spec Spec) (*Clip, error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, fmt.Errorf("media folder: %w", err)
 	}
-	lock := flock.New(filepath.Join(dir, "media.lock"))
-	if _, err := lock.TryLockContext(ctx, 100*time.Millisecond); err != nil {
-		return nil, fmt.Errorf("lock media folder: %w", err)
-	}
-	defer lock.Unlock()
-
 	seconds := fmt.Sprintf("%.3f", spec.Length.Seconds())
 	picture := fmt.Sprintf("testsrc2=size=%dx%d:rate=%d:duration=%s", spec.Width, spec.Height, spec.FPS, seconds)
 	clock := fmt.Sprintf(`,drawtext=text='%%{pts\:hms}':fontsize=%d:x=w/2-text_w/2:y=h/3:fontcolor=white:box=1:boxcolor=black`, spec.Height/8)
@@ -110,6 +104,15 @@ func file(ctx context.Context, dir, ext string, args []string) (string, error) {
 		fmt.Fprintf(sum, "%s\x00", a)
 	}
 	path := filepath.Join(dir, hex.EncodeToString(sum.Sum(nil))[:16]+ext)
+	if _, err := os.Stat(path); err == nil {
+		return path, nil
+	}
+	// Two who want the same file: one makes it.
+	lock := flock.New(path + ".lock")
+	if _, err := lock.TryLockContext(ctx, 100*time.Millisecond); err != nil {
+		return "", fmt.Errorf("lock media: %w", err)
+	}
+	defer lock.Unlock()
 	if _, err := os.Stat(path); err == nil {
 		return path, nil
 	}

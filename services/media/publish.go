@@ -252,6 +252,9 @@ func (p *Publisher) listen(ctx context.Context) error {
 			}
 			err = to.candidate(m.Trickle)
 		case *livekit.SignalResponse_Leave:
+			if p.left.Load() {
+				return nil // the answer to ours
+			}
 			return fmt.Errorf("%w: %s", ErrLeft, m.Leave.GetReason())
 		}
 		if err != nil {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
+	errorsv1 "github.com/openova-io/bp-relay/gen/relay/errors/v1"
 	recordingv1 "github.com/openova-io/bp-relay/gen/relay/recording/v1"
 	roomv1 "github.com/openova-io/bp-relay/gen/relay/room/v1"
 
@@ -77,6 +78,13 @@ func (r *run) run(base, ctx context.Context) {
 	defer done()
 
 	end, err := r.record(ctx)
+	if errors.Is(err, capture.ErrClosed) {
+		// The capture's manager has stopped: the process is about to end.
+		select {
+		case <-base.Done():
+		case <-time.After(3 * time.Second):
+		}
+	}
 	switch cause := context.Cause(ctx); {
 	case end == tracks.EndReplaced || errors.Is(cause, errTaken):
 		r.log.Warn("another replica has taken over the recording")
@@ -213,9 +221,16 @@ func endReason(cause error, end tracks.End, failure, spool error) string {
 // endRoom ends the room of a required recording that cannot go on: a call
 // that must be recorded does not go on unrecorded.
 func (r *run) endRoom(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(auth.With(context.WithoutCancel(ctx), auth.Principal{Subject: "service:recording", Org: orgOf(r.name), Service: true}), 10*time.Second)
+	ctx, cancel := context.WithTimeout(auth.With(ctx, auth.Principal{Subject: "service:recording", Org: orgOf(r.name), Service: true}), endRoomTimeout)
 	defer cancel()
-	if _, err := r.s.cfg.Rooms.DeleteRoom(ctx, &roomv1.DeleteRoomRequest{Name: r.doc.Room}); err != nil {
+	_, err := backoff.Retry(ctx, func() (*roomv1.DeleteRoomResponse, error) {
+		answer, err := r.s.cfg.Rooms.DeleteRoom(ctx, &roomv1.DeleteRoomRequest{Name: r.doc.Room})
+		if apierr.ReasonOf(err) == apierr.ReasonName(errorsv1.Reason_REASON_ROOM_NOT_FOUND) {
+			return answer, nil
+		}
+		return answer, err
+	}, backoff.WithMaxElapsedTime(0))
+	if err != nil {
 		r.log.Error("a required recording has failed, and its room could not be ended", "error", err)
 		return
 	}
