@@ -208,4 +208,3 @@ func instruction(opcode string, args ...string) string {
 	}
 	return string(b)
 }
-

@@ -96,8 +96,8 @@ func TestGuacdHearsOfASilentBrowser(t *testing.T) {
 // A hidden tab's timers are throttled, its WebSocket's pongs are not.
 func TestABrowserThatOnlyPongsStays(t *testing.T) {
 	t.Parallel()
-	r := start(t, options{keepAlive: 20 * time.Millisecond, read: 200 * time.Millisecond})
-	stop := time.Now().Add(time.Second)
+	r := start(t, options{keepAlive: 50 * time.Millisecond, read: 1500 * time.Millisecond})
+	stop := time.Now().Add(4 * time.Second) // more than twice what silence may last
 	for time.Now().Before(stop) {
 		r.guacdSays(encode("nop"))
 		require.Equal(t, encode("nop"), r.read()) // reading answers pings
@@ -108,7 +108,7 @@ func TestABrowserThatOnlyPongsStays(t *testing.T) {
 func TestSilence(t *testing.T) {
 	t.Parallel()
 	t.Run("of guacd", func(t *testing.T) {
-		r := start(t, options{read: 150 * time.Millisecond, keepAlive: 20 * time.Millisecond})
+		r := start(t, options{read: 1500 * time.Millisecond, keepAlive: 50 * time.Millisecond})
 		_, reason, before := r.closes()
 		require.Equal(t, guac.UpstreamTimeout.Decimal(), reason)
 		require.Contains(t, strings.Join(before, ""), "5.error,")
