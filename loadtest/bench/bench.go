@@ -31,6 +31,7 @@ type Case struct {
 // Cases are all, in the order in which they run.
 func Cases() []Case {
 	return []Case{
+		{"recorder", "room recorder, against an SDK subscriber that throws away", []string{"recorder.cpu"}, recorderCPU},
 		{"tunnel", "tunnel in the data path, against wwt/guac, guacamole-lite and a bare relay", []string{"tunnel.cpu.guac", "tunnel.cpu.lite", "tunnel.cpu.relay"}, tunnelCPU},
 		{"latency", "tunnel: added latency", []string{"tunnel.latency.p99"}, tunnelLatency},
 		{"capture", "capture behind the recorders, against age and sha256sum", []string{"capture.cpu"}, captureCPU},
@@ -41,7 +42,10 @@ func Cases() []Case {
 
 // Roles are what this program does as a child.
 func Roles() child.Roles {
-	return child.Roles{"tunnel": tunnelRole, "relay": relayRole, "capture": captureRole, "log": logRole}
+	return child.Roles{
+		"tunnel": tunnelRole, "relay": relayRole, "capture": captureRole, "log": logRole,
+		"publish": publishRole, "record": recordRole, "subscribe": subscribeRole,
+	}
 }
 
 // Config says what to measure and how.
