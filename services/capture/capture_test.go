@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stretchr/testify/require"
 
 	"github.com/openova-io/bp-relay/services/blob"
@@ -70,6 +71,11 @@ func byteForByte(t *testing.T, r *rig) {
 	}
 
 	r.spoolEmpty(m)
+	metrics := gathered(t, m)
+	require.InDelta(t, got.Segments(), metrics["relay_capture_segments_stored_total"], 0)
+	require.InDelta(t, got.Bytes(), metrics["relay_capture_stored_plain_bytes_total"], 0)
+	require.InDelta(t, 1, metrics["relay_capture_gaps_total"], 0)
+	require.InDelta(t, 0, metrics["relay_capture_spool_bytes"], 0)
 	leaves := r.leaves(md.Name)
 	require.Len(t, leaves["capture.opened"], 1)
 	require.Len(t, leaves["capture.stream_opened"], 3)
@@ -78,6 +84,20 @@ func byteForByte(t *testing.T, r *rig) {
 	require.NoError(t, err)
 	require.Contains(t, string(leaves["capture.sealed"][0].Detail), info.Manifest.SHA256)
 	require.Equal(t, v.Head, info.Streams[0].Head)
+}
+
+// gathered is the manager's metrics by name.
+func gathered(t *testing.T, m *capture.Manager) map[string]float64 {
+	t.Helper()
+	reg := prometheus.NewPedanticRegistry()
+	reg.MustRegister(m.Metrics()...)
+	families, err := reg.Gather()
+	require.NoError(t, err)
+	out := make(map[string]float64)
+	for _, f := range families {
+		out[f.GetName()] = f.GetMetric()[0].GetCounter().GetValue() + f.GetMetric()[0].GetGauge().GetValue()
+	}
+	return out
 }
 
 // One unit is never split, and the largest one still fits into one object.
