@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-
-	"golang.org/x/sync/errgroup"
 )
 
 // module is one part of the process: what it needs, and how it is made. Make
@@ -71,22 +69,60 @@ type task struct {
 	run  func(ctx context.Context) error
 }
 
-// run runs all tasks until ctx ends or one fails; then all are told to stop
-// and waited for.
+// run runs all tasks until ctx ends or one fails. Then they are stopped one
+// after another, the newest first: what was made later uses what was made
+// before, so a service still reaches its spool and its API while it stops.
 func (p *process) run(ctx context.Context) error {
-	g, ctx := errgroup.WithContext(ctx)
-	for _, t := range p.tasks {
-		g.Go(func() error {
-			if err := t.run(ctx); err != nil && ctx.Err() == nil {
-				return fmt.Errorf("%s: %w", t.name, err)
-			}
-			if ctx.Err() == nil {
-				return fmt.Errorf("%s: ended by itself", t.name)
-			}
-			return nil
-		})
+	running := make([]*running, len(p.tasks))
+	failed := make(chan error, len(p.tasks))
+	for i, t := range p.tasks {
+		running[i] = start(context.WithoutCancel(ctx), t, failed)
 	}
-	return errors.Join(g.Wait(), p.close())
+	var errs []error
+	select {
+	case <-ctx.Done():
+	case err := <-failed:
+		errs = append(errs, err)
+	}
+	for _, r := range slices.Backward(running) {
+		if err := r.stop(); err != nil && len(errs) == 0 {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errors.Join(errs...), p.close())
+}
+
+// running is a task that was started.
+type running struct {
+	name   string
+	cancel context.CancelFunc
+	done   chan error
+}
+
+func start(ctx context.Context, t task, failed chan<- error) *running {
+	ctx, cancel := context.WithCancel(ctx)
+	r := &running{name: t.name, cancel: cancel, done: make(chan error, 1)}
+	go func() {
+		err := t.run(ctx)
+		if ctx.Err() == nil { // nobody asked it to
+			if err == nil {
+				err = errors.New("ended by itself")
+			}
+			failed <- fmt.Errorf("%s: %w", t.name, err)
+		}
+		r.done <- err
+	}()
+	return r
+}
+
+// stop ends the task and waits for it.
+func (r *running) stop() error {
+	r.cancel()
+	err := <-r.done
+	if err == nil || errors.Is(err, context.Canceled) {
+		return nil
+	}
+	return fmt.Errorf("%s: %w", r.name, err)
 }
 
 // close frees what was made, the newest first.

@@ -165,7 +165,7 @@ func makeConnection(_ context.Context, p *process) error {
 func makeEvidence(_ context.Context, p *process) error {
 	s, err := evidence.New(evidence.Config{
 		Store: p.store, Bus: p.bus, Blob: p.blob, Keys: p.keys, Captures: p.capture,
-		Origin: p.cfg.Evidence.Origin, Bucket: p.cfg.Blob.Evidence, Logger: p.log,
+		Origin: p.cfg.Evidence.Origin, Bucket: p.cfg.Blob.Evidence, Scratch: p.cfg.Data, Logger: p.log,
 	})
 	if err != nil {
 		return err

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime/debug"
 	"strings"
 
 	"github.com/mattn/go-isatty"
@@ -41,6 +42,9 @@ Exit code 0: everything holds. 1: something does not; each finding is named.
 				cfg.Progress = func(n int64) { fmt.Fprintf(cmd.ErrOrStderr(), "\r%d MiB read", n>>20) }
 				defer fmt.Fprintln(cmd.ErrOrStderr())
 			}
+			// A bag of any size is read in little memory: the collector is told so.
+			debug.SetGCPercent(25)
+			debug.SetMemoryLimit(40 << 20)
 			rep, err := verify.Verify(cmd.Context(), cfg)
 			if errors.Is(err, verify.ErrNoKey) || errors.Is(err, verify.ErrUnreadable) {
 				return fail2(cmd, err)

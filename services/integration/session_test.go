@@ -217,8 +217,12 @@ func TestRelayIsKilledDuringASession(t *testing.T) {
 	})
 }
 
-// unauthorized is CLIENT_UNAUTHORIZED (0x0301) as a close frame has it.
-const unauthorized = "769"
+// CLIENT_UNAUTHORIZED (0x0301) and CLIENT_FORBIDDEN (0x0303) as close frames
+// have them.
+const (
+	unauthorized = "769"
+	forbidden    = "771"
+)
 
 // A refused tunnel is accepted and closed at once: browsers hide the status
 // of an HTTP answer from the page, but show it the close frame and the error
@@ -226,17 +230,17 @@ const unauthorized = "769"
 func TestTunnelRefusals(t *testing.T) {
 	s := newStack(t, topologies()["one process"])
 	opened, other := s.open(s.connection("shell")), s.open(s.connection("other"))
-	refused := func(what, tunnelPath, ticket string) {
+	refused := func(what, tunnelPath, ticket, status string) {
 		d, err := s.connect(tunnelPath, ticket)
 		require.NoError(t, err, what)
 		<-d.done
-		require.Equal(t, unauthorized, d.end.Reason, what)
+		require.Equal(t, status, d.end.Reason, what)
 		require.Contains(t, string(d.got), "5.error,", what)
-		require.Contains(t, string(d.got), "3.769;", what)
+		require.Contains(t, string(d.got), "3."+status+";", what)
 	}
-	refused("unknown ticket", opened.GetTunnelPath(), "nonsense")
-	refused("no ticket", opened.GetTunnelPath(), "")
-	refused("another session's ticket", opened.GetTunnelPath(), other.GetTicket())
+	refused("unknown ticket", opened.GetTunnelPath(), "nonsense", unauthorized)
+	refused("no ticket", opened.GetTunnelPath(), "", unauthorized)
+	refused("another session's ticket", opened.GetTunnelPath(), other.GetTicket(), forbidden)
 
 	_, resp, err := websocket.Dial(t.Context(), "ws://"+s.procs["connection"].api+opened.GetTunnelPath()+"?ticket="+opened.GetTicket(),
 		&websocket.DialOptions{Subprotocols: []string{"guacamole"}, HTTPHeader: http.Header{"Origin": {"https://evil.example"}}})
@@ -246,5 +250,5 @@ func TestTunnelRefusals(t *testing.T) {
 
 	late := s.open("orgs/acme/connections/other")
 	time.Sleep(time.Until(late.GetTicketExpireTime().AsTime()) + time.Second)
-	refused("expired ticket", late.GetTunnelPath(), late.GetTicket())
+	refused("expired ticket", late.GetTunnelPath(), late.GetTicket(), unauthorized)
 }

@@ -46,6 +46,8 @@ type Service struct {
 	cfg    Config
 	sfu    *sfu
 	joiner *joiner
+	// over is closed when Run ends, so that watchers do not hold up a stop.
+	over chan struct{}
 }
 
 // New makes the service.
@@ -66,7 +68,7 @@ func New(cfg Config) (*Service, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Service{cfg: cfg, sfu: newSFU(cfg.LiveKit, cfg.Client), joiner: j}, nil
+	return &Service{cfg: cfg, sfu: newSFU(cfg.LiveKit, cfg.Client), joiner: j, over: make(chan struct{})}, nil
 }
 
 // Register adds the service to the server.

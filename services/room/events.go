@@ -4,10 +4,13 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	errorsv1 "github.com/openova-io/bp-relay/gen/relay/errors/v1"
 	roomv1 "github.com/openova-io/bp-relay/gen/relay/room/v1"
 
+	"github.com/openova-io/bp-relay/services/internal/apierr"
 	"github.com/openova-io/bp-relay/services/internal/auth"
 )
 
@@ -45,6 +48,9 @@ func (s *Service) WatchEvents(req *roomv1.WatchEventsRequest, stream grpc.Server
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
+		case <-s.over:
+			return apierr.New(codes.Unavailable, errorsv1.Reason_REASON_SERVICE_NOT_HERE,
+				"this replica stops; watch again from the last sequence that you handled")
 		case <-tick.C:
 		}
 	}

@@ -20,8 +20,9 @@ const (
 )
 
 // Run compares LiveKit with our records, and forgets old events, until ctx
-// ends.
+// ends. It is called once.
 func (s *Service) Run(ctx context.Context) error {
+	defer close(s.over)
 	tick := time.NewTicker(s.cfg.Reconcile)
 	defer tick.Stop()
 	var pruned time.Time

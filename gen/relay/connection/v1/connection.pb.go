@@ -440,8 +440,10 @@ type Session struct {
 	StartTime *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=start_time,json=startTime,proto3" json:"start_time,omitempty"`
 	// When the tunnel went down.
 	EndTime *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=end_time,json=endTime,proto3" json:"end_time,omitempty"`
-	// Why it ended: "client_closed", "terminated", "expired",
-	// "recording_failed", "target_closed", "interrupted", "ticket_expired".
+	// Why it ended: "client_closed", "client_timeout", "client_violation",
+	// "terminated", "expired", "recording_failed", "target_closed",
+	// "target_error", "target_lost", "target_violation", "target_unavailable",
+	// "connection_deleted", "shutdown", "interrupted", "ticket_expired".
 	EndReason string `protobuf:"bytes,8,opt,name=end_reason,json=endReason,proto3" json:"end_reason,omitempty"`
 	// Name of the capture, "orgs/{org}/captures/{capture}", where recorded.
 	Capture string `protobuf:"bytes,9,opt,name=capture,proto3" json:"capture,omitempty"`

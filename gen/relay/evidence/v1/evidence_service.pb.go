@@ -485,11 +485,11 @@ const file_relay_evidence_v1_evidence_service_proto_rawDesc = "" +
 	"\x14ExportCaptureRequest\x12[\n" +
 	"\acapture\x18\x01 \x01(\tBA\xe0A\x02\xbaH;r927^orgs/[a-z0-9][a-z0-9-]{0,62}/captures/[a-z0-9-]{1,63}$R\acapture\"+\n" +
 	"\x15ExportCaptureResponse\x12\x12\n" +
-	"\x04data\x18\x01 \x01(\fR\x04data2\xe2\x04\n" +
+	"\x04data\x18\x01 \x01(\fR\x04data2\xdf\x04\n" +
 	"\x0fEvidenceService\x12\x9a\x01\n" +
 	"\rGetCheckpoint\x12'.relay.evidence.v1.GetCheckpointRequest\x1a(.relay.evidence.v1.GetCheckpointResponse\"6\xd0\xce\x18\x0e\x82\xd3\xe4\x93\x02)\x12'/v1/{parent=orgs/*}/evidence/checkpoint\x90\x02\x01\x12\x8e\x01\n" +
-	"\vListEntries\x12%.relay.evidence.v1.ListEntriesRequest\x1a&.relay.evidence.v1.ListEntriesResponse\"0\xd0\xce\x18\x0e\x82\xd3\xe4\x93\x02&\x12$/v1/{parent=orgs/*}/evidence/entries\x12\xb4\x01\n" +
-	"\x11GetInclusionProof\x12+.relay.evidence.v1.GetInclusionProofRequest\x1a,.relay.evidence.v1.GetInclusionProofResponse\"D\xd0\xce\x18\x0e\x82\xd3\xe4\x93\x027\x125/v1/{parent=orgs/*}/evidence/entries/{entry_id}:proof\x90\x02\x01\x12j\n" +
+	"\vListEntries\x12%.relay.evidence.v1.ListEntriesRequest\x1a&.relay.evidence.v1.ListEntriesResponse\"0\xd0\xce\x18\x0e\x82\xd3\xe4\x93\x02&\x12$/v1/{parent=orgs/*}/evidence/entries\x12\xb1\x01\n" +
+	"\x11GetInclusionProof\x12+.relay.evidence.v1.GetInclusionProofRequest\x1a,.relay.evidence.v1.GetInclusionProofResponse\"A\xd0\xce\x18\x0e\x82\xd3\xe4\x93\x027\x125/v1/{parent=orgs/*}/evidence/entries/{entry_id}:proof\x12j\n" +
 	"\rExportCapture\x12'.relay.evidence.v1.ExportCaptureRequest\x1a(.relay.evidence.v1.ExportCaptureResponse\"\x04\xd0\xce\x18\x0f0\x01BAZ?github.com/openova-io/bp-relay/gen/relay/evidence/v1;evidencev1b\x06proto3"
 
 var (

@@ -39,7 +39,7 @@ type EvidenceServiceClient interface {
 	// Errors: PAGE_TOKEN_INVALID. Retry: safe.
 	ListEntries(ctx context.Context, in *ListEntriesRequest, opts ...grpc.CallOption) (*ListEntriesResponse, error)
 	// GetInclusionProof proves that an entry is in the log, as a C2SP
-	// tlog-proof. Caller: evidence read. Errors: ENTRY_NOT_FOUND,
+	// tlog-proof. Looking leaves an entry itself. Caller: evidence read. Errors: ENTRY_NOT_FOUND,
 	// ENTRY_NOT_LOGGED. Retry: safe.
 	GetInclusionProof(ctx context.Context, in *GetInclusionProofRequest, opts ...grpc.CallOption) (*GetInclusionProofResponse, error)
 	// ExportCapture streams one capture as a BagIt bag (RFC 8493) in a tar: what
@@ -122,7 +122,7 @@ type EvidenceServiceServer interface {
 	// Errors: PAGE_TOKEN_INVALID. Retry: safe.
 	ListEntries(context.Context, *ListEntriesRequest) (*ListEntriesResponse, error)
 	// GetInclusionProof proves that an entry is in the log, as a C2SP
-	// tlog-proof. Caller: evidence read. Errors: ENTRY_NOT_FOUND,
+	// tlog-proof. Looking leaves an entry itself. Caller: evidence read. Errors: ENTRY_NOT_FOUND,
 	// ENTRY_NOT_LOGGED. Retry: safe.
 	GetInclusionProof(context.Context, *GetInclusionProofRequest) (*GetInclusionProofResponse, error)
 	// ExportCapture streams one capture as a BagIt bag (RFC 8493) in a tar: what
