@@ -2,9 +2,7 @@ package evidence
 
 import (
 	"context"
-	"crypto/ed25519"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
 
@@ -25,8 +23,11 @@ import (
 
 // Captures is what exports need of the captures: *capture.Manager.
 type Captures interface {
-	Get(ctx context.Context, name string) (capture.Info, error)
-	Read(ctx context.Context, name, stream string) (io.ReadCloser, error)
+	// Manifest fails with capture.ErrNotSealed until the capture is sealed.
+	Manifest(ctx context.Context, name string) (manifest.Manifest, []byte, error)
+	// Segment gives a segment as it is stored, Playable a stream decrypted.
+	Segment(ctx context.Context, m manifest.Manifest, g manifest.Segment) (io.ReadCloser, error)
+	Playable(ctx context.Context, m manifest.Manifest, stream string) (io.ReadCloser, error)
 }
 
 // Config is what the service needs; all but the last four are required.
@@ -75,7 +76,7 @@ func New(cfg Config) (*Service, error) {
 	}
 	return &Service{cfg: cfg, ledger: l, exporter: Exporter{
 		Store: cfg.Store, Ledger: l, Signer: cfg.Keys.Ed25519(BagKey), Scratch: cfg.Scratch,
-		Sealed: recorded{captures: cfg.Captures, blob: cfg.Blob, keys: cfg.Keys},
+		Sealed: sealed{cfg.Captures},
 	}}, nil
 }
 
@@ -91,61 +92,18 @@ func (s *Service) Run(ctx context.Context) error { return s.ledger.Run(ctx) }
 // Ledger is the log, for health and for who wants to Wake it.
 func (s *Service) Ledger() *ledger.Ledger { return s.ledger }
 
-// recorded gives sealed captures out of the records and the object store.
-type recorded struct {
-	captures Captures
-	blob     blob.Store
-	keys     *keyring.Keyring
-}
+// sealed gives sealed captures, with errors as callers see them.
+type sealed struct{ Captures }
 
-// maxEnvelope bounds a manifest: some 300,000 segments.
-const maxEnvelope = 256 << 20
-
-func (r recorded) Manifest(ctx context.Context, name string) (manifest.Manifest, []byte, error) {
-	var m manifest.Manifest
-	info, err := r.captures.Get(ctx, name)
-	if errors.Is(err, store.ErrNotFound) {
-		return m, nil, apierr.NotFound(errorsv1.Reason_REASON_RECORDING_NOT_FOUND, name).Because(err)
+func (s sealed) Manifest(ctx context.Context, name string) (manifest.Manifest, []byte, error) {
+	m, envelope, err := s.Captures.Manifest(ctx, name)
+	switch {
+	case errors.Is(err, store.ErrNotFound):
+		err = apierr.NotFound(errorsv1.Reason_REASON_RECORDING_NOT_FOUND, name).Because(err)
+	case errors.Is(err, capture.ErrNotSealed):
+		err = apierr.New(codes.FailedPrecondition, errorsv1.Reason_REASON_CAPTURE_NOT_SEALED,
+			"the capture is not sealed yet; end the recording or session and wait until it is stored", "name", name).
+			Because(errors.Join(ErrNotSealed, err))
 	}
-	if err != nil {
-		return m, nil, err
-	}
-	if info.State != capture.StateSealed || info.Manifest == nil {
-		return m, nil, apierr.New(codes.FailedPrecondition, errorsv1.Reason_REASON_CAPTURE_NOT_SEALED,
-			"the capture is not sealed yet; end the recording or session and wait until it is stored", "name", name).Because(ErrNotSealed)
-	}
-	envelope, err := r.object(ctx, info.Bucket, info.Manifest.Key, maxEnvelope)
-	if err != nil {
-		return m, nil, fmt.Errorf("manifest of %s: %w", name, err)
-	}
-	if manifest.SHA256(envelope) != info.Manifest.SHA256 {
-		return m, nil, fmt.Errorf("manifest of %s: %w", name, capture.ErrDamaged)
-	}
-	pub, ok := r.keys.Ed25519(ManifestKey).Public().(ed25519.PublicKey)
-	if !ok {
-		return m, nil, errors.New("evidence: manifest key is not Ed25519")
-	}
-	m, err = manifest.Open(envelope, pub)
-	if err != nil {
-		return m, nil, fmt.Errorf("manifest of %s: %w", name, err)
-	}
-	return m, envelope, nil
-}
-
-func (r recorded) object(ctx context.Context, bucket, key string, limit int64) ([]byte, error) {
-	body, _, err := r.blob.Get(ctx, bucket, key)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = body.Close() }() // only read from
-	return io.ReadAll(io.LimitReader(body, limit))
-}
-
-func (r recorded) Segment(ctx context.Context, m manifest.Manifest, g manifest.Segment) (io.ReadCloser, error) {
-	body, _, err := r.blob.Get(ctx, m.Bucket, g.Key)
-	return body, err
-}
-
-func (r recorded) Playable(ctx context.Context, m manifest.Manifest, stream string) (io.ReadCloser, error) {
-	return r.captures.Read(ctx, m.Capture, stream)
+	return m, envelope, err
 }
