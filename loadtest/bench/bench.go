@@ -37,6 +37,8 @@ func Cases() []Case {
 		{"capture", "capture behind the recorders, against age and sha256sum", []string{"capture.cpu"}, captureCPU},
 		{"verify", "export and verify of a bag, against sha256sum", []string{"verify.cpu", "verify.wall", "verify.memory", "export.memory"}, verifyBag},
 		{"log", "evidence log: durable appends", []string{"log.appends.sqlite", "log.appends.postgres"}, logAppends},
+		{"join", "join answers of a relay", []string{"join.rate", "join.p99"}, joinAnswers},
+		{"kill", "SIGKILL of a relay that records", []string{"kill.media_lost", "kill.segments_lost"}, killedRecorder},
 	}
 }
 

@@ -22,6 +22,7 @@ type Lab struct {
 	env   *local.Env
 	s3    *local.S3
 	lk    *local.LiveKit
+	gd    *local.Guacd
 	stops []func() error
 }
 
@@ -45,7 +46,7 @@ func newLab(ctx context.Context, cfg Config) (*Lab, error) {
 
 // obtain finds the parts, which .ci/bench has made sure of.
 func (l *Lab) obtain(ctx context.Context) error {
-	parts, err := local.Parts(local.PartSeaweedFS, local.PartLiveKit, local.PartFFmpeg, local.PartPostgres)
+	parts, err := local.Parts(local.PartSeaweedFS, local.PartLiveKit, local.PartGuacd, local.PartFFmpeg, local.PartPostgres)
 	if err != nil {
 		return err
 	}
@@ -121,4 +122,17 @@ func (l *Lab) livekit(ctx context.Context) (*local.LiveKit, error) {
 	}
 	l.stops = append(l.stops, l.lk.Stop)
 	return l.lk, nil
+}
+
+// guacd is the real one, which a relay asks for a handshake when it starts.
+func (l *Lab) guacd(ctx context.Context) (*local.Guacd, error) {
+	if l.gd != nil {
+		return l.gd, nil
+	}
+	var err error
+	if l.gd, err = l.env.StartGuacd(ctx, local.GuacdConfig{}); err != nil {
+		return nil, err
+	}
+	l.stops = append(l.stops, l.gd.Stop)
+	return l.gd, nil
 }

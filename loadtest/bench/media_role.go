@@ -122,6 +122,7 @@ func recordRole(ctx context.Context, c *child.Conn) (err error) {
 	if err := c.Next(&cfg); err != nil {
 		return err
 	}
+	tracks.LogTo(slog.New(slog.DiscardHandler))
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	sinks := &sinks{}
@@ -269,6 +270,7 @@ func subscribeRole(_ context.Context, c *child.Conn) error {
 	if err != nil {
 		return err
 	}
+	tracks.LogTo(slog.New(slog.DiscardHandler))
 	var received atomic.Int64
 	var reading sync.WaitGroup
 	room, err := lksdk.ConnectToRoomWithToken(cfg.SFU.Signal, token, &lksdk.RoomCallback{ParticipantCallback: lksdk.ParticipantCallback{

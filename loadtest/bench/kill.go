@@ -1,0 +1,298 @@
+package bench
+
+import (
+	"archive/tar"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	evidencev1 "github.com/openova-io/bp-relay/gen/relay/evidence/v1"
+	recordingv1 "github.com/openova-io/bp-relay/gen/relay/recording/v1"
+	roomv1 "github.com/openova-io/bp-relay/gen/relay/room/v1"
+
+	"github.com/openova-io/bp-relay/loadtest/child"
+	"github.com/openova-io/bp-relay/loadtest/measure"
+	"github.com/openova-io/bp-relay/services/blob"
+)
+
+// killAfter is how long is recorded before the SIGKILL and after the restart:
+// a few segments each.
+const killAfter = 10 * time.Second
+
+// killedRecorder is the case "kill": a relay that records a room is killed with
+// SIGKILL and started again at once. What is missing in the files, the time in
+// which no relay ran included, and how many of the segments that were in the
+// object store before are not in the sealed, verified export.
+func killedRecorder(ctx context.Context, l *Lab) (rows []measure.Result, err error) {
+	var missing, down, lost measure.Sample
+	var segments int
+	for range min(l.rounds(2), 3) {
+		k, err := l.killOnce(ctx)
+		if err != nil {
+			return nil, err
+		}
+		missing, down, lost = append(missing, k.missing.Seconds()), append(down, k.down.Seconds()), append(lost, float64(k.lost))
+		segments += k.acknowledged
+	}
+	worst := measure.Of("kill.media_lost", "s", measure.Sample{missing.Quantile(1)}).Judge(measure.AtMost, 2)
+	worst.Rounds = len(missing)
+	worst.Note = fmt.Sprintf("the longest hole in any track, worst of the rounds; the API was away for %.2f s of it", down.Quantile(1))
+	count := measure.Of("kill.segments_lost", "segments", measure.Sample{lost.Quantile(1)}).Judge(measure.AtMost, 0)
+	count.Rounds = len(lost)
+	count.Note = fmt.Sprintf("of %d segments that were stored before the kills; each export passed relay verify", segments)
+	return []measure.Result{worst, count}, nil
+}
+
+// killed is what one kill did.
+type killed struct {
+	missing, down      time.Duration
+	acknowledged, lost int
+}
+
+func (l *Lab) killOnce(ctx context.Context) (k killed, err error) {
+	dir, err := l.scratch("kill")
+	if err != nil {
+		return k, err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	// No TURN gateway: publishers are on the same host.
+	start := func() (*relayProcess, error) {
+		return l.startRelay(ctx, filepath.Join(dir, "relay"), "--turn.gateway", "")
+	}
+	p, err := start()
+	if err != nil {
+		return k, err
+	}
+	defer func() { err = errors.Join(err, p.stop()) }()
+	room, err := roomv1.NewRoomServiceClient(p.conn).CreateRoom(ctx, &roomv1.CreateRoomRequest{Parent: "orgs/acme", Room: &roomv1.Room{}})
+	if err != nil {
+		return k, fmt.Errorf("create room: %w", err)
+	}
+	at := sfu{Signal: l.lk.SignalURL, Key: l.lk.Key, Secret: l.lk.Secret, Room: room.GetRoom().GetName()}
+	source, err := child.Again(ctx, "publish", publishConfig{SFU: at, Count: 2}, nil)
+	if err != nil {
+		return k, err
+	}
+	defer func() { err = errors.Join(err, source.Stop()) }()
+	started, err := recordingv1.NewRecordingServiceClient(p.conn).StartRecording(ctx, &recordingv1.StartRecordingRequest{Parent: "orgs/acme", Room: at.Room})
+	if err != nil {
+		return k, fmt.Errorf("start recording: %w", err)
+	}
+	name := started.GetRecording().GetName()
+	if _, err := p.await(ctx, name, recordingv1.Recording_STATE_ACTIVE); err != nil {
+		return k, err
+	}
+	if err := sleep(ctx, killAfter); err != nil {
+		return k, err
+	}
+	stored, err := l.segments(ctx, started.GetRecording().GetCapture())
+	if err != nil {
+		return k, err
+	}
+	k.acknowledged = len(stored)
+	if k.acknowledged == 0 {
+		return k, fmt.Errorf("no segment was stored within %s", killAfter)
+	}
+	begin := time.Now()
+	if err := p.kill(); err != nil {
+		return k, err
+	}
+	next, err := start()
+	if err != nil {
+		return k, fmt.Errorf("after the kill: %w", err)
+	}
+	p, k.down = next, time.Since(begin)
+	if err := sleep(ctx, killAfter); err != nil {
+		return k, err
+	}
+	return k, k.judge(ctx, l, p, name, dir, stored)
+}
+
+// judge stops the recording and looks at what is there.
+func (k *killed) judge(ctx context.Context, l *Lab, p *relayProcess, name, dir string, stored []string) error {
+	recordings := recordingv1.NewRecordingServiceClient(p.conn)
+	if _, err := recordings.StopRecording(ctx, &recordingv1.StopRecordingRequest{Name: name}); err != nil {
+		return fmt.Errorf("stop recording: %w", err)
+	}
+	rec, err := p.await(ctx, name, recordingv1.Recording_STATE_STORED)
+	if err != nil {
+		return err
+	}
+	if len(rec.GetTracks()) != 4 {
+		return fmt.Errorf("%d tracks were recorded instead of 4", len(rec.GetTracks()))
+	}
+	for _, t := range rec.GetTracks() {
+		file := filepath.Join(dir, t.GetStream()+".webm")
+		if err := readTrack(ctx, recordings, name, t.GetStream(), file); err != nil {
+			return err
+		}
+		hole, err := l.hole(ctx, file)
+		if err != nil {
+			return err
+		}
+		k.missing = max(k.missing, hole)
+	}
+	files, err := l.exportVerified(ctx, p, rec.GetCapture(), filepath.Join(dir, "bag.tar"))
+	if err != nil {
+		return err
+	}
+	for _, key := range stored {
+		if !slices.ContainsFunc(files, func(f string) bool { return strings.HasSuffix(f, path.Join("segments", key)) }) {
+			k.lost++
+		}
+	}
+	return nil
+}
+
+// await polls a recording until it is in a state.
+func (p *relayProcess) await(ctx context.Context, name string, want recordingv1.Recording_State) (*recordingv1.Recording, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, 30*time.Second, fmt.Errorf("the recording was not %s after 30 s", want))
+	defer cancel()
+	for {
+		got, err := recordingv1.NewRecordingServiceClient(p.conn).GetRecording(ctx, &recordingv1.GetRecordingRequest{Name: name})
+		switch {
+		case ctx.Err() != nil:
+			return nil, context.Cause(ctx)
+		case err != nil:
+			return nil, fmt.Errorf("get recording: %w", err)
+		case got.GetRecording().GetState() == want:
+			return got.GetRecording(), nil
+		case got.GetRecording().GetState() == recordingv1.Recording_STATE_FAILED:
+			return nil, fmt.Errorf("the recording failed: %s", got.GetRecording().GetError())
+		}
+		if err := sleep(ctx, 50*time.Millisecond); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// segments lists the stored segments of a capture as "stream/file".
+func (l *Lab) segments(ctx context.Context, capture string) ([]string, error) {
+	part := strings.Split(capture, "/")
+	if len(part) != 4 {
+		return nil, fmt.Errorf("%q is no capture", capture)
+	}
+	store, err := objectsOf(l.s3).open(nil)
+	if err != nil {
+		return nil, err
+	}
+	var keys []string
+	prefix := path.Join("captures", part[1], part[3]) + "/"
+	err = store.List(ctx, bucket, prefix, func(o blob.Object) error {
+		if strings.HasSuffix(o.Key, ".age") {
+			keys = append(keys, strings.TrimPrefix(o.Key, prefix))
+		}
+		return nil
+	})
+	return keys, errors.Join(err, store.Close())
+}
+
+// readTrack downloads one track.
+func readTrack(ctx context.Context, recordings recordingv1.RecordingServiceClient, name, stream, file string) error {
+	answer, err := recordings.ReadTrack(ctx, &recordingv1.ReadTrackRequest{Name: name, Stream: stream})
+	if err != nil {
+		return fmt.Errorf("read track: %w", err)
+	}
+	return save(file, func() ([]byte, error) {
+		part, err := answer.Recv()
+		return part.GetData(), err
+	})
+}
+
+// save writes a stream of answers into a file.
+func save(file string, next func() ([]byte, error)) (err error) {
+	f, err := os.OpenFile(file, os.O_CREATE|os.O_WRONLY|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	for {
+		p, err := next()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err == nil {
+			_, err = f.Write(p)
+		}
+		if err != nil {
+			return fmt.Errorf("download %s: %w", filepath.Base(file), err)
+		}
+	}
+}
+
+// hole is the longest time between two frames of a file, less the usual one.
+func (l *Lab) hole(ctx context.Context, file string) (time.Duration, error) {
+	f, err := run(ctx, l.tools["ffprobe"], "-v", "error", "-show_entries", "packet=pts_time", "-of", "csv=p=0", file)
+	if err != nil {
+		return 0, err
+	}
+	var steps measure.Sample
+	last := math.NaN()
+	for line := range strings.Lines(f.out) {
+		at, err := strconv.ParseFloat(strings.Trim(strings.TrimSpace(line), ","), 64)
+		if err != nil {
+			return 0, fmt.Errorf("ffprobe of %s: %w", filepath.Base(file), err)
+		}
+		if !math.IsNaN(last) {
+			steps = append(steps, at-last)
+		}
+		last = at
+	}
+	if len(steps) < 100 {
+		return 0, fmt.Errorf("%s has only %d frames", filepath.Base(file), len(steps)+1)
+	}
+	return time.Duration((steps.Quantile(1) - steps.Median()) * float64(time.Second)), nil
+}
+
+// exportVerified exports a capture, has `relay verify` check it, and returns
+// the names of the files in the bag.
+func (l *Lab) exportVerified(ctx context.Context, p *relayProcess, capture, file string) ([]string, error) {
+	evidence := evidencev1.NewEvidenceServiceClient(p.conn)
+	answer, err := evidence.ExportCapture(ctx, &evidencev1.ExportCaptureRequest{Capture: capture})
+	if err != nil {
+		return nil, fmt.Errorf("export: %w", err)
+	}
+	err = save(file, func() ([]byte, error) {
+		part, err := answer.Recv()
+		return part.GetData(), err
+	})
+	if err != nil {
+		return nil, err
+	}
+	checkpoint, err := evidence.GetCheckpoint(ctx, &evidencev1.GetCheckpointRequest{Parent: "orgs/acme"})
+	if err != nil {
+		return nil, fmt.Errorf("log key: %w", err)
+	}
+	if _, err := run(ctx, l.cfg.Relay, "verify", "--quiet", "--key", checkpoint.GetVerifierKey(), file); err != nil {
+		return nil, err
+	}
+	return names(file)
+}
+
+func names(file string) ([]string, error) {
+	f, err := os.Open(file)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	var list []string
+	for r := tar.NewReader(f); ; {
+		h, err := r.Next()
+		if errors.Is(err, io.EOF) {
+			return list, nil
+		}
+		if err != nil {
+			return nil, fmt.Errorf("read bag: %w", err)
+		}
+		list = append(list, h.Name)
+	}
+}
