@@ -106,9 +106,16 @@ func Serve(ctx context.Context, cfg Config) error {
 	return p.run(ctx)
 }
 
+// gcPercent lets the heap, which is small here, grow to four times what lives
+// before it is collected: a tenth of the CPU of a busy process otherwise.
+const gcPercent = 300
+
 // newServing makes a process with all that its configuration wants, ready to
 // run.
 func newServing(ctx context.Context, cfg Config) (*process, error) {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(gcPercent)
+	}
 	p := newProcess(cfg)
 	adm, err := newAdmin(ctx, p)
 	if err != nil {

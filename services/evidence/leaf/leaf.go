@@ -41,11 +41,11 @@ type Act struct {
 
 // Body is the published part of a leaf: canonical JSON, RFC 8785.
 type Body struct {
-	V      int    `json:"v"`
-	ID     string `json:"id"`
-	Type   string `json:"type"`
-	Time   string `json:"time"`
 	Commit string `json:"commit"` // base64(SHA-256(canonical JSON of the opening))
+	ID     string `json:"id"`
+	Time   string `json:"time"`
+	Type   string `json:"type"` // dotted words: no character that JSON escapes
+	V      int    `json:"v"`
 }
 
 // Opening is the erasable part.
@@ -85,9 +85,11 @@ func New(a Act) (store.Leaf, error) {
 	}
 	sum := sha256.Sum256(opening)
 	at := a.Time.UTC().Truncate(time.Microsecond)
-	body, err := canonical(Body{V: 1, ID: id.String(), Type: a.Type, Time: at.Format(time.RFC3339Nano), Commit: base64.StdEncoding.EncodeToString(sum[:])})
+	// The body's fields are in the order of their names and hold nothing that
+	// JSON escapes, so this is its canonical form already.
+	body, err := json.Marshal(Body{V: 1, ID: id.String(), Type: a.Type, Time: at.Format(time.RFC3339Nano), Commit: base64.StdEncoding.EncodeToString(sum[:])})
 	if err != nil {
-		return store.Leaf{}, err
+		return store.Leaf{}, fmt.Errorf("marshal leaf: %w", err)
 	}
 	return store.Leaf{ID: id.String(), Org: a.Org, Subject: a.Subject, Time: at, Body: body, Opening: opening, Index: -1}, nil
 }

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gowebpki/jcs"
 	"github.com/stretchr/testify/require"
 
 	"github.com/openova-io/bp-relay/services/evidence/leaf"
@@ -20,6 +21,9 @@ func TestLeafCommitsWithoutTelling(t *testing.T) {
 		require.NotContains(t, string(l.Body), personal)
 	}
 	require.Equal(t, int64(-1), l.Index)
+	canonical, err := jcs.Transform(l.Body)
+	require.NoError(t, err)
+	require.Equal(t, string(canonical), string(l.Body), "RFC 8785")
 
 	body, opening, err := leaf.Open(l.Body, l.Opening)
 	require.NoError(t, err)
