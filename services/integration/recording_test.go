@@ -99,7 +99,7 @@ func TestRelayIsKilledWhileRecording(t *testing.T) {
 
 // SeaweedFS is away for 60 s in the middle of a recording: nothing is missing.
 func TestObjectStoreIsAwayWhileRecording(t *testing.T) {
-	eachTopology(t, func(t *testing.T, s *stack) {
+	eachTopologyAtOnce(t, func(t *testing.T, s *stack) {
 		room := s.room()
 		s.publish(room, "jane", false)
 		rec := s.start(room)

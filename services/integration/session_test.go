@@ -228,6 +228,7 @@ const (
 // of an HTTP answer from the page, but show it the close frame and the error
 // instruction before it.
 func TestTunnelRefusals(t *testing.T) {
+	t.Parallel() // it mostly waits for a ticket to expire
 	s := newStack(t, topologies()["one process"])
 	opened, other := s.open(s.connection("shell")), s.open(s.connection("other"))
 	refused := func(what, tunnelPath, ticket, status string) {

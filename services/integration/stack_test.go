@@ -80,6 +80,17 @@ func eachTopology(t *testing.T, run func(t *testing.T, s *stack)) {
 	}
 }
 
+// eachTopologyAtOnce is for scenarios that mostly wait.
+func eachTopologyAtOnce(t *testing.T, run func(t *testing.T, s *stack)) {
+	t.Parallel()
+	for name, groups := range topologies() {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			run(t, newStack(t, groups))
+		})
+	}
+}
+
 // newStack starts the parts and the relay processes, and waits until the
 // TURN gateway is handed out.
 func newStack(t *testing.T, groups [][]string) *stack {
