@@ -33,6 +33,7 @@ func Cases() []Case {
 	return []Case{
 		{"recorder", "room recorder, against an SDK subscriber that throws away", []string{"recorder.cpu"}, recorderCPU},
 		{"tunnel", "tunnel in the data path, against wwt/guac, guacamole-lite and a bare relay", []string{"tunnel.cpu.guac", "tunnel.cpu.lite", "tunnel.cpu.relay"}, tunnelCPU},
+		{"terminal", "the same with what the real guacd sends for a shell", []string{"terminal.cpu.guac", "terminal.cpu.lite", "terminal.cpu.relay"}, terminalCPU},
 		{"latency", "tunnel: added latency", []string{"tunnel.latency.p99"}, tunnelLatency},
 		{"capture", "capture behind the recorders, against age and sha256sum", []string{"capture.cpu"}, captureCPU},
 		{"verify", "export and verify of a bag, against sha256sum", []string{"verify.cpu", "verify.wall", "verify.memory", "export.memory"}, verifyBag},

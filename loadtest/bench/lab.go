@@ -46,7 +46,7 @@ func newLab(ctx context.Context, cfg Config) (*Lab, error) {
 
 // obtain finds the parts, which .ci/bench has made sure of.
 func (l *Lab) obtain(ctx context.Context) error {
-	parts, err := local.Parts(local.PartSeaweedFS, local.PartLiveKit, local.PartGuacd, local.PartFFmpeg, local.PartPostgres)
+	parts, err := local.Parts(local.PartSeaweedFS, local.PartLiveKit, local.PartGuacd, local.PartSSHD, local.PartFFmpeg, local.PartPostgres)
 	if err != nil {
 		return err
 	}

@@ -147,6 +147,21 @@ func Frame(size int) ([]byte, error) {
 	return out, nil
 }
 
+// Cut is the length of the first whole instructions of a stream that have
+// about n bytes together, at least one.
+func Cut(stream []byte, n int) (int, error) {
+	var scan guac.Scanner
+	at := 0
+	for at < len(stream) && (at < n || !scan.Between()) {
+		used, _, err := scan.Next(stream[at:])
+		if err != nil {
+			return 0, fmt.Errorf("guacd: %w", err)
+		}
+		at += used
+	}
+	return at, nil
+}
+
 // Stamp is a small screen update that carries a moment: a rectangle as large
 // as the nanoseconds since some start.
 func Stamp(dst []byte, at time.Duration) ([]byte, error) {
