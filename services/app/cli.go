@@ -26,6 +26,8 @@ func (e ErrExit) Error() string { return fmt.Sprintf("exit %d", int(e)) }
 func Main(args []string, stdout, stderr io.Writer) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	// The first signal asks for an orderly stop, the second one ends us at once.
+	context.AfterFunc(ctx, stop)
 	root := Command(stdout, stderr)
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)

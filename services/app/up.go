@@ -139,7 +139,7 @@ func runBeside(ctx context.Context, cfg Config, o upOptions, stack *local.Stack,
 		return fail(err)
 	}
 	defer os.Remove(state)
-	welcome(out, run, cfg, p)
+	welcome(out, o.dir, run, cfg, p)
 	if ready != nil {
 		ready(run)
 	}
