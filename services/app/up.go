@@ -145,7 +145,7 @@ func runBeside(ctx context.Context, cfg Config, o upOptions, stack *local.Stack,
 	}
 	select {
 	case x := <-stack.Exits():
-		return fail(fmt.Errorf("%w; everything was stopped, see %s", x, x.Log))
+		return fail(fmt.Errorf("%w; everything was stopped", x))
 	case err := <-done:
 		return err
 	case <-ctx.Done():
@@ -201,7 +201,7 @@ func (c *Config) takePorts(ports *local.Ports) error {
 func freeAddress(ctx context.Context, address, flag string) error {
 	lis, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
 	if err != nil {
-		return fmt.Errorf("%s is taken (%w); stop what has it, choose another with %s, or use --free-ports", address, err, flag)
+		return fmt.Errorf("%s is taken (%w); stop what has it, choose another with %s, or use --free-ports (make up ARGS=--free-ports)", address, err, flag)
 	}
 	return lis.Close()
 }
