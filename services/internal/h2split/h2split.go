@@ -17,8 +17,10 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"golang.org/x/net/http2"
@@ -32,6 +34,9 @@ const (
 	maxSniff = 64 << 10
 	// maxFrame is HTTP/2's initial SETTINGS_MAX_FRAME_SIZE.
 	maxFrame = 16 << 10
+	// maxAcceptPause bounds the pauses of a process that is out of file
+	// descriptors, as in net/http.
+	maxAcceptPause = time.Second
 )
 
 // Splitter accepts on one listener and hands connections out on two.
@@ -53,7 +58,9 @@ func (s *Splitter) GRPC() net.Listener { return s.grpc }
 func (s *Splitter) Rest() net.Listener { return s.rest }
 
 // Run accepts until ctx ends or the listener fails, then closes it and both
-// sides and waits for the connections that are being looked at.
+// sides and waits for the connections that are being looked at. A connection
+// that cannot be taken now (it was reset, or clients have used up all file
+// descriptors) is no failure: whoever is connected already is served on.
 func (s *Splitter) Run(ctx context.Context) error {
 	stop := context.AfterFunc(ctx, func() { _ = s.lis.Close() })
 	defer stop()
@@ -63,20 +70,38 @@ func (s *Splitter) Run(ctx context.Context) error {
 	defer cancel()
 	defer s.grpc.Close()
 	defer s.rest.Close()
+	pause := time.Duration(0)
 	for {
 		conn, err := s.lis.Accept()
-		if err != nil {
-			if ctx.Err() != nil || errors.Is(err, net.ErrClosed) {
-				return nil
+		switch {
+		case err == nil:
+			pause = 0
+		case ctx.Err() != nil || errors.Is(err, net.ErrClosed):
+			return nil
+		case passes(err):
+			pause = min(max(2*pause, 5*time.Millisecond), maxAcceptPause)
+			select {
+			case <-time.After(pause):
+			case <-ctx.Done():
 			}
-			var ne net.Error
-			if errors.As(err, &ne) && ne.Timeout() {
-				continue
-			}
+			continue
+		default:
 			return fmt.Errorf("accept: %w", err)
 		}
 		looking.Go(func() { s.look(ctx, conn) })
 	}
+}
+
+// passes says whether an error of Accept goes by by itself: accept(2).
+func passes(err error) bool {
+	for _, e := range []error{
+		syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM, syscall.ECONNABORTED, syscall.EPROTO, syscall.EINTR, syscall.EAGAIN,
+	} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return errors.Is(err, os.ErrDeadlineExceeded)
 }
 
 // look decides where a connection goes.
