@@ -21,6 +21,7 @@ import (
 
 	"github.com/openova-io/bp-relay/services/internal/auth"
 	"github.com/openova-io/bp-relay/services/internal/h2split"
+	"github.com/openova-io/bp-relay/services/internal/rpc"
 )
 
 // memoryBuffer is the in-memory listener's buffer per connection and
@@ -74,6 +75,9 @@ func (s *server) dial(here bool, address, as string, internal *auth.Internal) (*
 func (s *server) handler() (http.Handler, error) {
 	t, err := vanguardgrpc.NewTranscoder(s.grpc,
 		vanguard.WithUnknownHandler(s.mux),
+		// A message is held in memory before anybody has looked at its token:
+		// the transcoder's own bound is 4 GiB.
+		vanguard.WithDefaultServiceOptions(vanguard.WithMaxMessageBufferBytes(rpc.MaxMessage)),
 		vanguard.WithCodec(func(res vanguard.TypeResolver) vanguard.Codec {
 			return &vanguard.JSONCodec{
 				MarshalOptions:   protojson.MarshalOptions{Resolver: res},

@@ -28,8 +28,14 @@ import (
 	"github.com/openova-io/bp-relay/services/internal/auth"
 )
 
-// maxMessage bounds a request: the largest field is 64 KiB of metadata.
-const maxMessage = 1 << 20
+const (
+	// MaxMessage bounds a request in bytes, in whatever form it comes: the
+	// largest field is 64 KiB of metadata.
+	MaxMessage = 1 << 20
+	// maxStreams bounds the calls that one connection has under way; grpc-go's
+	// own default is no bound. Our services' own calls share one connection.
+	maxStreams = 1024
+)
 
 // Config is what a server needs.
 type Config struct {
@@ -64,7 +70,8 @@ func NewServer(cfg Config) (*grpc.Server, error) {
 		grpc.StatsHandler(otelgrpc.NewServerHandler()),
 		grpc.UnaryInterceptor(g.unary),
 		grpc.StreamInterceptor(g.stream),
-		grpc.MaxRecvMsgSize(maxMessage),
+		grpc.MaxRecvMsgSize(MaxMessage),
+		grpc.MaxConcurrentStreams(maxStreams),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: 30 * time.Second, Timeout: 10 * time.Second}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 10 * time.Second, PermitWithoutStream: true}),
 		grpc.WaitForHandlers(true),
