@@ -74,20 +74,17 @@ type task struct {
 // before, so a service still reaches its spool and its API while it stops.
 func (p *process) run(ctx context.Context) error {
 	running := make([]*running, len(p.tasks))
-	failed := make(chan error, len(p.tasks))
+	failed := make(chan struct{}, len(p.tasks))
 	for i, t := range p.tasks {
 		running[i] = start(context.WithoutCancel(ctx), t, failed)
 	}
-	var errs []error
 	select {
 	case <-ctx.Done():
-	case err := <-failed:
-		errs = append(errs, err)
+	case <-failed:
 	}
+	var errs []error
 	for _, r := range slices.Backward(running) {
-		if err := r.stop(); err != nil && len(errs) == 0 {
-			errs = append(errs, err)
-		}
+		errs = append(errs, r.stop())
 	}
 	return errors.Join(errors.Join(errs...), p.close())
 }
@@ -99,7 +96,7 @@ type running struct {
 	done   chan error
 }
 
-func start(ctx context.Context, t task, failed chan<- error) *running {
+func start(ctx context.Context, t task, failed chan<- struct{}) *running {
 	ctx, cancel := context.WithCancel(ctx)
 	r := &running{name: t.name, cancel: cancel, done: make(chan error, 1)}
 	go func() {
@@ -108,7 +105,7 @@ func start(ctx context.Context, t task, failed chan<- error) *running {
 			if err == nil {
 				err = errors.New("ended by itself")
 			}
-			failed <- fmt.Errorf("%s: %w", t.name, err)
+			failed <- struct{}{}
 		}
 		r.done <- err
 	}()
