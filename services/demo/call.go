@@ -11,9 +11,10 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/pion/webrtc/v4"
+
 	roomv1 "github.com/openova-io/bp-relay/gen/relay/room/v1"
 	turnv1 "github.com/openova-io/bp-relay/gen/relay/turn/v1"
-	"github.com/pion/webrtc/v4"
 
 	"github.com/openova-io/bp-relay/services/media"
 )
@@ -73,8 +74,9 @@ func (r *run) publish(ctx context.Context, identity string, tone int, relayOnly 
 	if err != nil {
 		return err
 	}
-	// The clip outlasts the recording: the clock in the picture never jumps.
-	length := time.Duration((r.cfg.Seconds+19)/10) * 10 * time.Second
+	// The clip outlasts a recording of up to 50 s, so that the clock in the
+	// picture does not jump; then it begins again.
+	length := min(time.Duration((r.cfg.Seconds+19)/10)*10*time.Second, time.Minute)
 	var clip *media.Clip
 	err = r.story.during("making "+identity+"'s media with ffmpeg (the first time only)", func() (err error) {
 		clip, err = media.Make(ctx, dir, media.Spec{Tone: tone, Length: length})

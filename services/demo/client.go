@@ -9,16 +9,17 @@ import (
 	"io"
 	"os"
 
-	connectionv1 "github.com/openova-io/bp-relay/gen/relay/connection/v1"
-	evidencev1 "github.com/openova-io/bp-relay/gen/relay/evidence/v1"
-	recordingv1 "github.com/openova-io/bp-relay/gen/relay/recording/v1"
-	roomv1 "github.com/openova-io/bp-relay/gen/relay/room/v1"
-	turnv1 "github.com/openova-io/bp-relay/gen/relay/turn/v1"
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
+
+	connectionv1 "github.com/openova-io/bp-relay/gen/relay/connection/v1"
+	evidencev1 "github.com/openova-io/bp-relay/gen/relay/evidence/v1"
+	recordingv1 "github.com/openova-io/bp-relay/gen/relay/recording/v1"
+	roomv1 "github.com/openova-io/bp-relay/gen/relay/room/v1"
+	turnv1 "github.com/openova-io/bp-relay/gen/relay/turn/v1"
 )
 
 // caller is one of the people and programs that use the API, each with the

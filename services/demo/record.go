@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+
 	recordingv1 "github.com/openova-io/bp-relay/gen/relay/recording/v1"
 )
 
@@ -39,7 +40,7 @@ func (r *run) record(ctx context.Context) error {
 	}
 	r.story.ok("%s runs: a hidden subscriber takes each track as it is sent", name)
 	length := time.Duration(r.cfg.Seconds) * time.Second
-	err = r.story.during(fmt.Sprintf("recording %s", length), func() error { return r.hold(ctx, length) })
+	err = r.story.during(fmt.Sprintf("recording %d s", r.cfg.Seconds), func() error { return r.hold(ctx, length) })
 	if err != nil {
 		return err
 	}

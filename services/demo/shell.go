@@ -11,6 +11,7 @@ import (
 
 	"github.com/coder/websocket"
 	"github.com/google/uuid"
+
 	connectionv1 "github.com/openova-io/bp-relay/gen/relay/connection/v1"
 
 	"github.com/openova-io/bp-relay/services/connection/guac"

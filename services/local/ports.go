@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"sync"
 	"syscall"
+	"time"
 
 	"github.com/gofrs/flock"
 )
@@ -94,9 +95,15 @@ func bindable(n int, udp bool) error {
 	return l.Close()
 }
 
-// check returns a *PortTakenError where the port is in use.
+// check returns a *PortTakenError where the port is in use. It looks more than
+// once: when another part is being started meanwhile, its child holds a copy
+// of the socket that was tried a moment ago, from fork until exec.
 func (p Port) check(part Name) error {
 	err := bindable(p.Number, p.UDP)
+	for wait := time.Millisecond; errors.Is(err, syscall.EADDRINUSE) && wait < 200*time.Millisecond; wait *= 2 {
+		time.Sleep(wait)
+		err = bindable(p.Number, p.UDP)
+	}
 	if err == nil {
 		return nil
 	}

@@ -23,7 +23,7 @@ import (
 // MaxPixels bounds all layers together, and MaxImage one image's bytes: a
 // stream comes from outside.
 const (
-	MaxPixels = 64 << 20
+	MaxPixels = 32 << 20
 	MaxImage  = 16 << 20
 )
 
