@@ -11,11 +11,12 @@ import (
 	"fmt"
 	"net/http"
 	"regexp"
-	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/coreos/go-oidc/v3/oidc"
 	"github.com/hashicorp/golang-lru/v2/expirable"
+	"golang.org/x/sync/singleflight"
 )
 
 // Errors of verification.
@@ -58,8 +59,8 @@ type Verifier struct {
 	internal *Internal
 	seen     *expirable.LRU[[sha256.Size]byte, verified]
 
-	mu  sync.Mutex // guards oid
-	oid *oidc.IDTokenVerifier
+	oid       atomic.Pointer[oidc.IDTokenVerifier]
+	discovery singleflight.Group
 }
 
 type verified struct {
@@ -150,25 +151,37 @@ func (v *Verifier) principal(id *oidc.IDToken) (verified, error) {
 }
 
 // provider discovers the issuer once; a failed attempt is made again with the
-// next token.
+// next token. Calls that come while an attempt is under way share it, and give
+// up when their own time is over: an issuer that hangs makes no queue.
 func (v *Verifier) provider(ctx context.Context) (*oidc.IDTokenVerifier, error) {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	if v.oid != nil {
-		return v.oid, nil
+	if oid := v.oid.Load(); oid != nil {
+		return oid, nil
 	}
-	// The key set fetches for as long as the verifier lives, so it must not
-	// hang on the context of the first call.
-	p, err := oidc.NewProvider(oidc.ClientContext(context.WithoutCancel(ctx), v.cfg.Client), v.cfg.Issuer)
+	shared := context.WithoutCancel(ctx)
+	done := v.discovery.DoChan("", func() (any, error) { return v.discover(shared) })
+	select {
+	case got := <-done:
+		oid, _ := got.Val.(*oidc.IDTokenVerifier)
+		return oid, got.Err
+	case <-ctx.Done():
+		return nil, fmt.Errorf("%w: %w", ErrIssuer, ctx.Err())
+	}
+}
+
+// discover asks the issuer. The key set fetches for as long as the verifier
+// lives, so neither hangs on the context of the first call.
+func (v *Verifier) discover(ctx context.Context) (*oidc.IDTokenVerifier, error) {
+	p, err := oidc.NewProvider(oidc.ClientContext(ctx, v.cfg.Client), v.cfg.Issuer)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrIssuer, err)
 	}
-	v.oid = p.VerifierContext(oidc.ClientContext(context.Background(), v.cfg.Client), &oidc.Config{
+	oid := p.VerifierContext(oidc.ClientContext(context.Background(), v.cfg.Client), &oidc.Config{
 		ClientID: v.cfg.Audience,
 		SupportedSigningAlgs: []string{
 			oidc.RS256, oidc.RS384, oidc.RS512, oidc.PS256, oidc.PS384, oidc.PS512,
 			oidc.ES256, oidc.ES384, oidc.ES512, oidc.EdDSA,
 		},
 	})
-	return v.oid, nil
+	v.oid.Store(oid)
+	return oid, nil
 }
