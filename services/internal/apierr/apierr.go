@@ -21,6 +21,7 @@ import (
 	errorsv1 "github.com/openova-io/bp-relay/gen/relay/errors/v1"
 
 	"github.com/openova-io/bp-relay/services/blob"
+	"github.com/openova-io/bp-relay/services/bus"
 	"github.com/openova-io/bp-relay/services/store"
 )
 
@@ -148,6 +149,8 @@ func FromDomain(err error) *Error {
 		return New(codes.InvalidArgument, errorsv1.Reason_REASON_FIELD_INVALID, "the resource is larger than a record may be, or holds what is not text; send less").Because(err)
 	case errors.Is(err, store.ErrClosed):
 		return New(codes.Unavailable, errorsv1.Reason_REASON_RECORDS_UNAVAILABLE, "the records do not answer; try again with the same request_id").WithRetry(time.Second).Because(err)
+	case errors.Is(err, bus.ErrUnavailable), errors.Is(err, bus.ErrClosed):
+		return New(codes.Unavailable, errorsv1.Reason_REASON_RECORDS_UNAVAILABLE, "the live state does not answer; try again with the same request_id").WithRetry(time.Second).Because(err)
 	case errors.Is(err, blob.ErrRecalling):
 		return New(codes.Unavailable, errorsv1.Reason_REASON_RECALLING, "the object is cold and is being brought back; try again in a minute").WithRetry(time.Minute).Because(err)
 	case errors.Is(err, blob.ErrUnavailable), errors.Is(err, blob.ErrDenied):
