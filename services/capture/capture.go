@@ -311,6 +311,19 @@ func (m *Manager) Resume(ctx context.Context, name string) (*Capture, error) {
 	return c, nil
 }
 
+// Holds says whether the spool of an unsealed capture is here: false where it
+// is on another host, and until recovery is through. Whoever seals a capture
+// whose spool is elsewhere gives up what that spool has.
+func (m *Manager) Holds(name string) bool {
+	select {
+	case <-m.ready:
+	default:
+		return false
+	}
+	c := m.local(name)
+	return c != nil && c.dir != ""
+}
+
 // Orphans lists the captures that an earlier process left in this spool and
 // that are neither resumed nor being sealed. It waits until recovery is
 // through.

@@ -245,12 +245,20 @@ func (c *carrier) watch(ctx context.Context, cancel context.CancelCauseFunc, tol
 			}
 		case <-poll.C:
 		}
-		rec, err := c.s.get(ctx, store.Sessions, c.name)
+		rec, err := c.look(ctx)
 		if err == nil && rec.State != active {
 			cancel(&tunnel.End{Reason: tunnel.Terminated, Status: guac.SessionClosed, Message: "The session was ended by somebody who may."})
 			return
 		}
 	}
+}
+
+// look reads the session's record. Records that hang hold up neither its
+// expiry nor the end of a recording that fails.
+func (c *carrier) look(ctx context.Context) (store.Record, error) {
+	ctx, cancel := context.WithTimeout(ctx, pollEvery)
+	defer cancel()
+	return c.s.get(ctx, store.Sessions, c.name)
 }
 
 // finish writes that the tunnel is down and seals what was recorded. A process

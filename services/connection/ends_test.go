@@ -14,6 +14,7 @@ import (
 
 	connectionv1 "github.com/openova-io/bp-relay/gen/relay/connection/v1"
 
+	"github.com/openova-io/bp-relay/services/blob"
 	"github.com/openova-io/bp-relay/services/bus"
 	"github.com/openova-io/bp-relay/services/bus/redis"
 	"github.com/openova-io/bp-relay/services/capture"
@@ -189,6 +190,44 @@ func TestReplicas(t *testing.T) {
 	require.Less(t, time.Since(began), time.Second)
 	r.session(q, name, connectionv1.Session_STATE_ENDED)
 }
+
+// A process dies and comes back with its spool. Another replica ends the
+// session meanwhile, but does not seal its recording without what the spool
+// has.
+func TestAReplicaLeavesTheSpoolTimeToComeBack(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	b, err := redis.New(redis.Config{URL: shared.Redis(t).URL, Prefix: t.Name() + ":", Logger: r.logger()})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, b.Close()) })
+	r.bus = b
+	const name, capt = "orgs/acme/sessions/dead", "orgs/acme/captures/dead"
+	p := r.start(func(_ *connection.Config, c *capture.Config) { c.Blob = away{c.Blob} })
+	conn := r.define(p, "shell")
+	opened, err := p.captures.Open(t.Context(), capture.Meta{Name: capt, Org: "acme", Owner: name,
+		Bucket: connection.DefaultBucket, Retention: "r", Mode: capture.Required, Actor: "ann"})
+	require.NoError(t, err)
+	out, err := opened.Stream(t.Context(), capture.StreamMeta{Name: "output", MediaType: connection.MediaOutput, Ext: ".guac"})
+	require.NoError(t, err)
+	require.NoError(t, out.Append([]byte("4.sync,1.1;")))
+	p.stop()
+	r.insertActive(name, conn, capt)
+
+	q := r.start(func(_ *connection.Config, c *capture.Config) { c.Dir = filepath.Join(r.dir, "spool2") })
+	require.Equal(t, "interrupted", r.session(q, name, connectionv1.Session_STATE_ENDING).GetEndReason())
+	require.Never(t, func() bool {
+		info, err := q.captures.Get(t.Context(), capt)
+		return err != nil || info.State != capture.StateActive
+	}, 6*time.Second, 200*time.Millisecond, "sealed without the spool") // more than a sweep
+	r.start()
+	over := r.session(q, name, connectionv1.Session_STATE_ENDED)
+	require.Equal(t, "4.sync,1.1;", recorded(t, q, over.GetCapture(), "output"))
+}
+
+// away is an object store that takes nothing.
+type away struct{ blob.Store }
+
+func (away) Put(context.Context, string, string, []byte) error { return blob.ErrUnavailable }
 
 // insertActive is what a process that died left in the records.
 func (r *rig) insertActive(name, conn, capt string) {

@@ -44,6 +44,9 @@ const (
 	// sessions that nobody looks after. It is gone after presenceTTL.
 	sweepEvery  = 4 * time.Second
 	presenceTTL = 13 * time.Second
+	// spoolGrace is how long the host of a process that died has to come back
+	// with its spool before another one seals the recording without it.
+	spoolGrace = 30 * time.Second
 	// pollEvery is how often a running session reads its own record: what ends
 	// it when the bus has lost the message.
 	pollEvery = 2 * time.Second

@@ -93,12 +93,13 @@ func (s *Service) tidy(ctx context.Context, rec store.Record, d session) {
 		if s.abandoned(rec.Name, d) {
 			s.log.Warn("session of a process that died", "session", rec.Name, "replica", d.Replica)
 			if _, err = s.change(ctx, rec.Name, relay, still(active, down(endInterrupted, true, map[string]any{}))); err == nil && d.Capture != "" {
-				s.abandon(ctx, rec.Name, d.Capture)
+				d.end(endInterrupted)
+				s.abandon(ctx, rec.Name, d)
 			}
 		}
 	case ending:
 		if s.abandoned(rec.Name, d) {
-			s.abandon(ctx, rec.Name, d.Capture)
+			s.abandon(ctx, rec.Name, d)
 		}
 	}
 	if err != nil && !errors.Is(err, store.ErrConflict) && ctx.Err() == nil {
@@ -117,11 +118,17 @@ func still(want string, fn changeFunc) changeFunc {
 }
 
 // abandon seals what an earlier process recorded, beside the sweep, and then
-// ends the session.
-func (s *Service) abandon(ctx context.Context, name, capt string) {
+// ends the session. The host that has the spool does it at once; the others
+// leave it the time to come back, since what they seal is without what is in
+// the spool, for good.
+func (s *Service) abandon(ctx context.Context, name string, d session) {
+	capt := d.Capture
 	if capt == "" {
 		s.settle(ctx, name, "")
 		return
+	}
+	if s.cfg.Bus.Shared() && !s.cfg.Captures.Holds(capt) && time.Since(d.Ended) < spoolGrace {
+		return // the next sweep looks again
 	}
 	life, done, ok := s.begin(name)
 	if !ok {
