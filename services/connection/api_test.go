@@ -17,6 +17,7 @@ import (
 	connectionv1 "github.com/openova-io/bp-relay/gen/relay/connection/v1"
 
 	"github.com/openova-io/bp-relay/services/internal/apierr"
+	"github.com/openova-io/bp-relay/services/internal/idem"
 	"github.com/openova-io/bp-relay/services/store"
 )
 
@@ -52,6 +53,20 @@ func TestConnections(t *testing.T) {
 		other.RequestId, other.ConnectionId = uuid.NewString(), "shell"
 		_, err = p.CreateConnection(ctx, other)
 		require.Equal(t, "CONNECTION_EXISTS", reasonOf(err))
+	})
+	t.Run("the remembered request does not help to guess its password", func(t *testing.T) {
+		secret := &connectionv1.CreateConnectionRequest{Parent: "orgs/acme", ConnectionId: "guessed", Connection: r.definition(), RequestId: uuid.NewString()}
+		secret.Connection.GetSsh().Credential = &connectionv1.SshTarget_Password{Password: "hunter2"}
+		_, err := p.CreateConnection(ctx, secret)
+		require.NoError(t, err)
+		plain, err := idem.Key("acme", connectionv1.ConnectionService_CreateConnection_FullMethodName, secret)
+		require.NoError(t, err)
+		require.ErrorIs(t, r.store.View(ctx, func(tx store.Tx) error {
+			_, err := tx.Replay(ctx, plain)
+			return err
+		}), store.ErrRequestReused, "remembered under the plain hash of the request, password included")
+		_, err = p.DeleteConnection(ctx, &connectionv1.DeleteConnectionRequest{Name: "orgs/acme/connections/guessed"})
+		require.NoError(t, err)
 	})
 	t.Run("secrets are never returned and are sealed in the record", func(t *testing.T) {
 		got, err := p.GetConnection(ctx, &connectionv1.GetConnectionRequest{Name: c.GetName()})
