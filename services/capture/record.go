@@ -45,9 +45,11 @@ type streamDoc struct {
 // sealDoc is what sealing decided at its begin, so that sealing again after a
 // crash makes the same manifest.
 type sealDoc struct {
-	End       time.Time                 `json:"end"`
-	Clock     manifest.Clock            `json:"clock"`
-	Abandoned string                    `json:"abandoned,omitempty"`
+	End       time.Time      `json:"end"`
+	Clock     manifest.Clock `json:"clock"`
+	Abandoned string         `json:"abandoned,omitempty"`
+	// Elsewhere: it is sealed without the spool, by another host.
+	Elsewhere bool                      `json:"elsewhere,omitempty"`
 	Gaps      map[string][]manifest.Gap `json:"gaps,omitempty"`
 }
 
@@ -211,12 +213,19 @@ func (m *Manager) recordSegment(ctx context.Context, c *Capture, stream string, 
 		if !errors.Is(err, store.ErrNotFound) {
 			return err
 		}
-		owner, err := tx.Get(ctx, store.Captures, c.name)
+		owner, doc, err := getDocument(ctx, tx, c.name)
 		if err != nil {
 			return err
 		}
 		if stateOf(owner) == StateSealed {
 			return fmt.Errorf("%w: by another replica, without this segment", ErrSealed)
+		}
+		if doc.Seal != nil && doc.Seal.Elsewhere {
+			// Another host is sealing and does not wait for our spool. Of its end
+			// and this segment only one can be committed as things are.
+			if _, err := tx.Update(ctx, owner); err != nil {
+				return err
+			}
 		}
 		// No leaf of its own: it is covered by the next head's (see heads).
 		_, err = tx.Insert(ctx, store.Record{Kind: store.Segments, Name: name, Org: c.org, Parent: c.name, Body: body})

@@ -77,7 +77,7 @@ func (c *Capture) beginSeal(abandoned string) {
 // sealForever tries until the capture is sealed or ctx ends; the next process
 // goes on then.
 func (c *Capture) sealForever(ctx context.Context, abandoned string) {
-	plan := &sealDoc{End: stamp(time.Now()), Clock: hostClock(), Abandoned: abandoned}
+	plan := &sealDoc{End: stamp(time.Now()), Clock: hostClock(), Abandoned: abandoned, Elsewhere: c.dir == ""}
 	for _, s := range c.Streams() {
 		if gaps := s.finish(plan.End); len(gaps) > 0 {
 			if plan.Gaps == nil {
@@ -269,10 +269,32 @@ func (m *Manager) assembleStream(ctx context.Context, name string, sd streamDoc,
 	return sm, nil
 }
 
+// errGrown: segments were recorded after the manifest was assembled.
+var errGrown = errors.New("capture: it has grown since its manifest was made")
+
+// nothingAfter makes sure that the manifest has every recorded segment. One
+// that was on its way when another host began to seal may have come after the
+// records were read: whoever sent it has let its spool go.
+func nothingAfter(ctx context.Context, tx store.Tx, name string, m manifest.Manifest) error {
+	for _, s := range m.Streams {
+		_, err := tx.Get(ctx, store.Segments, segmentName(name, s.Name, int64(s.Count)))
+		if err == nil {
+			return fmt.Errorf("%w: segment %d of stream %s", errGrown, s.Count, s.Name)
+		}
+		if !errors.Is(err, store.ErrNotFound) {
+			return err
+		}
+	}
+	return nil
+}
+
 func (c *Capture) markSealed(ctx context.Context, m manifest.Manifest, ref ManifestRef) error {
 	return c.m.modify(ctx, c.name, func(tx store.Tx, doc *document, state State) (State, error) {
 		if state == StateSealed {
 			return "", nil
+		}
+		if err := nothingAfter(ctx, tx, c.name, m); err != nil {
+			return "", err
 		}
 		doc.Manifest = &ref
 		for i := range doc.Streams {
