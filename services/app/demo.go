@@ -114,7 +114,9 @@ func alive(ctx context.Context, run Running) error {
 	if err != nil {
 		return fmt.Errorf("relay up (pid %d) does not answer; stop it and try again: %w", run.PID, err)
 	}
-	defer resp.Body.Close()
+	if err := resp.Body.Close(); err != nil {
+		return err
+	}
 	if resp.StatusCode != http.StatusOK {
 		return fmt.Errorf("relay up (pid %d) is not ready: %s says %s", run.PID, req.URL, resp.Status)
 	}
