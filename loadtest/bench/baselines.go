@@ -109,12 +109,12 @@ func nodeModules(ctx context.Context, name string) (script, modules string, err 
 
 // install runs npm beside the place and then renames, so that an interrupted
 // run leaves nothing that looks whole.
-func install(ctx context.Context, src, to string) error {
+func install(ctx context.Context, src, to string) (err error) {
 	tmp, err := os.MkdirTemp(filepath.Dir(to), "tmp-")
 	if err != nil {
 		return fmt.Errorf("npm: %w", err)
 	}
-	defer os.RemoveAll(tmp)
+	defer func() { err = errors.Join(err, os.RemoveAll(tmp)) }()
 	for _, name := range []string{"package.json", "package-lock.json"} {
 		raw, err := os.ReadFile(filepath.Join(src, name))
 		if err == nil {

@@ -87,25 +87,38 @@ func pick(only []string) ([]Case, error) {
 
 // Run measures, prints a table and writes the results. The error is of what
 // could not be measured; a target that is not met is a result, not an error.
-func Run(ctx context.Context, cfg Config) (err error) {
+func Run(ctx context.Context, cfg Config) error {
 	cases, err := pick(cfg.Only)
 	if err != nil {
 		return err
 	}
+	noise := newNoise()
+	begin := time.Now()
 	l, err := newLab(ctx, cfg)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, l.close()) }()
-	var results []measure.Result
-	var failed []error
-	begin := time.Now()
-	noise := newNoise()
+	results, failed := l.run(ctx, cases, begin)
+	failed = append(failed, l.close())
+	if ctx.Err() != nil {
+		return errors.Join(append(failed, context.Cause(ctx))...)
+	}
+	results = append(results, noise.results()...) // after the last child was waited for
+	if err := measure.Write(cfg.Results, results); err != nil {
+		return err
+	}
+	fmt.Fprintf(cfg.Out, "\n%d measurements in %s, results in %s\n\n", len(cases), time.Since(begin).Round(time.Second), cfg.Results)
+	return errors.Join(append(failed, measure.Table(cfg.Out, results))...)
+}
+
+// run runs the cases one after the other; one that fails does not keep the
+// next from running.
+func (l *Lab) run(ctx context.Context, cases []Case, begin time.Time) (results []measure.Result, failed []error) {
 	for i, c := range cases {
-		l.say("[%d/%d] %s: %s (%s so far)", i+1, len(cases), c.Name, c.What, time.Since(begin).Round(time.Second))
+		l.say("[%d/%d] %s: %s (after %s)", i+1, len(cases), c.Name, c.What, time.Since(begin).Round(time.Second))
 		rows, err := c.Run(ctx, l)
 		if ctx.Err() != nil {
-			return context.Cause(ctx)
+			return results, append(failed, err)
 		}
 		if err != nil {
 			l.say("      failed: %v", err)
@@ -114,12 +127,7 @@ func Run(ctx context.Context, cfg Config) (err error) {
 		}
 		results = append(results, rows...)
 	}
-	results = append(results, noise.results()...)
-	if err := measure.Write(cfg.Results, results); err != nil {
-		return err
-	}
-	fmt.Fprintf(cfg.Out, "\n%d cases in %s, results in %s\n\n", len(cases), time.Since(begin).Round(time.Second), cfg.Results)
-	return errors.Join(append(failed, measure.Table(cfg.Out, results))...)
+	return results, failed
 }
 
 // missing adds a row for each result that a failed case did not give.

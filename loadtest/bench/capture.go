@@ -70,7 +70,7 @@ func captureCPU(ctx context.Context, l *Lab) (rows []measure.Result, err error) 
 	defer func() { err = errors.Join(err, p.Stop()) }()
 	gib := float64(n) / (1 << 30)
 	var used [2]measure.Sample
-	err = measure.Turns(ctx, 2, l.rounds(5), func(ctx context.Context, _, i int) error {
+	err = l.turns(ctx, 2, l.rounds(5), func(ctx context.Context, _, i int) error {
 		var took time.Duration
 		var err error
 		if i == 0 {

@@ -103,12 +103,12 @@ func (r captureRequest) do(ctx context.Context, b *workbench.Bench) (string, err
 
 // record appends a file in pieces as a recorder does and seals: when it
 // returns, all of it is in the object store and was read back.
-func record(ctx context.Context, m *capture.Manager, file string) (string, error) {
+func record(ctx context.Context, m *capture.Manager, file string) (name string, err error) {
 	f, err := os.Open(file)
 	if err != nil {
 		return "", err
 	}
-	defer f.Close()
+	defer func() { err = errors.Join(err, f.Close()) }()
 	id := uuid.Must(uuid.NewV7()).String()
 	rec, err := m.Open(ctx, capture.Meta{
 		Name: "orgs/bench/captures/" + id, Org: "bench", Owner: "orgs/bench/recordings/" + id,

@@ -45,7 +45,7 @@ func joinAnswers(ctx context.Context, l *Lab) (rows []measure.Result, err error)
 		return nil, err
 	}
 	var perCore, perSecond, p50, p99, late measure.Sample
-	err = measure.Turns(ctx, 2, l.rounds(4), func(ctx context.Context, _, i int) error {
+	err = l.turns(ctx, 2, l.rounds(4), func(ctx context.Context, _, i int) error {
 		if i == 0 {
 			core, second, err := j.full(ctx, p.pid(), size(l, joinTime))
 			perCore, perSecond = append(perCore, core), append(perSecond, second)
@@ -107,7 +107,7 @@ func (j joiner) full(ctx context.Context, pid int, d time.Duration) (perCore, pe
 	callers.Wait()
 	took := time.Since(begin)
 	after, err := measure.CPU(pid)
-	if err := errors.Join(append(errs, err)...); err != nil {
+	if err := errors.Join(err, errors.Join(errs...)); err != nil {
 		return 0, 0, err
 	}
 	n := 0
@@ -131,5 +131,5 @@ func (j joiner) moderate(ctx context.Context, d time.Duration) (took measure.Sam
 		return nil
 	})
 	calls.Wait()
-	return took, late, errors.Join(append(errs, err)...)
+	return took, late, errors.Join(err, errors.Join(errs...))
 }

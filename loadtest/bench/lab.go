@@ -6,17 +6,17 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"time"
+	"slices"
 
+	"github.com/openova-io/bp-relay/loadtest/measure"
 	"github.com/openova-io/bp-relay/services/local"
 )
 
 // Lab is what the cases share: a folder, and real servers that are started
 // when the first case asks for them.
 type Lab struct {
-	cfg   Config
-	dir   string
-	begin time.Time
+	cfg Config
+	dir string
 
 	tools local.Tools
 	env   *local.Env
@@ -36,7 +36,7 @@ func newLab(ctx context.Context, cfg Config) (*Lab, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make the run's folder: %w", err)
 	}
-	l := &Lab{cfg: cfg, dir: dir, begin: time.Now()}
+	l := &Lab{cfg: cfg, dir: dir}
 	l.env = &local.Env{Dir: dir, Ports: new(local.Ports), Logger: slog.New(slog.DiscardHandler)}
 	if err := l.obtain(ctx); err != nil {
 		return nil, errors.Join(err, l.close())
@@ -58,8 +58,8 @@ func (l *Lab) obtain(ctx context.Context) error {
 // close stops what was started and removes the folder.
 func (l *Lab) close() error {
 	var errs []error
-	for i := len(l.stops) - 1; i >= 0; i-- {
-		errs = append(errs, l.stops[i]())
+	for _, stop := range slices.Backward(l.stops) {
+		errs = append(errs, stop())
 	}
 	l.env.Ports.Release()
 	return errors.Join(append(errs, os.RemoveAll(l.dir))...)
@@ -78,6 +78,18 @@ func (l *Lab) rounds(usual int) int {
 		return 2
 	}
 	return usual
+}
+
+// turns lets the subjects take their turns and says which round it is.
+func (l *Lab) turns(ctx context.Context, subjects, rounds int, run func(ctx context.Context, round, subject int) error) error {
+	said := -1
+	return measure.Turns(ctx, subjects, rounds, func(ctx context.Context, round, subject int) error {
+		if round != said {
+			said = round
+			l.say("      round %d of %d", round+1, rounds)
+		}
+		return run(ctx, round, subject)
+	})
 }
 
 // size is a duration or an amount of work: all of it, or a fifth when quick.

@@ -32,7 +32,7 @@ func tunnelLatency(ctx context.Context, l *Lab) (rows []measure.Result, err erro
 	for _, b := range subjects {
 		defer func() { err = errors.Join(err, b.down()) }()
 	}
-	err = measure.Turns(ctx, len(subjects), l.rounds(6), func(ctx context.Context, _, i int) error {
+	err = l.turns(ctx, len(subjects), l.rounds(4), func(ctx context.Context, _, i int) error {
 		if err := subjects[i].up(ctx, far); err != nil {
 			return err
 		}

@@ -37,7 +37,7 @@ func logAppends(ctx context.Context, l *Lab) (rows []measure.Result, err error) 
 		defer func() { err = errors.Join(err, procs[i].Stop()) }()
 	}
 	var rates [2]measure.Sample
-	err = measure.Turns(ctx, len(procs), l.rounds(6), func(ctx context.Context, _, i int) error {
+	err = l.turns(ctx, len(procs), l.rounds(6), func(ctx context.Context, _, i int) error {
 		d := size(l, logTime)
 		var n int64
 		if err := procs[i].Call(ctx, d, &n); err != nil {

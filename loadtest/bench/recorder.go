@@ -17,7 +17,7 @@ import (
 // The load of the case "recorder".
 const (
 	publishers   = 6
-	recordFor    = 8 * time.Second
+	recordFor    = 6 * time.Second
 	recordSettle = 1500 * time.Millisecond // from the join until all tracks flow
 )
 
@@ -44,7 +44,7 @@ func recorderCPU(ctx context.Context, l *Lab) (rows []measure.Result, err error)
 	}
 	defer func() { err = errors.Join(err, source.Stop()) }()
 	used := make([]measure.Sample, 3)
-	err = measure.Turns(ctx, len(used), l.rounds(4), func(ctx context.Context, _, i int) error {
+	err = l.turns(ctx, len(used), l.rounds(4), func(ctx context.Context, _, i int) (err error) {
 		cfg := recorderConfig{SFU: at}
 		role := "record"
 		switch i {
@@ -53,7 +53,7 @@ func recorderCPU(ctx context.Context, l *Lab) (rows []measure.Result, err error)
 			if cfg.Dir, err = l.scratch("record"); err != nil {
 				return err
 			}
-			defer os.RemoveAll(cfg.Dir)
+			defer func() { err = errors.Join(err, os.RemoveAll(cfg.Dir)) }()
 		case 2:
 			role = "subscribe"
 		}

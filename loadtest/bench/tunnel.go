@@ -112,15 +112,15 @@ func (l *Lab) images() (load, error) {
 	return load{frames: [][]byte{frame}, total: size(l, 200<<20)}, err
 }
 
-// shell is a busy terminal, 8 MiB/s, of what the real guacd sent.
+// shell is a busy terminal, 24 MiB/s, of what the real guacd sent.
 func (l *Lab) shell(ctx context.Context) (load, error) {
 	stream, err := l.terminal(ctx)
 	if err != nil {
 		return load{}, err
 	}
-	s := load{total: size(l, 40<<20)}
+	s := load{total: size(l, 120<<20)}
 	for len(stream) > 0 {
-		n, err := guacd.Cut(stream, 8<<20/framesPerSecond)
+		n, err := guacd.Cut(stream, 24<<20/framesPerSecond)
 		if err != nil {
 			return load{}, err
 		}
@@ -206,7 +206,7 @@ func tunnelCPU(ctx context.Context, l *Lab) ([]measure.Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	return l.compareBrokers(ctx, "tunnel.cpu", images, 5)
+	return l.compareBrokers(ctx, "tunnel.cpu", images, 4)
 }
 
 // terminalCPU is the case "terminal": the same with what the real guacd sends
@@ -235,7 +235,7 @@ func (l *Lab) compareBrokers(ctx context.Context, name string, s load, rounds in
 		defer func() { err = errors.Join(err, b.down()) }()
 	}
 	used := map[*broker]measure.Sample{}
-	err = measure.Turns(ctx, len(subjects), l.rounds(rounds), func(ctx context.Context, _, i int) error {
+	err = l.turns(ctx, len(subjects), l.rounds(rounds), func(ctx context.Context, _, i int) error {
 		b := subjects[i]
 		if err := b.up(ctx, far); err != nil {
 			return err

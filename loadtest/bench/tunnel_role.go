@@ -163,9 +163,9 @@ func relayRole(ctx context.Context, c *child.Conn) error {
 }
 
 func relay(ctx context.Context, near net.Conn, address string) {
-	defer near.Close()
 	far, err := new(net.Dialer).DialContext(ctx, "tcp", address)
 	if err != nil {
+		_ = near.Close()
 		return
 	}
 	var both sync.WaitGroup

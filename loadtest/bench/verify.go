@@ -39,7 +39,7 @@ func verifyBag(ctx context.Context, l *Lab) (rows []measure.Result, err error) {
 	}
 	var cpu, wall [2]measure.Sample
 	var peak measure.Sample
-	err = measure.Turns(ctx, 2, l.rounds(5), func(ctx context.Context, _, i int) error {
+	err = l.turns(ctx, 2, l.rounds(5), func(ctx context.Context, _, i int) error {
 		args := []string{l.cfg.Relay, "verify", "--quiet", "--key", key, bag}
 		if i == 1 {
 			args = []string{"sha256sum", bag}

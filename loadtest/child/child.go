@@ -116,7 +116,7 @@ func (p *Process) receive(ctx context.Context, out any) error {
 	case err = <-got:
 	case <-ctx.Done():
 		_ = p.cmd.Process.Kill() // an error: it has ended
-		<-got
+		_ = <-got                // nobody wants it any more
 		return fmt.Errorf("%s: %w", p.name, context.Cause(ctx))
 	}
 	switch {
@@ -136,8 +136,8 @@ func (p *Process) receive(ctx context.Context, out any) error {
 // Stop ends the child's input, and so the child; one that takes too long is
 // killed. The error is how it ended. Stopping twice is allowed.
 func (p *Process) Stop() error {
-	_ = p.in.Close() // an error: it was closed before
-	defer p.read.Close()
+	_ = p.in.Close()                      // an error: it was closed before
+	defer func() { _ = p.read.Close() }() // only read from; twice is an error
 	timer := time.NewTimer(grace)
 	defer timer.Stop()
 	select {

@@ -13,7 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ErrNoProcess: there is no process of that id any more.
+// ErrNoProcess says that there is no process of that id any more.
 var ErrNoProcess = errors.New("measure: no such process")
 
 // CPU is the CPU time, user and system, that all threads of a process have
@@ -72,12 +72,12 @@ type Machine struct {
 }
 
 // ReadMachine reads /proc/stat (proc(5)), in steps of 10 ms.
-func ReadMachine() (Machine, error) {
+func ReadMachine() (m Machine, err error) {
 	f, err := os.Open("/proc/stat")
 	if err != nil {
 		return Machine{}, fmt.Errorf("measure: %w", err)
 	}
-	defer f.Close()
+	defer func() { err = errors.Join(err, f.Close()) }()
 	line, err := bufio.NewReader(f).ReadBytes('\n')
 	if err != nil {
 		return Machine{}, fmt.Errorf("measure: /proc/stat: %w", err)

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"text/tabwriter"
 )
 
@@ -139,13 +140,14 @@ func Write(path string, results []Result) (err error) {
 
 // Table prints the results for a person.
 func Table(w io.Writer, results []Result) error {
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	tabs := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	var t io.Writer = tabs
 	fmt.Fprintln(t, "name\tours\tbaseline\tvalue\ttarget\tmet\tspread")
 	for _, r := range results {
 		met := "no"
 		switch {
 		case r.Missing != "":
-			met = "not measured: " + r.Missing
+			met = "not measured: " + short(r.Missing)
 		case r.Bound == Untargeted:
 			met = ""
 		case r.Met:
@@ -161,7 +163,17 @@ func Table(w io.Writer, results []Result) error {
 		}
 		fmt.Fprintf(t, "%s\t%s\t%s\t%s %s\t%s\t%s\t%s\n", r.Name, side(r.Ours, r.SideUnit), side(r.Baseline, r.SideUnit), r.Value, r.Unit, target, met, spread)
 	}
-	return t.Flush()
+	return tabs.Flush()
+}
+
+// short keeps a reason from tearing the table; the file has all of it.
+func short(text string) string {
+	const most = 60
+	text, _, _ = strings.Cut(text, "\n")
+	if r := []rune(text); len(r) > most {
+		return string(r[:most]) + "..."
+	}
+	return text
 }
 
 func side(n *Number, unit string) string {
