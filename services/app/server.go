@@ -79,15 +79,26 @@ func (s *server) handler() (http.Handler, error) {
 		// the transcoder's own bound is 4 GiB.
 		vanguard.WithDefaultServiceOptions(vanguard.WithMaxMessageBufferBytes(rpc.MaxMessage)),
 		vanguard.WithCodec(func(res vanguard.TypeResolver) vanguard.Codec {
-			return &vanguard.JSONCodec{
+			return jsonCodec{vanguard.JSONCodec{
 				MarshalOptions:   protojson.MarshalOptions{Resolver: res},
 				UnmarshalOptions: protojson.UnmarshalOptions{Resolver: res},
-			}
+			}}
 		}))
 	if err != nil {
 		return nil, fmt.Errorf("make transcoder: %w", err)
 	}
-	return t, nil
+	return &edge{next: t, methods: s.methods()}, nil
+}
+
+// methods are the paths of all RPCs here: "/relay.room.v1.RoomService/GetRoom".
+func (s *server) methods() map[string]bool {
+	paths := make(map[string]bool)
+	for service, info := range s.grpc.GetServiceInfo() {
+		for _, m := range info.Methods {
+			paths["/"+service+"/"+m.Name] = true
+		}
+	}
+	return paths
 }
 
 // run serves until ctx ends, then lets calls finish for as long as grace.

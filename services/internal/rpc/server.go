@@ -21,6 +21,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
 
 	errorsv1 "github.com/openova-io/bp-relay/gen/relay/errors/v1"
 
@@ -156,6 +157,12 @@ func (g *gate) panicked(ctx context.Context, method, id string, p any) error {
 
 // finish maps the error, logs what is ours, counts, and reports denials.
 func (g *gate) finish(ctx context.Context, method, id string, who auth.Principal, started time.Time, err error) error {
+	if g.open(method) {
+		// Health's and reflection's own answers are part of their protocols: an
+		// unknown service is NOT_FOUND (grpc/health/v1).
+		g.Metrics.observe(method, status.Code(err), time.Since(started))
+		return err
+	}
 	e := apierr.FromDomain(err)
 	code := codes.OK
 	if e != nil {
