@@ -264,6 +264,9 @@ func (s *Service) DeleteRoom(ctx context.Context, req *roomv1.DeleteRoomRequest)
 		if err != nil {
 			return missing(rec.Name, err)
 		}
+		if again, err := reopened(rec, now); again || err != nil {
+			return err // somebody opened it again meanwhile: that one stays
+		}
 		_, err = end(ctx, tx, now, auth.From(ctx).Subject, "deleted")
 		return err
 	})

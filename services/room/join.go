@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/go-jose/go-jose/v4"
@@ -30,6 +31,10 @@ const (
 	// iceTTL is how long TURN credentials hold at least. STUNner checks them
 	// at every refresh, so they bound how long media flows without a renewal.
 	iceTTL = 4 * time.Hour
+	// recorderPrefix begins the identities of the recording service's
+	// recorders. LiveKit puts out whoever has an identity when another comes
+	// with it: nobody may put out a recorder.
+	recorderPrefix = "recorder-"
 )
 
 // joiner mints LiveKit access tokens. livekit/protocol's own AccessToken has
@@ -90,6 +95,9 @@ func (j *joiner) mint(req *roomv1.JoinRoomRequest, id string, now time.Time, ttl
 // in the evidence log, durably, before the answer leaves, in the transaction
 // that sees the room open.
 func (s *Service) JoinRoom(ctx context.Context, req *roomv1.JoinRoomRequest) (*roomv1.JoinRoomResponse, error) {
+	if strings.HasPrefix(req.GetIdentity(), recorderPrefix) {
+		return nil, apierr.Field("identity", `identities that begin with "`+recorderPrefix+`" belong to recorders; choose another`)
+	}
 	ttl := defaultJoinTTL
 	if req.GetTtl() != nil {
 		ttl = req.GetTtl().AsDuration()

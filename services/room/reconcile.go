@@ -8,8 +8,9 @@ import (
 	"github.com/openova-io/bp-relay/services/store"
 )
 
-// settle is how old a room must be before its absence in LiveKit counts: it
-// is made there first, but a list may have been taken before.
+// settle is how much older than the list a room's record must be before its
+// absence in LiveKit counts: the room is made there first, but by another
+// replica, whose clock and the records' may be a little ahead of ours.
 const settle = 5 * time.Second
 
 // Events are kept this long: 72 h are promised, the rest is slack for clocks
@@ -50,6 +51,7 @@ func (s *Service) Run(ctx context.Context) error {
 // reconcile ends our open rooms that LiveKit does not know: their node was
 // killed, or their room_finished was lost.
 func (s *Service) reconcile(ctx context.Context) error {
+	asked := time.Now()
 	live, err := s.sfu.list(ctx)
 	if err != nil {
 		return err // LiveKit away: nobody knows, so nothing ends
@@ -68,10 +70,10 @@ func (s *Service) reconcile(ctx context.Context) error {
 			return err
 		}
 		for _, rec := range recs {
-			if there[rec.Name] || time.Since(rec.UpdateTime) < settle {
+			if there[rec.Name] || asked.Sub(rec.UpdateTime) < settle {
 				continue
 			}
-			if err := s.lost(ctx, rec.Name); err != nil {
+			if err := s.lost(ctx, rec.Name, asked); err != nil {
 				return err
 			}
 		}
@@ -82,11 +84,13 @@ func (s *Service) reconcile(ctx context.Context) error {
 	}
 }
 
-func (s *Service) lost(ctx context.Context, name string) error {
+// lost ends a room that LiveKit did not know when it was asked, unless it was
+// opened again since: a list with thousands of lost rooms takes a while.
+func (s *Service) lost(ctx context.Context, name string, asked time.Time) error {
 	s.cfg.Logger.InfoContext(ctx, "room is gone from LiveKit", "room", name)
 	return s.cfg.Store.Update(ctx, func(tx store.Tx) error {
 		rec, err := tx.Get(ctx, store.Rooms, name)
-		if err != nil || rec.State != stateOpen || time.Since(rec.UpdateTime) < settle {
+		if err != nil || rec.State != stateOpen || asked.Sub(rec.UpdateTime) < settle {
 			return err
 		}
 		_, err = end(ctx, tx, rec, "relay", "gone_from_livekit")

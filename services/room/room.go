@@ -139,6 +139,17 @@ func end(ctx context.Context, tx store.Tx, rec store.Record, actor, reason strin
 	return rec, act(ctx, tx, "room.ended", actor, rec.Name, map[string]string{"uid": d.UID, "reason": reason})
 }
 
+// reopened says whether the room was ended and opened again between two looks
+// at its record.
+func reopened(then, now store.Record) (bool, error) {
+	a, err := parse(then)
+	if err != nil {
+		return false, err
+	}
+	b, err := parse(now)
+	return a.UID != b.UID, err
+}
+
 // get reads one room's record.
 func (s *Service) get(ctx context.Context, name string) (store.Record, error) {
 	var rec store.Record

@@ -131,6 +131,8 @@ func TestParticipantJoinsWithTheAnswer(t *testing.T) {
 
 	_, err = f.JoinRoom(ctx, &roomv1.JoinRoomRequest{Name: name, Identity: "jane", RelayOnly: true})
 	require.Equal(t, "GATEWAY_UNHEALTHY", reason(err), "relay_only without a gateway is an error, not an empty list")
+	_, err = f.JoinRoom(ctx, &roomv1.JoinRoomRequest{Name: name, Identity: "recorder-1"})
+	require.Equal(t, "FIELD_INVALID", reason(err), "nobody can put out a recorder")
 	join, err := f.JoinRoom(ctx, &roomv1.JoinRoomRequest{Name: name, Identity: "jane", Grants: &roomv1.Grants{Subscribe: true}})
 	require.NoError(t, err)
 	require.Equal(t, "all", join.GetIceTransportPolicy())
