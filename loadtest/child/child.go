@@ -109,14 +109,17 @@ func (p *Process) Call(ctx context.Context, request, out any) error {
 
 func (p *Process) receive(ctx context.Context, out any) error {
 	var r reply
-	got := make(chan error, 1)
-	go func() { got <- p.out.Decode(&r) }()
 	var err error
+	got := make(chan struct{})
+	go func() {
+		defer close(got)
+		err = p.out.Decode(&r)
+	}()
 	select {
-	case err = <-got:
+	case <-got:
 	case <-ctx.Done():
 		_ = p.cmd.Process.Kill() // an error: it has ended
-		_ = <-got                // nobody wants it any more
+		<-got
 		return fmt.Errorf("%s: %w", p.name, context.Cause(ctx))
 	}
 	switch {
