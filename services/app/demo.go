@@ -44,7 +44,7 @@ with programs that know nothing of ours:
   6. exports both recordings; "relay verify" accepts them, and names what is
      wrong with every altered copy
 
-It takes about 20 s more than the recording, and minutes the first time, when
+It takes about 15 s more than the recording, and minutes the first time, when
 parts have to be built. Everything it started is stopped at the end, also after
 Ctrl-C. What it downloaded stays in a folder of its own.
 
@@ -164,7 +164,11 @@ func (d demoStack) start(ctx context.Context, out io.Writer) (demo.Stack, error)
 	}()
 	stop := func(failed bool) error {
 		cancel()
-		err := errors.Join(<-ended, log.Close())
+		err := <-ended
+		if errors.Is(err, context.Canceled) { // our own word, while it started
+			err = nil
+		}
+		err = errors.Join(err, log.Close())
 		if err == nil && !failed && !d.keep {
 			err = os.RemoveAll(dir)
 		}

@@ -58,8 +58,8 @@ type Config struct {
 	Out io.Writer
 }
 
-// ErrFailed: something did not hold, or could not be done. The story has told
-// what and where to look.
+// ErrFailed tells that something did not hold, or could not be done. The story
+// has told what and where to look.
 var ErrFailed = errors.New("demo: not everything held")
 
 // run is one demonstration.

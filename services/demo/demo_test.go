@@ -111,19 +111,23 @@ func TestTheWholeDemo(t *testing.T) {
 }
 
 func TestCtrlC(t *testing.T) {
-	dir, out := t.TempDir(), new(output)
-	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel()
-	var when time.Time
-	out.at, out.on = "… recording 6 s", func() { when = time.Now(); cancel() }
-	err := command(ctx, t, out, dir, "--seconds", "6")
-	var code app.ErrExit
-	require.ErrorAs(t, err, &code, out)
-	require.EqualValues(t, 130, code, out)
-	require.Less(t, time.Since(when), 20*time.Second)
-	require.Contains(t, out.String(), "Interrupted in step 3")
-	require.NotContains(t, out.String(), "✘")
-	nothingLeft(t, dir)
+	for at, step := range map[string]string{"starting a stack": "step 1", "… recording 6 s": "step 3"} {
+		t.Run(step, func(t *testing.T) {
+			dir, out := t.TempDir(), new(output)
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			var when time.Time
+			out.at, out.on = at, func() { when = time.Now(); cancel() }
+			err := command(ctx, t, out, dir, "--seconds", "6")
+			var code app.ErrExit
+			require.ErrorAs(t, err, &code, out)
+			require.EqualValues(t, 130, code, out)
+			require.Less(t, time.Since(when), 20*time.Second)
+			require.Contains(t, out.String(), "Interrupted in "+step)
+			require.NotContains(t, out.String(), "✘")
+			nothingLeft(t, dir)
+		})
+	}
 }
 
 func TestAFailureNamesItsStepAndTheLogs(t *testing.T) {

@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	recordingv1 "github.com/openova-io/bp-relay/gen/relay/recording/v1"
@@ -64,7 +65,7 @@ func (p probed) check(kind string, least time.Duration) (string, error) {
 		return "", fmt.Errorf("ffprobe finds %d streams and %d packets, want 1 and some", len(p.Streams), len(p.Packets))
 	}
 	s := p.Streams[0]
-	facts := ""
+	var facts string
 	switch {
 	case kind == video && s.Type == video && s.Codec == "vp8" && s.Width == 1280 && s.Height == 720:
 		facts = fmt.Sprintf("VP8 %dx%d", s.Width, s.Height)
@@ -107,6 +108,9 @@ func (r *run) still(ctx context.Context, path string, at int) error {
 	return err
 }
 
+// errComplaint: a program succeeded, and yet had something to say.
+var errComplaint = errors.New("it complains")
+
 // judge runs a program that must say nothing on its error output.
 func (r *run) judge(ctx context.Context, name string, args ...string) ([]byte, error) {
 	path, err := r.tool(name)
@@ -116,9 +120,13 @@ func (r *run) judge(ctx context.Context, name string, args ...string) ([]byte, e
 	cmd := exec.CommandContext(ctx, path, args...)
 	var out, complaint bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &complaint
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // a terminal's Ctrl-C is for us, and we end it
 	err = cmd.Run()
-	if err != nil || complaint.Len() > 0 {
-		return nil, fmt.Errorf("%s %s: %s (%v)", name, strings.Join(args, " "), strings.TrimSpace(complaint.String()), err)
+	if err == nil && complaint.Len() > 0 {
+		err = errComplaint
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s %s: %w: %s", name, strings.Join(args, " "), err, strings.TrimSpace(complaint.String()))
 	}
 	return out.Bytes(), nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -38,7 +39,11 @@ func (r *run) record(ctx context.Context) error {
 	if got := started.GetRecording().GetState(); got != recordingv1.Recording_STATE_ACTIVE {
 		return fmt.Errorf("%s is %s after its start, not ACTIVE: %s", name, got, started.GetRecording().GetError())
 	}
-	r.story.ok("%s runs: a hidden subscriber takes each track as it is sent", name)
+	flows, err := r.flows(ctx, name)
+	if err != nil {
+		return err
+	}
+	r.story.ok("%s runs: a hidden subscriber takes each track as it is sent, all of them %d ms after the start", name, flows.Milliseconds())
 	length := time.Duration(r.cfg.Seconds) * time.Second
 	err = r.story.during(fmt.Sprintf("recording %d s", r.cfg.Seconds), func() error { return r.hold(ctx, length) })
 	if err != nil {
@@ -72,6 +77,16 @@ func (r *run) record(ctx context.Context) error {
 	return r.tracks(ctx, rec, length-startSlack)
 }
 
+// flows waits until every track is being recorded, and says how long that took.
+func (r *run) flows(ctx context.Context, name string) (time.Duration, error) {
+	began := time.Now()
+	err := until(ctx, connectWithin, "every track in the recording", func() (bool, error) {
+		out, err := r.api.recordings.GetRecording(r.api.as(ctx, backend), &recordingv1.GetRecordingRequest{Name: name})
+		return len(out.GetRecording().GetTracks()) >= 2*len(r.call.participants), err
+	})
+	return time.Since(began), err
+}
+
 // hold waits while the participants publish.
 func (r *run) hold(ctx context.Context, length time.Duration) error {
 	end := time.Now().Add(length)
@@ -84,11 +99,11 @@ func gaps(rec *recordingv1.Recording) string {
 	if len(rec.GetGaps()) == 0 {
 		return "no gaps"
 	}
-	text := fmt.Sprintf("%d gaps stated", len(rec.GetGaps()))
+	lines := []string{fmt.Sprintf("%d gaps stated", len(rec.GetGaps()))}
 	for _, g := range rec.GetGaps() {
-		text += fmt.Sprintf("\n%s: %s, %s to %s", g.GetStream(), g.GetReason(), g.GetStartTime().AsTime().Format(time.RFC3339Nano), g.GetEndTime().AsTime().Format(time.RFC3339Nano))
+		lines = append(lines, fmt.Sprintf("%s: %s, %s to %s", g.GetStream(), g.GetReason(), g.GetStartTime().AsTime().Format(time.RFC3339Nano), g.GetEndTime().AsTime().Format(time.RFC3339Nano)))
 	}
-	return text
+	return strings.Join(lines, "\n")
 }
 
 // tracks downloads every track and has ffprobe and ffmpeg judge it.

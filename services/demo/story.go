@@ -100,9 +100,9 @@ func (s *story) tick(what string, stop <-chan struct{}) {
 		}
 		took := time.Since(began).Round(time.Second)
 		if s.tty {
-			fmt.Fprintf(s.w, "\r\x1b[K  … %s, %s", what, took)
+			fmt.Fprintf(s.w, "\r\x1b[K  … %s, %s so far", what, took)
 		} else {
-			fmt.Fprintf(s.w, "  … still %s, %s\n", what, took)
+			fmt.Fprintf(s.w, "  … %s, %s so far\n", what, took)
 		}
 	}
 }

@@ -165,7 +165,7 @@ func TestTheStoryIsPlainText(t *testing.T) {
 		failed := errors.New("failed")
 		require.ErrorIs(t, s.during("slow", func() error { time.Sleep(15 * time.Second); return failed }), failed)
 		s.bad("three")
-		require.Equal(t, "\n[1/2] First\n  ✔ one\n    two\n  … slow\n  … still slow, 11s\n  ✘ three\n", out.String())
+		require.Equal(t, "\n[1/2] First\n  ✔ one\n    two\n  … slow\n  … slow, 11s so far\n  ✘ three\n", out.String())
 	})
 }
 

@@ -27,10 +27,10 @@ const (
 	MaxImage  = 16 << 20
 )
 
-// ErrBounds: the stream asks for more than MaxPixels or MaxImage.
+// ErrBounds tells that the stream asks for more than MaxPixels or MaxImage.
 var ErrBounds = errors.New("screen: larger than any desktop")
 
-// ErrMalformed: an instruction's arguments are not in their form.
+// ErrMalformed tells that an instruction's arguments are not in their form.
 var ErrMalformed = errors.New("screen: malformed instruction")
 
 // Screen is a client's display. The zero value is not ready; it is not safe
