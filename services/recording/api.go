@@ -42,7 +42,7 @@ func (s *Service) StartRecording(ctx context.Context, req *recordingv1.StartReco
 	if room.GetRoom().GetState() != roomv1.Room_STATE_OPEN {
 		return nil, errRoomGone(req.GetRoom())
 	}
-	r, answer, err := s.begin(ctx, req, key)
+	r, answer, err := s.begin(ctx, req, key, room.GetRoom().GetUid())
 	if answer != nil || err != nil {
 		return answer, err
 	}
@@ -84,7 +84,7 @@ func (s *Service) remembered(ctx context.Context, key store.RequestKey) (*record
 // begin makes the recording and starts its run. A room's starts go one after
 // another, by a lease. A retry of a start that is under way gets that one's
 // run, or its answer.
-func (s *Service) begin(ctx context.Context, req *recordingv1.StartRecordingRequest, key store.RequestKey) (*run, *recordingv1.StartRecordingResponse, error) {
+func (s *Service) begin(ctx context.Context, req *recordingv1.StartRecordingRequest, key store.RequestKey, uid string) (*run, *recordingv1.StartRecordingResponse, error) {
 	turn, err := s.turn(ctx, req.GetRoom())
 	if err != nil {
 		return nil, nil, err
@@ -93,20 +93,20 @@ func (s *Service) begin(ctx context.Context, req *recordingv1.StartRecordingRequ
 	if answer, err := s.remembered(ctx, key); answer != nil || err != nil {
 		return nil, answer, err
 	}
-	var busy []store.Record
+	var other *store.Record
 	err = s.cfg.Store.View(ctx, func(tx store.Tx) (err error) {
-		busy, err = tx.List(ctx, store.Query{Kind: store.Recordings, Org: orgOf(req.GetRoom()), Parent: req.GetRoom(), States: running(), Limit: 1})
+		other, err = busy(ctx, tx, req.GetRoom())
 		return err
 	})
 	if err != nil {
 		return nil, nil, err
 	}
-	if len(busy) > 0 {
-		r, err := s.underWay(busy[0], key)
+	if other != nil {
+		r, err := s.underWay(*other, key)
 		return r, nil, err
 	}
 	// From here on the recording is begun whether the caller waits or not.
-	r, err := s.create(context.WithoutCancel(ctx), req, key)
+	r, err := s.create(context.WithoutCancel(ctx), req, key, uid)
 	return r, nil, err
 }
 
@@ -145,18 +145,17 @@ func (s *Service) underWay(rec store.Record, key store.RequestKey) (*run, error)
 		return nil, apierr.New(codes.Unavailable, errorsv1.Reason_REASON_RECORDS_UNAVAILABLE,
 			"this start is under way on another replica; try again with the same request_id").WithRetry(time.Second)
 	}
-	return nil, apierr.New(codes.AlreadyExists, errorsv1.Reason_REASON_RECORDING_RUNNING,
-		fmt.Sprintf("%s is being recorded by %s; stop that one first, or use it", d.Room, rec.Name), "room", d.Room, "recording", rec.Name)
+	return nil, errRunning(d.Room, rec.Name)
 }
 
-func (s *Service) create(ctx context.Context, req *recordingv1.StartRecordingRequest, key store.RequestKey) (*run, error) {
+func (s *Service) create(ctx context.Context, req *recordingv1.StartRecordingRequest, key store.RequestKey, uid string) (*run, error) {
 	id, err := uuid.NewV7()
 	if err != nil {
 		return nil, fmt.Errorf("recording id: %w", err)
 	}
 	name := req.GetParent() + "/recordings/" + id.String()
 	d := document{
-		Room: req.GetRoom(), Mode: capture.BestEffort, Retention: req.GetRetentionClass(), Actor: auth.From(ctx).Subject,
+		Room: req.GetRoom(), RoomUID: uid, Mode: capture.BestEffort, Retention: req.GetRetentionClass(), Actor: auth.From(ctx).Subject,
 		Capture: req.GetParent() + "/captures/" + id.String(), Created: time.Now().UTC(),
 	}
 	if req.GetMode() == recordingv1.Mode_MODE_REQUIRED {
@@ -176,6 +175,7 @@ func (s *Service) create(ctx context.Context, req *recordingv1.StartRecordingReq
 		_, err := insert(ctx, tx, name, d)
 		return err
 	}); err != nil {
+		_ = lease.Release(ctx) // it runs out otherwise
 		return nil, err
 	}
 	c, err := s.cfg.Captures.Open(ctx, capture.Meta{
@@ -184,7 +184,7 @@ func (s *Service) create(ctx context.Context, req *recordingv1.StartRecordingReq
 	})
 	r := s.newRun(name, d, c, lease)
 	if err == nil && !r.start() {
-		err = errors.New("the service is shutting down")
+		err = apierr.New(codes.Unavailable, errorsv1.Reason_REASON_SERVICE_NOT_HERE, "this replica stops; try again with the same request_id").WithRetry(time.Second)
 	}
 	if err != nil {
 		r.release()
@@ -245,6 +245,11 @@ func (s *Service) StopRecording(ctx context.Context, req *recordingv1.StopRecord
 		return nil, err
 	}
 	return &recordingv1.StopRecordingResponse{Recording: m}, nil
+}
+
+func errRunning(room, recording string) error {
+	return apierr.New(codes.AlreadyExists, errorsv1.Reason_REASON_RECORDING_RUNNING,
+		fmt.Sprintf("%s is being recorded by %s; stop that one first, or use it", room, recording), "room", room, "recording", recording)
 }
 
 func errRoomGone(room string) error {

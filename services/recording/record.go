@@ -26,7 +26,9 @@ const maxGaps = 500
 
 // document is the body of a recording's record. Its parent is the room.
 type document struct {
-	Room      string       `json:"room"`
+	Room string `json:"room"`
+	// RoomUID tells the room that is recorded from a later one of its name.
+	RoomUID   string       `json:"room_uid,omitempty"`
 	Mode      capture.Mode `json:"mode"`
 	Retention string       `json:"retention"`
 	Actor     string       `json:"actor"`
@@ -152,8 +154,26 @@ func act(ctx context.Context, tx store.Tx, kind, actor, name string, detail any)
 	return tx.Leaf(ctx, l)
 }
 
+// actor is who does what nobody asked for.
+const actor = "relay"
+
+// busy is the recording that a room has under way, or nil.
+func busy(ctx context.Context, tx store.Tx, room string) (*store.Record, error) {
+	list, err := tx.List(ctx, store.Query{Kind: store.Recordings, Org: orgOf(room), Parent: room, States: running(), Limit: 1})
+	if err != nil || len(list) == 0 {
+		return nil, err
+	}
+	return &list[0], nil
+}
+
 // insert makes the record of a new recording.
 func insert(ctx context.Context, tx store.Tx, name string, d document) (store.Record, error) {
+	// Starts go one after another by a lease, which a bus can forget.
+	if other, err := busy(ctx, tx, d.Room); err != nil {
+		return store.Record{}, err
+	} else if other != nil {
+		return store.Record{}, errRunning(d.Room, other.Name)
+	}
 	body, err := json.Marshal(d)
 	if err != nil {
 		return store.Record{}, fmt.Errorf("recording body: %w", err)

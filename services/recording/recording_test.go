@@ -1,6 +1,7 @@
 package recording_test
 
 import (
+	"path"
 	"slices"
 	"testing"
 	"time"
@@ -25,6 +26,7 @@ func TestRecordings(t *testing.T) {
 		t.Run("Killed", func(t *testing.T) { t.Parallel(); testKilled(t, newWorld(t, lk, objects, nil)) })
 		t.Run("Restarted", func(t *testing.T) { t.Parallel(); testRestarted(t, newWorld(t, lk, objects, nil)) })
 		t.Run("Replicas", func(t *testing.T) { t.Parallel(); testReplicas(t, lk, objects) })
+		t.Run("RoomOpenedAgain", func(t *testing.T) { t.Parallel(); testRoomOpenedAgain(t, lk, objects) })
 		t.Run("LiveKitAway", func(t *testing.T) { t.Parallel(); testLiveKitAway(t, lk, objects) })
 		t.Run("RequiredSpoolFull", func(t *testing.T) { t.Parallel(); testSpoolFull(t, lk, objects) })
 	})
@@ -61,6 +63,9 @@ func testLife(t *testing.T, w *world) {
 	fails(t, err, codes.PermissionDenied, "OTHER_ORGANISATION")
 	_, err = w.recordings.GetRecording(w.acme(), &recordingv1.GetRecordingRequest{Name: "orgs/acme/recordings/none"})
 	fails(t, err, codes.NotFound, "RECORDING_NOT_FOUND")
+
+	_, err = w.rooms.JoinRoom(w.acme(), &roomv1.JoinRoomRequest{Name: room, Identity: "recorder-" + path.Base(name)})
+	fails(t, err, codes.InvalidArgument, "FIELD_INVALID") // it would put the recorder out
 
 	require.Eventually(t, func() bool { return len(w.get(name).GetTracks()) == 2 }, 10*time.Second, 50*time.Millisecond)
 	time.Sleep(5 * time.Second)
@@ -181,6 +186,43 @@ func testRestarted(t *testing.T, w *world) {
 	}
 }
 
+// testRoomOpenedAgain kills the recorder's process; before the next one comes,
+// the room ends and another one of its name is opened. Nobody asked for that
+// one to be recorded.
+func testRoomOpenedAgain(t *testing.T, lk *local.LiveKit, objects *local.S3) {
+	db, live := localtest.Postgres(t), localtest.Redis(t)
+	a := newWorld(t, lk, objects, func(s *setup) { s.Postgres, s.Redis = db.URL, live.URL })
+	b := a.replica()
+	kill := a.spawn()
+	a.up()
+	b.serve()
+	create := func() string {
+		made, err := b.rooms.CreateRoom(b.acme(), &roomv1.CreateRoomRequest{Parent: "orgs/acme", RoomId: "again"})
+		require.NoError(t, err)
+		return made.GetRoom().GetName()
+	}
+	room := create()
+	a.publish(room, "ann", clip(t))
+	r, err := a.recordings.StartRecording(a.acme(), &recordingv1.StartRecordingRequest{Parent: "orgs/acme", Room: room, Mode: recordingv1.Mode_MODE_REQUIRED})
+	require.NoError(t, err)
+	name := r.GetRecording().GetName()
+	require.Eventually(t, func() bool { return len(a.get(name).GetTracks()) == 2 }, 10*time.Second, 50*time.Millisecond)
+	kill()
+	_, err = b.rooms.DeleteRoom(b.acme(), &roomv1.DeleteRoomRequest{Name: room})
+	require.NoError(t, err)
+	require.Equal(t, room, create())
+	b.publish(room, "bob", clip(t))
+	a.spawn()
+	rec := b.becomes(name, recordingv1.Recording_STATE_STORED)
+	require.Equal(t, "room_ended", rec.GetEndReason())
+	for _, track := range rec.GetTracks() {
+		require.Equal(t, "ann", track.GetParticipantIdentity())
+	}
+	got, err := b.rooms.GetRoom(b.acme(), &roomv1.GetRoomRequest{Name: room})
+	require.NoError(t, err)
+	require.Equal(t, roomv1.Room_STATE_OPEN, got.GetRoom().GetState())
+}
+
 func testLiveKitAway(t *testing.T, lk *local.LiveKit, objects *local.S3) {
 	w := newWorld(t, lk, objects, nil)
 	stop := w.serve()
@@ -232,12 +274,12 @@ func testReplicas(t *testing.T, lk *local.LiveKit, objects *local.S3) {
 	b.up()
 	room := a.room()
 	a.publish(room, "ann", clip(t))
-	start := func() string {
-		r, err := a.recordings.StartRecording(a.acme(), &recordingv1.StartRecordingRequest{Parent: "orgs/acme", Room: room})
+	start := func(mode recordingv1.Mode) string {
+		r, err := a.recordings.StartRecording(a.acme(), &recordingv1.StartRecordingRequest{Parent: "orgs/acme", Room: room, Mode: mode})
 		require.NoError(t, err)
 		return r.GetRecording().GetName()
 	}
-	name := start()
+	name := start(recordingv1.Mode_MODE_BEST_EFFORT)
 	_, err := b.recordings.StartRecording(b.acme(), &recordingv1.StartRecordingRequest{Parent: "orgs/acme", Room: room})
 	fails(t, err, codes.AlreadyExists, "RECORDING_RUNNING")
 	time.Sleep(8 * time.Second) // longer than a lease and a sweep
@@ -252,11 +294,14 @@ func testReplicas(t *testing.T, lk *local.LiveKit, objects *local.S3) {
 		require.Greater(t, times[len(times)-1]-times[0], 7*time.Second)
 	}
 
-	name = start()
+	name = start(recordingv1.Mode_MODE_REQUIRED)
 	time.Sleep(6 * time.Second) // the first segments are stored
 	kill()
 	r = b.becomes(name, recordingv1.Recording_STATE_STORED)
 	require.Equal(t, "recorder_lost", r.GetEndReason())
+	got, err := b.rooms.GetRoom(b.acme(), &roomv1.GetRoomRequest{Name: room})
+	require.NoError(t, err)
+	require.Equal(t, roomv1.Room_STATE_ENDED, got.GetRoom().GetState(), "a call that must be recorded does not go on without its recorder")
 	require.Len(t, r.GetTracks(), 2)
 	for _, track := range r.GetTracks() {
 		decode(t, track.GetStream(), b.read(name, track.GetStream()))

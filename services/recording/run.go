@@ -45,9 +45,9 @@ type run struct {
 	answer *recordingv1.StartRecordingResponse
 	failed error
 
-	joined chan struct{} // closed once ACTIVE
-	left   chan struct{} // closed when the recorder is out of the room
-	once   sync.Once
+	joined     chan struct{} // closed once ACTIVE
+	left       chan struct{} // closed when the recorder is out of the room
+	join, away sync.Once
 }
 
 func (s *Service) newRun(name string, doc document, c *capture.Capture, lease bus.Lease) *run {
@@ -57,6 +57,9 @@ func (s *Service) newRun(name string, doc document, c *capture.Capture, lease bu
 		joined: make(chan struct{}), left: make(chan struct{}),
 	}
 }
+
+// leave says that the recorder is not in the room any more.
+func (r *run) leave() { r.away.Do(func() { close(r.left) }) }
 
 // start has the recorder run in the background.
 func (r *run) start() bool {
@@ -88,11 +91,11 @@ func (r *run) run(base, ctx context.Context) {
 	switch cause := context.Cause(ctx); {
 	case end == tracks.EndReplaced || errors.Is(cause, errTaken):
 		r.log.Warn("another replica has taken over the recording")
-		close(r.left)
+		r.leave()
 		return
 	case base.Err() != nil && !errors.Is(cause, errStopped):
 		r.log.Info("recorder leaves; the next process goes on")
-		close(r.left)
+		r.leave()
 		r.release()
 		return
 	case r.isJoined():
@@ -118,6 +121,7 @@ func (r *run) record(ctx context.Context) (tracks.End, error) {
 		Start: start, Open: r.open, Resumed: r.resumed, Logger: r.log,
 		Joined:   func() { r.active(ctx, start) },
 		Replaced: func(ctx context.Context) bool { return !r.renew(ctx) },
+		Ended:    r.roomEnded,
 	})
 	if err != nil {
 		return tracks.EndFailed, err
@@ -126,14 +130,15 @@ func (r *run) record(ctx context.Context) (tracks.End, error) {
 }
 
 // active notes that the recorder is in the room, and remembers the answer to
-// the call that asked for it.
+// the call that asked for it. Records that do not answer are asked again for
+// as long as the recorder stays: it is recording meanwhile.
 func (r *run) active(ctx context.Context, start time.Time) {
 	if r.isJoined() {
 		return // it came back after a lost connection
 	}
-	ctx = context.WithoutCancel(ctx)
-	rec, err := r.s.change(ctx, r.name, r.doc.Actor, stateActive, func(d *document) { d.Start = start },
+	rec, err := r.persist(ctx, r.doc.Actor, stateActive, func(d *document) { d.Start = start },
 		func(tx store.Tx, rec store.Record, d document) error {
+			ctx := context.WithoutCancel(ctx)
 			m, err := message(rec)
 			if err != nil || d.Request == nil {
 				return err
@@ -160,7 +165,7 @@ func (r *run) active(ctx context.Context, start time.Time) {
 	r.mu.Lock()
 	r.doc.Start, r.answer = start, &recordingv1.StartRecordingResponse{Recording: m}
 	r.mu.Unlock()
-	r.once.Do(func() { close(r.joined) })
+	r.join.Do(func() { close(r.joined) })
 }
 
 func (r *run) isJoined() bool {
@@ -175,22 +180,23 @@ func (r *run) isJoined() bool {
 // finish ends a recording that has recorded: STOPPING, sealed, STORED.
 func (r *run) finish(ctx context.Context, cause error, end tracks.End, failure error) error {
 	why := endReason(cause, end, failure, r.capture.Failure())
-	err := r.persist(ctx, stateStopping, func(d *document) { d.End, d.EndReason = time.Now().UTC(), why })
-	close(r.left)
+	rec, err := r.persist(ctx, actor, stateStopping, func(d *document) { d.End, d.EndReason = time.Now().UTC(), why }, nil)
+	r.leave()
 	if err != nil {
 		return err
 	}
-	if r.doc.Mode == capture.Required && why != "stopped" && why != string(tracks.EndRoomEnded) {
-		r.endRoom(ctx)
+	if d, err := parse(rec); err == nil {
+		why = d.EndReason // somebody may have stopped it before
 	}
+	r.failClosed(ctx, why)
 	return r.seal(ctx)
 }
 
 // persist changes the record, trying again until it is done, cannot be done,
-// or the process ends.
-func (r *run) persist(ctx context.Context, to state, edit func(*document)) error {
-	_, err := backoff.Retry(ctx, func() (store.Record, error) {
-		rec, err := r.s.change(context.WithoutCancel(ctx), r.name, r.doc.Actor, to, edit, nil)
+// or ctx ends. See change.
+func (r *run) persist(ctx context.Context, actor string, to state, edit func(*document), then func(tx store.Tx, rec store.Record, d document) error) (store.Record, error) {
+	return backoff.Retry(ctx, func() (store.Record, error) {
+		rec, err := r.s.change(context.WithoutCancel(ctx), r.name, actor, to, edit, then)
 		var wrong *stateError
 		var gone *apierr.Error
 		if errors.As(err, &wrong) || errors.As(err, &gone) {
@@ -200,7 +206,6 @@ func (r *run) persist(ctx context.Context, to state, edit func(*document)) error
 	}, backoff.WithMaxElapsedTime(0), backoff.WithNotify(func(err error, wait time.Duration) {
 		r.log.Warn("record not changed", "state", to, "again_in", wait, "error", err)
 	}))
-	return err
 }
 
 // endReason is the word for it in the API.
@@ -218,10 +223,33 @@ func endReason(cause error, end tracks.End, failure, spool error) string {
 	return string(end)
 }
 
-// endRoom ends the room of a required recording that cannot go on: a call
-// that must be recorded does not go on unrecorded.
-func (r *run) endRoom(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(auth.With(ctx, auth.Principal{Subject: "service:recording", Org: orgOf(r.name), Service: true}), endRoomTimeout)
+// service makes the calls under ctx ours, for the recording's organisation.
+func (r *run) service(ctx context.Context) context.Context {
+	return auth.With(ctx, auth.Principal{Subject: "service:recording", Org: orgOf(r.name), Service: true})
+}
+
+// roomEnded says whether the room that is recorded has ended, also where
+// another one has its name now. A room service that does not answer ends no
+// recording.
+func (r *run) roomEnded(ctx context.Context) bool {
+	ctx, cancel := context.WithTimeout(r.service(ctx), askTimeout)
+	defer cancel()
+	answer, err := r.s.cfg.Rooms.GetRoom(ctx, &roomv1.GetRoomRequest{Name: r.doc.Room})
+	if err != nil {
+		return apierr.ReasonOf(err) == apierr.ReasonName(errorsv1.Reason_REASON_ROOM_NOT_FOUND)
+	}
+	room := answer.GetRoom()
+	return room.GetState() == roomv1.Room_STATE_ENDED || (r.doc.RoomUID != "" && room.GetUid() != r.doc.RoomUID)
+}
+
+// failClosed ends the room of a required recording that cannot go on: a call
+// that must be recorded does not go on unrecorded. Doing it again, after a
+// process that died here, is right: it ends this room only.
+func (r *run) failClosed(ctx context.Context, why string) {
+	if r.doc.Mode != capture.Required || why == "stopped" || why == string(tracks.EndRoomEnded) || r.roomEnded(ctx) {
+		return
+	}
+	ctx, cancel := context.WithTimeout(r.service(ctx), endRoomTimeout)
 	defer cancel()
 	_, err := backoff.Retry(ctx, func() (*roomv1.DeleteRoomResponse, error) {
 		answer, err := r.s.cfg.Rooms.DeleteRoom(ctx, &roomv1.DeleteRoomRequest{Name: r.doc.Room})
@@ -247,17 +275,18 @@ func (r *run) seal(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return r.persist(ctx, stateStored, func(d *document) {
+	_, err = r.persist(ctx, actor, stateStored, func(d *document) {
 		d.sealed(m)
 		if info.Manifest != nil {
 			d.Manifest = info.Manifest.SHA256
 		}
-	})
+	}, nil)
+	return err
 }
 
 // fail ends a recording that never got into its room.
 func (r *run) fail(ctx context.Context, cause error, end tracks.End, failure error) error {
-	defer close(r.left)
+	defer r.leave()
 	what := endReason(cause, end, failure, r.capture.Failure())
 	r.mu.Lock()
 	switch {
@@ -270,9 +299,9 @@ func (r *run) fail(ctx context.Context, cause error, end tracks.End, failure err
 	}
 	text := r.failed.Error()
 	r.mu.Unlock()
-	err := r.persist(ctx, stateFailed, func(d *document) {
+	_, err := r.persist(ctx, actor, stateFailed, func(d *document) {
 		d.End, d.EndReason, d.Error = time.Now().UTC(), what, text
-	})
+	}, nil)
 	if err != nil {
 		return err
 	}
@@ -303,10 +332,19 @@ func (r *run) watch(ctx context.Context) {
 			r.stop(errTaken)
 			continue
 		}
-		if rec, err := r.s.get(ctx, r.name); err == nil && state(rec.State) == stateStopping {
+		if r.stoppedElsewhere(ctx) {
 			r.stop(errStopped)
 		}
 	}
+}
+
+// stoppedElsewhere reads the record. Records that hang do not keep the lease
+// from being renewed.
+func (r *run) stoppedElsewhere(ctx context.Context) bool {
+	ctx, cancel := context.WithTimeout(ctx, leaseTTL/3)
+	defer cancel()
+	rec, err := r.s.get(ctx, r.name)
+	return err == nil && state(rec.State) == stateStopping
 }
 
 // renew keeps the lease, or takes it when it is free. It is false only when

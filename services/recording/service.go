@@ -25,6 +25,8 @@ const (
 	tick = time.Second
 	// sweepEvery is how often recordings without a recorder are looked for.
 	sweepEvery = 5 * time.Second
+	// askTimeout bounds one question to the room service.
+	askTimeout = 5 * time.Second
 	// endRoomTimeout is how long the end of a room is tried.
 	endRoomTimeout = 2 * time.Minute
 	// startTimeout bounds how long one start keeps others of its room waiting.

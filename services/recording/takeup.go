@@ -49,6 +49,7 @@ func (r *run) goOn(base, ctx context.Context, st state) {
 				_, err := c.Seal(base)
 				return err
 			}
+			r.failClosed(base, r.doc.EndReason)
 			return r.seal(base)
 		})
 	case errors.Is(err, capture.ErrSealed):
@@ -62,22 +63,20 @@ func (r *run) goOn(base, ctx context.Context, st state) {
 	case errors.Is(err, store.ErrNotFound):
 		// The process died between the record and the capture.
 		r.holding(base, func() error {
-			return r.persist(base, stateFailed, func(d *document) {
+			_, err := r.persist(base, actor, stateFailed, func(d *document) {
 				d.End, d.EndReason, d.Error = time.Now().UTC(), "interrupted", "the process ended before anything was recorded"
-			})
+			}, nil)
+			return err
 		})
 	case base.Err() == nil:
 		r.log.Error("recording cannot be taken up", "error", err)
 	}
-	select {
-	case <-r.left:
-	default:
-		close(r.left)
-	}
+	r.leave()
 }
 
-// holding keeps the lease while fn runs.
+// holding keeps the lease while fn runs, which needs no recorder.
 func (r *run) holding(base context.Context, fn func() error) {
+	r.leave()
 	held, done := context.WithCancel(base)
 	watched := make(chan struct{})
 	go func() {
@@ -106,12 +105,16 @@ func (r *run) settle(ctx context.Context, why string) error {
 		return err
 	}
 	if state(rec.State) != stateStopping {
-		err := r.persist(ctx, stateStopping, func(d *document) { d.End, d.EndReason = info.End, why })
-		if err != nil {
+		if rec, err = r.persist(ctx, actor, stateStopping, func(d *document) { d.End, d.EndReason = info.End, why }, nil); err != nil {
 			return err
 		}
 	}
-	return r.persist(ctx, stateStored, func(d *document) {
+	d, err := parse(rec)
+	if err != nil {
+		return err
+	}
+	r.failClosed(ctx, d.EndReason)
+	_, err = r.persist(ctx, actor, stateStored, func(d *document) {
 		for _, s := range info.Streams {
 			d.Tracks = append(d.Tracks, track{
 				Stream: s.Name, SID: s.Attributes["track_sid"], Identity: s.Attributes["participant_identity"], MediaType: s.MediaType, Size: s.Bytes,
@@ -120,5 +123,7 @@ func (r *run) settle(ctx context.Context, why string) error {
 		if info.Manifest != nil {
 			d.Manifest = info.Manifest.SHA256
 		}
-	})
+	}, nil)
+	r.s.seen(r.name, false)
+	return err
 }

@@ -94,6 +94,10 @@ type Config struct {
 	// this recorder's identity: true means that another recorder took over.
 	// Else it is an impostor, and the recorder comes back. nil means true.
 	Replaced func(ctx context.Context) bool
+	// Ended is asked before the recorder comes back into a room, be it after a
+	// lost connection or after an earlier process: true means that the room it
+	// records has ended, whoever has its name now. nil means false.
+	Ended func(ctx context.Context) bool
 	// Resumed: an earlier process recorded this room up to a while ago. Where
 	// the room is gone then, the recording has ended, without any waiting.
 	Resumed bool
@@ -162,6 +166,8 @@ func (r *Recorder) Run(ctx context.Context) (End, error) {
 			if !joined || r.cfg.Resumed || time.Since(missing) >= r.cfg.Linger {
 				return EndRoomEnded, nil
 			}
+		case joined && r.cfg.Ended != nil && r.cfg.Ended(ctx):
+			return EndRoomEnded, nil
 		default:
 			missing = time.Time{}
 			end, err := r.session(ctx)
