@@ -32,9 +32,7 @@ type Guacd struct {
 // every Debian.
 const nobody = 65534
 
-// StartGuacd runs guacd in its own root folder, without privileges, and waits
-// until it answers a handshake. Entering the folder needs root.
-func (e *Env) StartGuacd(ctx context.Context, c GuacdConfig) (*Guacd, error) {
+func (e *Env) startGuacd(ctx context.Context, c GuacdConfig) (*Guacd, error) {
 	root, err := e.tool("guacd-root", PartGuacd)
 	if err != nil {
 		return nil, err

@@ -43,8 +43,7 @@ type LiveKit struct {
 	*Process
 }
 
-// StartLiveKit runs livekit-server and waits until its API takes its key.
-func (e *Env) StartLiveKit(ctx context.Context, c LiveKitConfig) (*LiveKit, error) {
+func (e *Env) startLiveKit(ctx context.Context, c LiveKitConfig) (*LiveKit, error) {
 	bin, err := e.tool("livekit-server", PartLiveKit)
 	if err != nil {
 		return nil, err

@@ -34,11 +34,7 @@ type Postgres struct {
 	*Process
 }
 
-// StartPostgres makes a private cluster where there is none and runs it, with
-// fsync as in production. The database and its owner, who is a superuser of
-// this cluster, are called relay. PostgreSQL refuses to run as root: root runs
-// it as the user postgres, who must be able to enter Env.Dir.
-func (e *Env) StartPostgres(ctx context.Context, c PostgresConfig) (*Postgres, error) {
+func (e *Env) startPostgres(ctx context.Context, c PostgresConfig) (*Postgres, error) {
 	server, err := e.tool("postgres", PartPostgres)
 	if err != nil {
 		return nil, err

@@ -34,9 +34,7 @@ type Redis struct {
 	*Process
 }
 
-// StartRedis runs redis-server with a random password and no persistence: what
-// it holds is lost when it ends, as the design allows.
-func (e *Env) StartRedis(ctx context.Context, c RedisConfig) (*Redis, error) {
+func (e *Env) startRedis(ctx context.Context, c RedisConfig) (*Redis, error) {
 	bin, err := e.tool("redis-server", PartRedis)
 	if err != nil {
 		return nil, err

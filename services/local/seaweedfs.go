@@ -35,10 +35,7 @@ type S3 struct {
 // s3Keys is the file with the keys of our SeaweedFS.
 type s3Keys struct{ AccessKey, SecretKey string }
 
-// StartSeaweedFS runs `weed server` with its S3 API and waits until a bucket
-// can be written and read. Its data outlives the process; the keys are made
-// once per folder.
-func (e *Env) StartSeaweedFS(ctx context.Context, c SeaweedFSConfig) (*S3, error) {
+func (e *Env) startSeaweedFS(ctx context.Context, c SeaweedFSConfig) (*S3, error) {
 	weed, err := e.tool("weed", PartSeaweedFS)
 	if err != nil {
 		return nil, err

@@ -38,10 +38,7 @@ type SSHD struct {
 	*Process
 }
 
-// StartSSHD runs sshd with a host key and a user key of its own and waits
-// until a login works. guacd 1.3's libssh2 needs the RSA keys and the older
-// algorithms that are allowed here; the machine's sshd is not touched.
-func (e *Env) StartSSHD(ctx context.Context, c SSHDConfig) (*SSHD, error) {
+func (e *Env) startSSHD(ctx context.Context, c SSHDConfig) (*SSHD, error) {
 	bin, err := e.tool("sshd", PartSSHD)
 	if err != nil {
 		return nil, err
