@@ -77,7 +77,8 @@ func (a *admin) setReady(ready bool) {
 }
 
 // readyz says which part does not answer. The object store may be away: the
-// spool holds, so that is said but does not make us unready.
+// spool holds, so that is said but does not make us unready; nor does any
+// other server that only some calls need.
 func (a *admin) readyz(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithTimeout(r.Context(), checkTimeout)
 	defer cancel()
@@ -99,6 +100,12 @@ func (a *admin) readyz(w http.ResponseWriter, r *http.Request) {
 		answer["objects"] = "ok"
 		if err := a.p.blob.Ping(ctx); err != nil {
 			answer["objects"] = "away, the spool holds: " + err.Error()
+		}
+	}
+	for name, err := range askAll(ctx, a.p.cfg.outside()) {
+		answer[name] = "ok"
+		if err != nil {
+			answer[name] = "away: " + err.Error()
 		}
 	}
 	w.Header().Set("content-type", "application/json")

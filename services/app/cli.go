@@ -133,7 +133,7 @@ func newServing(ctx context.Context, cfg Config) (*process, error) {
 	if err := p.build(ctx, graph(), wanted...); err != nil {
 		return nil, err
 	}
-	p.tasks = append(p.tasks, task{"admin", adm.run})
+	p.tasks = append(p.tasks, task{"admin", adm.run}, task{"what is away", p.sayWhatIsAway})
 	return p, nil
 }
 

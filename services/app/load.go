@@ -80,6 +80,9 @@ func Load(base Config, path string, fs *pflag.FlagSet) (Config, error) {
 		if err := k.Load(file.Provider(path), yaml.Parser()); err != nil {
 			return base, fmt.Errorf("read %s: %w", path, err)
 		}
+		if unknown := unknownKeys(k, &base); len(unknown) > 0 {
+			return base, fmt.Errorf("%s: not a key of ours: %s; see relay serve --help", path, strings.Join(unknown, ", "))
+		}
 	}
 	if err := loadEnv(k, &base); err != nil {
 		return base, err
@@ -98,6 +101,18 @@ func Load(base Config, path string, fs *pflag.FlagSet) (Config, error) {
 		return base, fmt.Errorf("configuration: %w", err)
 	}
 	return c, nil
+}
+
+// unknownKeys are those that Config does not have; below a map, every key is
+// known.
+func unknownKeys(k *koanf.Koanf, c *Config) []string {
+	known := keys(c)
+	return slices.DeleteFunc(k.Keys(), func(path string) bool {
+		return slices.ContainsFunc(known, func(key key) bool {
+			return path == key.path || strings.HasPrefix(key.path, path+".") ||
+				key.kind == reflect.Map && strings.HasPrefix(path, key.path+".")
+		})
+	})
 }
 
 func loadEnv(k *koanf.Koanf, c *Config) error {

@@ -47,7 +47,7 @@ auth: {roles: {clerk: [rooms.read]}}
 
 func TestUnknownKeysAreErrors(t *testing.T) {
 	_, err := load(t, "livekit: {urll: http://x}")
-	require.ErrorContains(t, err, "urll")
+	require.ErrorContains(t, err, "not a key of ours: livekit.urll; see relay serve --help")
 	t.Setenv("RELAY_LIVEKIT_URLL", "x")
 	_, err = load(t, "")
 	require.ErrorContains(t, err, "RELAY_LIVEKIT_URLL")

@@ -110,7 +110,9 @@ func makeStore(ctx context.Context, p *process) error {
 		return err
 	}
 	if url != "" {
-		p.store, err = postgres.Open(ctx, postgres.Config{URL: url, Logger: p.log})
+		if p.store, err = postgres.Open(ctx, postgres.Config{URL: url, Logger: p.log}); err != nil {
+			return fmt.Errorf("PostgreSQL does not let us in; check store.postgres: %w", err)
+		}
 	} else {
 		p.store, err = sqlite.Open(ctx, sqlite.Config{Path: p.cfg.path("records.db"), Logger: p.log})
 	}

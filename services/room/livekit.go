@@ -93,7 +93,7 @@ func unavailable(doing string, err error) error {
 	}
 	var te twirp.Error
 	if errors.As(err, &te) && (te.Code() == twirp.Unauthenticated || te.Code() == twirp.PermissionDenied) {
-		return fmt.Errorf("%s: LiveKit refuses our API key: %w", doing, err)
+		return fmt.Errorf("%s: LiveKit refuses our API key; check livekit.key and livekit.secret: %w", doing, err)
 	}
 	return apierr.New(codes.Unavailable, errorsv1.Reason_REASON_LIVEKIT_UNAVAILABLE,
 		"LiveKit does not answer; nothing was changed in our records, try again").
