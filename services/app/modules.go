@@ -131,6 +131,7 @@ func makeBus(ctx context.Context, p *process) error {
 	if url == "" {
 		p.bus = inproc.New()
 	} else {
+		redis.LogTo(p.log)
 		if p.bus, err = redis.New(redis.Config{URL: url, Logger: p.log}); err != nil {
 			return err
 		}

@@ -202,7 +202,7 @@ func TestLiveKitRestarts(t *testing.T) {
 	_ = p.Close()
 	require.NoError(t, lk.Restart(t.Context()))
 	r.publish("ann", media.PublishConfig{Clip: clip})
-	require.Eventually(t, func() bool { return len(s.of("ann", "video")) == 2 }, 15*time.Second, 50*time.Millisecond, "the recorder comes back")
+	require.Eventually(t, func() bool { return len(s.of("ann", "video")) == 2 }, time.Minute, 50*time.Millisecond, "the recorder comes back")
 	time.Sleep(2 * time.Second)
 	select {
 	case <-rec.done:
