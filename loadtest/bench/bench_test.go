@@ -148,7 +148,8 @@ func TestHole(t *testing.T) {
 		"-vf", "select='lt(t,2)+gt(t,4)'", "-fps_mode", "passthrough", "-c:v", "libvpx", "-deadline", "realtime", file)
 	require.NoError(t, err)
 	l := &Lab{tools: map[string]string{"ffprobe": ffprobe}}
-	hole, err := l.hole(ctx, file)
+	from, hole, err := l.hole(ctx, file)
 	require.NoError(t, err)
 	require.InDelta(t, 2, hole.Seconds(), 0.1)
+	require.InDelta(t, 2, from.Seconds(), 0.1)
 }

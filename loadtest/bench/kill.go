@@ -33,7 +33,7 @@ const killAfter = 8 * time.Second
 // which no relay ran included, and how many of the segments that were in the
 // object store before are not in the sealed, verified export.
 func killedRecorder(ctx context.Context, l *Lab) (rows []measure.Result, err error) {
-	var missing, down, lost measure.Sample
+	var missing, before, down, lost measure.Sample
 	var segments int
 	rounds := 2
 	if l.cfg.Quick {
@@ -45,13 +45,15 @@ func killedRecorder(ctx context.Context, l *Lab) (rows []measure.Result, err err
 		if err != nil {
 			return nil, err
 		}
-		missing, down, lost = append(missing, k.missing.Seconds()), append(down, k.down.Seconds()), append(lost, float64(k.lost))
+		missing, before = append(missing, k.missing.Seconds()), append(before, k.before.Seconds())
+		down, lost = append(down, k.down.Seconds()), append(lost, float64(k.lost))
 		segments += k.acknowledged
 	}
 	worst := measure.Of("kill.media_lost", "s", missing)
 	worst.Value = measure.Number(missing.Quantile(1))
 	worst = worst.Judge(measure.AtMost, 2)
-	worst.Note = fmt.Sprintf("the longest hole in any track, worst of the rounds; the API was away for %.2f s of it", down.Quantile(1))
+	worst.Note = fmt.Sprintf("the longest hole in any track, worst of the rounds; at most %.2f s of a hole were before the SIGKILL, and the API was away for up to %.2f s",
+		before.Quantile(1), down.Quantile(1))
 	count := measure.Of("kill.segments_lost", "segments", lost)
 	count.Value = measure.Number(lost.Quantile(1))
 	count = count.Judge(measure.AtMost, 0)
@@ -61,7 +63,11 @@ func killedRecorder(ctx context.Context, l *Lab) (rows []measure.Result, err err
 
 // killed is what one kill did.
 type killed struct {
-	missing, down      time.Duration
+	// at is the moment of the SIGKILL, down how long the API was away.
+	at   time.Time
+	down time.Duration
+	// missing is the longest hole, of which before was before the SIGKILL.
+	missing, before    time.Duration
 	acknowledged, lost int
 }
 
@@ -110,7 +116,7 @@ func (l *Lab) killOnce(ctx context.Context, after time.Duration) (k killed, err 
 	if k.acknowledged == 0 {
 		return k, fmt.Errorf("no segment was stored within %s", after)
 	}
-	begin := time.Now()
+	k.at = time.Now()
 	if err := p.kill(); err != nil {
 		return k, err
 	}
@@ -118,7 +124,7 @@ func (l *Lab) killOnce(ctx context.Context, after time.Duration) (k killed, err 
 	if err != nil {
 		return k, fmt.Errorf("after the kill: %w", err)
 	}
-	p, k.down = next, time.Since(begin)
+	p, k.down = next, time.Since(k.at)
 	if err := sleep(ctx, killAfter); err != nil {
 		return k, err
 	}
@@ -143,11 +149,14 @@ func (k *killed) judge(ctx context.Context, l *Lab, p *relayProcess, name, dir s
 		if err := readTrack(ctx, recordings, name, t.GetStream(), file); err != nil {
 			return err
 		}
-		hole, err := l.hole(ctx, file)
+		from, hole, err := l.hole(ctx, file)
 		if err != nil {
 			return err
 		}
-		k.missing = max(k.missing, hole)
+		if hole > k.missing {
+			// A file's time counts from the recording's start.
+			k.missing, k.before = hole, k.at.Sub(rec.GetStartTime().AsTime().Add(from))
+		}
 	}
 	files, err := l.exportVerified(ctx, p, rec.GetCapture(), filepath.Join(dir, "bag.tar"))
 	if err != nil {
@@ -237,28 +246,32 @@ func save(file string, next func() ([]byte, error)) (err error) {
 	}
 }
 
-// hole is the longest time between two frames of a file, less the usual one.
-func (l *Lab) hole(ctx context.Context, file string) (time.Duration, error) {
+// hole is the longest time between two frames of a file, less the usual one,
+// and where in the file it begins.
+func (l *Lab) hole(ctx context.Context, file string) (from, length time.Duration, err error) {
 	f, err := run(ctx, l.tools["ffprobe"], "-v", "error", "-show_entries", "packet=pts_time", "-of", "csv=p=0", file)
 	if err != nil {
-		return 0, err
+		return 0, 0, err
 	}
 	var steps measure.Sample
-	last := math.NaN()
+	last, longest := math.NaN(), 0.0
 	for line := range strings.Lines(f.out) {
 		at, err := strconv.ParseFloat(strings.Trim(strings.TrimSpace(line), ","), 64)
 		if err != nil {
-			return 0, fmt.Errorf("ffprobe of %s: %w", filepath.Base(file), err)
+			return 0, 0, fmt.Errorf("ffprobe of %s: %w", filepath.Base(file), err)
 		}
 		if !math.IsNaN(last) {
 			steps = append(steps, at-last)
+			if at-last > longest {
+				longest, from = at-last, time.Duration(last*float64(time.Second))
+			}
 		}
 		last = at
 	}
 	if len(steps) < 100 {
-		return 0, fmt.Errorf("%s has only %d frames", filepath.Base(file), len(steps)+1)
+		return 0, 0, fmt.Errorf("%s has only %d frames", filepath.Base(file), len(steps)+1)
 	}
-	return time.Duration((steps.Quantile(1) - steps.Median()) * float64(time.Second)), nil
+	return from, time.Duration((longest - steps.Median()) * float64(time.Second)), nil
 }
 
 // exportVerified exports a capture, has `relay verify` check it, and returns
