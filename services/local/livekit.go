@@ -24,8 +24,8 @@ type LiveKitConfig struct {
 	// Webhooks are URLs that LiveKit posts its events to, signed with Key.
 	Webhooks []string
 	// STUN is host:port of the STUN server that clients are told of. Without
-	// one LiveKit names public servers on the Internet, so "" means 127.0.0.1
-	// and LiveKit's own UDP port, which costs a client nothing.
+	// one LiveKit names public servers on the Internet, so "" means an
+	// address on 127.0.0.1 where nobody answers.
 	STUN string
 	// Overrides replaces top-level keys of the config file.
 	Overrides map[string]any
@@ -69,7 +69,12 @@ func (e *Env) startLiveKit(ctx context.Context, c LiveKitConfig) (*LiveKit, erro
 	}
 	stun := c.STUN
 	if stun == "" {
-		stun = fmt.Sprintf("127.0.0.1:%d", udp.Number)
+		// Nobody answers on the discard port, and that is what is wanted: with an
+		// empty list LiveKit names Google's servers. It must not be our own media
+		// address: a browser takes every packet from its STUN server's address
+		// for the server's answer and drops it (libwebrtc, UDPPort::OnReadPacket),
+		// so that it never hears the SFU.
+		stun = "127.0.0.1:9"
 	}
 	config := map[string]any{
 		"port":           api.Number,
