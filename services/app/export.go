@@ -58,7 +58,7 @@ func exportFile(ctx context.Context, api, capture, path string) (int64, error) {
 	if err != nil {
 		return 0, fmt.Errorf("create export: %w", err)
 	}
-	defer os.Remove(f.Name())
+	defer func() { _ = os.Remove(f.Name()) }()
 	n, err := exportTo(ctx, api, capture, f)
 	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
 		return n, err
@@ -71,7 +71,7 @@ func exportTo(ctx context.Context, api, capture string, w io.Writer) (n int64, e
 	if err != nil {
 		return 0, fmt.Errorf("dial %s: %w", api, err)
 	}
-	defer conn.Close()
+	defer func() { _ = conn.Close() }()
 	st, err := evidencev1.NewEvidenceServiceClient(conn).ExportCapture(ctx, &evidencev1.ExportCaptureRequest{Capture: capture})
 	if err != nil {
 		return 0, err

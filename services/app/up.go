@@ -138,7 +138,7 @@ func runBeside(ctx context.Context, cfg Config, o upOptions, stack *local.Stack,
 	if err := writeRunning(state, run); err != nil {
 		return fail(err)
 	}
-	defer os.Remove(state)
+	defer func() { _ = os.Remove(state) }()
 	welcome(out, o.dir, run, cfg, p)
 	if ready != nil {
 		ready(run)

@@ -72,8 +72,7 @@ func Make(ctx context.Context, dir string, spec Spec) (*Clip, error) {
 		"-b:v", fmt.Sprintf("%dk", spec.Bitrate), "-maxrate", fmt.Sprintf("%dk", spec.Bitrate), "-bufsize", fmt.Sprintf("%dk", spec.Bitrate),
 	}
 	video, err := file(ctx, dir, ".ivf", append([]string{"-f", "lavfi", "-i", picture + clock}, encode...))
-	var exit *exec.ExitError
-	if errors.As(err, &exit) {
+	if _, is := errors.AsType[*exec.ExitError](err); is {
 		// No font on this machine: the pattern has a counter of its own.
 		video, err = file(ctx, dir, ".ivf", append([]string{"-f", "lavfi", "-i", picture}, encode...))
 	}
@@ -101,7 +100,7 @@ func Make(ctx context.Context, dir string, spec Spec) (*Clip, error) {
 func file(ctx context.Context, dir, ext string, args []string) (string, error) {
 	sum := sha256.New()
 	for _, a := range args {
-		fmt.Fprintf(sum, "%s\x00", a)
+		_, _ = fmt.Fprintf(sum, "%s\x00", a)
 	}
 	path := filepath.Join(dir, hex.EncodeToString(sum.Sum(nil))[:16]+ext)
 	if _, err := os.Stat(path); err == nil {
@@ -112,7 +111,7 @@ func file(ctx context.Context, dir, ext string, args []string) (string, error) {
 	if _, err := lock.TryLockContext(ctx, 100*time.Millisecond); err != nil {
 		return "", fmt.Errorf("lock media: %w", err)
 	}
-	defer lock.Unlock()
+	defer func() { _ = lock.Unlock() }()
 	if _, err := os.Stat(path); err == nil {
 		return path, nil
 	}
@@ -120,7 +119,7 @@ func file(ctx context.Context, dir, ext string, args []string) (string, error) {
 	cmd := exec.CommandContext(ctx, "ffmpeg", append(append([]string{"-v", "error", "-y"}, args...), part)...)
 	out, err := cmd.CombinedOutput()
 	if err != nil {
-		os.Remove(part)
+		_ = os.Remove(part)
 		return "", fmt.Errorf("ffmpeg: %w: %s", err, out)
 	}
 	if err := os.Rename(part, path); err != nil {
@@ -134,7 +133,7 @@ func readIVF(path string) ([]Frame, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }()
 	r, head, err := ivfreader.NewWith(f)
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", path, err)
@@ -158,7 +157,7 @@ func readOgg(path string) ([]Frame, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }()
 	r, _, err := oggreader.NewWith(f)
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", path, err)

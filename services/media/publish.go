@@ -199,7 +199,7 @@ func (p *Publisher) add(ctx, run context.Context, t *outbound) error {
 		buf := make([]byte, 1500)
 		for {
 			if _, _, err := sender.Read(buf); err != nil {
-				return nil
+				return nil //nolint:nilerr // the sender was stopped
 			}
 		}
 	})
@@ -284,17 +284,21 @@ func (p *Publisher) answer(offer *livekit.SessionDescription) error {
 
 // Pair returns the candidate pair over which the media goes.
 func (p *Publisher) Pair() (Pair, error) {
-	for _, s := range p.sender.GetSenders() {
-		pair, err := s.Transport().ICETransport().GetSelectedCandidatePair()
-		if err != nil || pair == nil {
-			return Pair{}, fmt.Errorf("no candidate pair selected: %w", err)
-		}
-		end := func(c *webrtc.ICECandidate) Candidate {
-			return Candidate{Type: c.Typ.String(), Protocol: c.Protocol.String(), Address: c.Address, Port: int(c.Port)}
-		}
-		return Pair{Local: end(pair.Local), Remote: end(pair.Remote)}, nil
+	senders := p.sender.GetSenders()
+	if len(senders) == 0 {
+		return Pair{}, errors.New("no track")
 	}
-	return Pair{}, errors.New("no track")
+	pair, err := senders[0].Transport().ICETransport().GetSelectedCandidatePair()
+	switch {
+	case err != nil:
+		return Pair{}, fmt.Errorf("candidate pair: %w", err)
+	case pair == nil:
+		return Pair{}, errors.New("no candidate pair selected")
+	}
+	end := func(c *webrtc.ICECandidate) Candidate {
+		return Candidate{Type: c.Typ.String(), Protocol: c.Protocol.String(), Address: c.Address, Port: int(c.Port)}
+	}
+	return Pair{Local: end(pair.Local), Remote: end(pair.Remote)}, nil
 }
 
 // TrackSID returns LiveKit's id of the track of that kind, "" where there is

@@ -37,7 +37,8 @@ func dial(ctx context.Context, address, token string) (*signal, *livekit.JoinRes
 	u.RawQuery = url.Values{
 		"protocol": {fmt.Sprint(protocol)}, "auto_subscribe": {"0"}, "sdk": {"go"}, "version": {"1"},
 	}.Encode()
-	conn, resp, err := websocket.Dial(ctx, u.String(), &websocket.DialOptions{HTTPHeader: http.Header{"Authorization": {"Bearer " + token}}})
+	conn, resp, err := websocket.Dial(ctx, u.String(), //nolint:bodyclose // you never need to close it, says Dial
+		&websocket.DialOptions{HTTPHeader: http.Header{"Authorization": {"Bearer " + token}}})
 	if err != nil {
 		if resp != nil {
 			return nil, nil, fmt.Errorf("join room: LiveKit answered %s", resp.Status)
@@ -48,12 +49,12 @@ func dial(ctx context.Context, address, token string) (*signal, *livekit.JoinRes
 	s := &signal{conn: conn}
 	msg, err := s.read(ctx)
 	if err != nil {
-		conn.CloseNow()
+		_ = conn.CloseNow()
 		return nil, nil, fmt.Errorf("join room: %w", err)
 	}
 	join := msg.GetJoin()
 	if join == nil {
-		conn.CloseNow()
+		_ = conn.CloseNow()
 		return nil, nil, fmt.Errorf("join room: LiveKit began with %T, reason %v", msg.Message, msg.GetLeave().GetReason())
 	}
 	return s, join, nil

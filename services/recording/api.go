@@ -8,10 +8,11 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"google.golang.org/grpc/codes"
+
 	errorsv1 "github.com/openova-io/bp-relay/gen/relay/errors/v1"
 	recordingv1 "github.com/openova-io/bp-relay/gen/relay/recording/v1"
 	roomv1 "github.com/openova-io/bp-relay/gen/relay/room/v1"
-	"google.golang.org/grpc/codes"
 
 	"github.com/openova-io/bp-relay/services/bus"
 	"github.com/openova-io/bp-relay/services/capture"
@@ -213,8 +214,7 @@ func (s *Service) StopRecording(ctx context.Context, req *recordingv1.StopRecord
 		rec, err = s.change(ctx, rec.Name, auth.From(ctx).Subject, stateStopping, func(d *document) {
 			d.End, d.EndReason = time.Now().UTC(), "stopped"
 		}, nil)
-		var wrong *stateError
-		if errors.As(err, &wrong) { // it has just ended by itself
+		if _, wrong := errors.AsType[*stateError](err); wrong { // it has just ended by itself
 			rec, err = s.get(ctx, rec.Name)
 		}
 		if err != nil {

@@ -6,10 +6,11 @@ import (
 	"fmt"
 	"io"
 
-	errorsv1 "github.com/openova-io/bp-relay/gen/relay/errors/v1"
-	recordingv1 "github.com/openova-io/bp-relay/gen/relay/recording/v1"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+
+	errorsv1 "github.com/openova-io/bp-relay/gen/relay/errors/v1"
+	recordingv1 "github.com/openova-io/bp-relay/gen/relay/recording/v1"
 
 	"github.com/openova-io/bp-relay/services/capture"
 	"github.com/openova-io/bp-relay/services/internal/apierr"
@@ -94,7 +95,7 @@ func (s *Service) ReadTrack(req *recordingv1.ReadTrackRequest, to grpc.ServerStr
 	if err != nil {
 		return readError(rec.Name, req.GetStream(), err)
 	}
-	defer r.Close()
+	defer func() { _ = r.Close() }()
 	for {
 		buf := make([]byte, chunk) // a message may be looked at after Send
 		n, err := io.ReadFull(r, buf)

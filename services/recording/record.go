@@ -9,10 +9,11 @@ import (
 	"strings"
 	"time"
 
-	errorsv1 "github.com/openova-io/bp-relay/gen/relay/errors/v1"
-	recordingv1 "github.com/openova-io/bp-relay/gen/relay/recording/v1"
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
+
+	errorsv1 "github.com/openova-io/bp-relay/gen/relay/errors/v1"
+	recordingv1 "github.com/openova-io/bp-relay/gen/relay/recording/v1"
 
 	"github.com/openova-io/bp-relay/services/capture"
 	"github.com/openova-io/bp-relay/services/capture/manifest"

@@ -7,11 +7,12 @@ import (
 	"time"
 
 	"github.com/google/uuid"
-	recordingv1 "github.com/openova-io/bp-relay/gen/relay/recording/v1"
-	roomv1 "github.com/openova-io/bp-relay/gen/relay/room/v1"
 	"github.com/stretchr/testify/require"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/protobuf/proto"
+
+	recordingv1 "github.com/openova-io/bp-relay/gen/relay/recording/v1"
+	roomv1 "github.com/openova-io/bp-relay/gen/relay/room/v1"
 
 	"github.com/openova-io/bp-relay/services/local"
 	"github.com/openova-io/bp-relay/services/local/localtest"

@@ -18,8 +18,6 @@ import (
 
 	"github.com/livekit/protocol/logger"
 	lksdk "github.com/livekit/server-sdk-go/v2"
-	recordingv1 "github.com/openova-io/bp-relay/gen/relay/recording/v1"
-	roomv1 "github.com/openova-io/bp-relay/gen/relay/room/v1"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc"
@@ -27,6 +25,9 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
+
+	recordingv1 "github.com/openova-io/bp-relay/gen/relay/recording/v1"
+	roomv1 "github.com/openova-io/bp-relay/gen/relay/room/v1"
 
 	"github.com/openova-io/bp-relay/services/blob/s3"
 	"github.com/openova-io/bp-relay/services/bus"

@@ -8,9 +8,10 @@ import (
 	"sync"
 	"time"
 
+	"google.golang.org/grpc"
+
 	recordingv1 "github.com/openova-io/bp-relay/gen/relay/recording/v1"
 	roomv1 "github.com/openova-io/bp-relay/gen/relay/room/v1"
-	"google.golang.org/grpc"
 
 	"github.com/openova-io/bp-relay/services/bus"
 	"github.com/openova-io/bp-relay/services/capture"

@@ -3,8 +3,9 @@ package recording
 import (
 	"testing"
 
-	recordingv1 "github.com/openova-io/bp-relay/gen/relay/recording/v1"
 	"github.com/stretchr/testify/require"
+
+	recordingv1 "github.com/openova-io/bp-relay/gen/relay/recording/v1"
 )
 
 // TestStates names what each pair of states allows.

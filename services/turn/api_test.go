@@ -51,7 +51,7 @@ func client(t *testing.T, s *turn.Service) (turnv1.TurnServiceClient, func(org s
 	go func() { done <- srv.Serve(lis) }()
 	t.Cleanup(func() {
 		srv.Stop()
-		<-done
+		require.NoError(t, <-done)
 	})
 	conn, err := grpc.NewClient("passthrough:///turn", grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return lis.DialContext(ctx) }))

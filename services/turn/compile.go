@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -70,7 +71,7 @@ func Compile(g Gateway, secret string, echo netip.AddrPort) (*Compiled, error) {
 		if err := own.check("echo"); err != nil {
 			return nil, err
 		}
-		peers = append(peers[:len(peers):len(peers)], own)
+		peers = append(slices.Clip(peers), own)
 	}
 	health := "http://" + g.Health.String()
 	c := &stnrv1.StunnerConfig{

@@ -136,7 +136,7 @@ func (s *Service) Run(ctx context.Context) error {
 			g, _ := p.snapshot()
 			if _, err := s.configure(ctx, p, g, true); err != nil {
 				if ctx.Err() != nil {
-					return nil
+					return nil //nolint:nilerr // stopped, and err is only that
 				}
 				return err
 			}

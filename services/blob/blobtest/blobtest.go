@@ -73,7 +73,7 @@ func ReadAll(t testing.TB, store blob.Store, bucket, key string) []byte {
 	t.Helper()
 	r, size, err := store.Get(t.Context(), bucket, key)
 	require.NoError(t, err)
-	defer r.Close()
+	defer func() { _ = r.Close() }()
 	p, err := io.ReadAll(r)
 	require.NoError(t, err)
 	if size >= 0 {

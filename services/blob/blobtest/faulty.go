@@ -239,7 +239,7 @@ func (f *Faulty) Get(ctx context.Context, bucket, key string) (io.ReadCloser, in
 	if err != nil || x == nil {
 		return r, size, err
 	}
-	defer r.Close()
+	defer func() { _ = r.Close() }()
 	p, err := io.ReadAll(r)
 	if err != nil {
 		return nil, 0, err

@@ -42,8 +42,7 @@ func typed(ctx context.Context, err error) error {
 
 func kindOf(err error) error {
 	code := ""
-	var api smithy.APIError
-	if errors.As(err, &api) {
+	if api, is := errors.AsType[smithy.APIError](err); is {
 		code = api.ErrorCode()
 	}
 	switch code {
@@ -55,8 +54,7 @@ func kindOf(err error) error {
 	case "RequestTimeout", "SlowDown":
 		return blob.ErrUnavailable
 	}
-	var resp *smithyhttp.ResponseError
-	if errors.As(err, &resp) {
+	if resp, is := errors.AsType[*smithyhttp.ResponseError](err); is {
 		return kindOfStatus(resp.HTTPStatusCode())
 	}
 	if noAnswer(err) {

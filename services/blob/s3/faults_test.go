@@ -2,6 +2,7 @@ package s3_test
 
 import (
 	"bytes"
+	"errors"
 	"io"
 	"net/http"
 	"strconv"
@@ -144,7 +145,7 @@ func (w weed) faults(t *testing.T) {
 				return
 			}
 			require.Error(t, err)
-			if c.err != errAny {
+			if !errors.Is(c.err, errAny) {
 				require.ErrorIs(t, err, c.err)
 			}
 		})

@@ -50,7 +50,7 @@ func (s *Store) get(ctx context.Context, bucket, key string) (io.ReadCloser, int
 
 // stream is an object on its way in.
 type stream struct {
-	ctx     context.Context
+	ctx     context.Context //nolint:containedctx // io.Reader's Read cannot be given one
 	body    io.ReadCloser
 	cancel  context.CancelCauseFunc
 	timer   *time.Timer // cancels the request while a Read gets nothing

@@ -206,7 +206,7 @@ func (s *Store) holds(ctx context.Context, bucket, key string, c content) (holdi
 	if err != nil {
 		return absent, err
 	}
-	defer r.Close()
+	defer func() { _ = r.Close() }()
 	m := matcher{rest: c.body}
 	if _, err := io.Copy(&m, r); err != nil && !errors.Is(err, errDiffers) {
 		return absent, fmt.Errorf("read %s/%s: %w", bucket, key, err)

@@ -33,11 +33,11 @@ func (s *strong) hook(w http.ResponseWriter, r *http.Request, pass func()) {
 	q := r.URL.Query()
 	switch {
 	case s.lock != "" && q.Has("object-lock"):
-		fmt.Fprint(w, `<ObjectLockConfiguration><ObjectLockEnabled>Enabled</ObjectLockEnabled></ObjectLockConfiguration>`)
+		_, _ = fmt.Fprint(w, `<ObjectLockConfiguration><ObjectLockEnabled>Enabled</ObjectLockEnabled></ObjectLockConfiguration>`)
 	case s.lock != "" && q.Has("retention"):
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		fmt.Fprintf(w, `<Retention><Mode>GOVERNANCE</Mode><RetainUntilDate>%s</RetainUntilDate></Retention>`, s.until[r.URL.Path])
+		_, _ = fmt.Fprintf(w, `<Retention><Mode>GOVERNANCE</Mode><RetainUntilDate>%s</RetainUntilDate></Retention>`, s.until[r.URL.Path])
 	case r.Method == http.MethodDelete && q.Has("versionId") && s.lock != "deaf" &&
 		r.Header.Get("X-Amz-Bypass-Governance-Retention") != "true":
 		if s.lock == "lying" {

@@ -2,6 +2,7 @@ package redis
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"time"
@@ -55,7 +56,7 @@ func (b *Bus) Acquire(ctx context.Context, name string, ttl time.Duration) (bus.
 	token, err := call(ctx, "acquire", func(ctx context.Context) (string, error) {
 		return acquire.Run(ctx, b.client, []string{l.key, l.key + ":fence"}, millis(ttl), millis(fenceFor)).Text()
 	})
-	if err == goredis.Nil {
+	if errors.Is(err, goredis.Nil) {
 		return nil, fmt.Errorf("acquire %q: %w", name, bus.ErrHeld)
 	}
 	if err != nil {

@@ -18,5 +18,5 @@ type logger struct{ log *slog.Logger }
 
 // Printf implements go-redis's logging interface.
 func (l logger) Printf(ctx context.Context, format string, v ...any) {
-	l.log.DebugContext(ctx, "redis: "+fmt.Sprintf(format, v...), "component", "bus")
+	l.log.DebugContext(ctx, "go-redis says", "text", fmt.Sprintf(format, v...), "component", "bus")
 }

@@ -68,8 +68,8 @@ func (s *Splitter) Run(ctx context.Context) error {
 	defer looking.Wait()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	defer s.grpc.Close()
-	defer s.rest.Close()
+	defer func() { _ = s.grpc.Close() }()
+	defer func() { _ = s.rest.Close() }()
 	pause := time.Duration(0)
 	for {
 		conn, err := s.lis.Accept()

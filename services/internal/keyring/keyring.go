@@ -41,7 +41,7 @@ func Load(path string) (*Keyring, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open master key: %w", err)
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }()
 	st, err := f.Stat()
 	if err != nil {
 		return nil, fmt.Errorf("stat master key: %w", err)
@@ -72,7 +72,7 @@ func (k *Keyring) create(path string) error {
 	if err != nil {
 		return fmt.Errorf("create master key: %w", err)
 	}
-	defer os.Remove(tmp.Name())
+	defer func() { _ = os.Remove(tmp.Name()) }()
 	_, err = tmp.Write(fresh[:])
 	if err := errors.Join(err, tmp.Sync(), tmp.Close()); err != nil {
 		return fmt.Errorf("write master key: %w", err)
@@ -93,7 +93,7 @@ func syncDir(dir string) error {
 	if err != nil {
 		return fmt.Errorf("open key folder: %w", err)
 	}
-	defer d.Close()
+	defer func() { _ = d.Close() }()
 	if err := d.Sync(); err != nil {
 		return fmt.Errorf("sync key folder: %w", err)
 	}

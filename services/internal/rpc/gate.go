@@ -123,7 +123,7 @@ func (g *gate) rules(m proto.Message) error {
 	field := protovalidate.FieldPathString(first.GetField())
 	e := apierr.New(codes.InvalidArgument, errorsv1.Reason_REASON_FIELD_INVALID, field+": "+says(first.GetMessage()), "field", field)
 	for _, v := range broken.Violations {
-		e.WithField(protovalidate.FieldPathString(v.Proto.GetField()), says(v.Proto.GetMessage()))
+		e = e.WithField(protovalidate.FieldPathString(v.Proto.GetField()), says(v.Proto.GetMessage()))
 	}
 	return e
 }

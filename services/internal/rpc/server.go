@@ -135,7 +135,7 @@ func (g *gate) stream(srv any, ss grpc.ServerStream, info *grpc.StreamServerInfo
 // admittedStream checks each message as it comes, before the handler sees it.
 type admittedStream struct {
 	grpc.ServerStream
-	ctx    context.Context
+	ctx    context.Context //nolint:containedctx // grpc.ServerStream's Context returns it
 	who    auth.Principal
 	gate   *gate
 	method string

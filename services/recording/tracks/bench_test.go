@@ -119,7 +119,7 @@ func (c child) run() error {
 		if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
 			return err
 		}
-		fmt.Println(bytes.Load(), time.Duration(u.Utime.Nano()+u.Stime.Nano()).Seconds())
+		_, _ = fmt.Fprintln(os.Stdout, bytes.Load(), time.Duration(u.Utime.Nano()+u.Stime.Nano()).Seconds())
 	}
 	os.Exit(0)
 	return nil

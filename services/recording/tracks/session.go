@@ -31,7 +31,7 @@ const patience = 5 * time.Second
 type session struct {
 	recorder *Recorder
 	room     *lksdk.Room
-	ctx      context.Context // ends when a track's sink fails
+	ctx      context.Context //nolint:containedctx // the callbacks get none; it ends when a track's sink fails
 	tracks   *errgroup.Group
 	over     chan lksdk.DisconnectionReason
 
@@ -253,7 +253,7 @@ func (s *session) unrecorded(remote *webrtc.TrackRemote, f *file) error {
 	for {
 		if _, _, err := remote.Read(buf); err != nil {
 			f.gap(from, time.Now(), gapCodec)
-			return nil
+			return nil //nolint:nilerr // the track has ended
 		}
 	}
 }

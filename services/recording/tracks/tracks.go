@@ -272,11 +272,11 @@ func (r *Recorder) session(ctx context.Context) (End, error) {
 	}
 	if err != nil || stopped {
 		room.Disconnect()
-		s.wait()
+		failed := s.wait()
 		if stopped {
-			return EndStopped, nil
+			return EndStopped, failed
 		}
-		return "", fmt.Errorf("join room: %w", err)
+		return "", fmt.Errorf("join room: %w", errors.Join(err, failed))
 	}
 	r.log.Info("recorder is in the room")
 	if r.cfg.Joined != nil {

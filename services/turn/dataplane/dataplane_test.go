@@ -31,7 +31,7 @@ func serve(t *testing.T, h http.HandlerFunc) *Client {
 func TestStatusTakesNoSecret(t *testing.T) {
 	c := serve(t, func(w http.ResponseWriter, r *http.Request) {
 		require.Equal(t, "/status", r.URL.Path)
-		fmt.Fprint(w, sample)
+		_, _ = fmt.Fprint(w, sample)
 	})
 	got, err := c.Status(context.Background())
 	require.NoError(t, err)
@@ -41,15 +41,19 @@ func TestStatusTakesNoSecret(t *testing.T) {
 
 func TestStrangeAnswers(t *testing.T) {
 	for name, h := range map[string]http.HandlerFunc{
-		"not JSON":  func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "TOPSECRET") },
-		"truncated": func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, sample[:300]) },
+		"not JSON":  func(w http.ResponseWriter, _ *http.Request) { _, _ = fmt.Fprint(w, "TOPSECRET") },
+		"truncated": func(w http.ResponseWriter, _ *http.Request) { _, _ = fmt.Fprint(w, sample[:300]) },
 		"wrong type": func(w http.ResponseWriter, _ *http.Request) {
-			fmt.Fprint(w, `{"admin":{"name":{"s":"TOPSECRET"}},"status":"READY"}`)
+			_, _ = fmt.Fprint(w, `{"admin":{"name":{"s":"TOPSECRET"}},"status":"READY"}`)
 		},
-		"other":    func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, `{"ok":true}`) },
-		"too long": func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, strings.Repeat(" ", maxBody+1)+sample) },
-		"error":    func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "TOPSECRET", 500) },
-		"redirect": func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "http://192.0.2.1/", 302) },
+		"other": func(w http.ResponseWriter, _ *http.Request) { _, _ = fmt.Fprint(w, `{"ok":true}`) },
+		"too long": func(w http.ResponseWriter, _ *http.Request) {
+			_, _ = fmt.Fprint(w, strings.Repeat(" ", maxBody+1)+sample)
+		},
+		"error": func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "TOPSECRET", 500) },
+		"redirect": func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, "http://192.0.2.1/", http.StatusFound)
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := serve(t, h).Status(context.Background())

@@ -87,7 +87,7 @@ func Run(ctx context.Context, t Target) (res Result, err error) {
 		return res, fmt.Errorf("%w: %w", ErrAllocate, err)
 	}
 	conn := &tap{PacketConn: raw}
-	defer conn.Close()
+	defer func() { _ = conn.Close() }()
 	client, err := turn.NewClient(&turn.ClientConfig{
 		TURNServerAddr: server, STUNServerAddr: server, Username: t.Username, Password: t.Password,
 		Conn: conn, RTO: retransmit, Software: "bp-relay probe",
@@ -109,7 +109,7 @@ func Run(ctx context.Context, t Target) (res Result, err error) {
 	if err != nil {
 		return res, fmt.Errorf("%w: %w", ErrAllocate, because(ctx, err))
 	}
-	defer relay.Close()
+	defer func() { _ = relay.Close() }()
 	if got := addrOf(relay.LocalAddr()); t.Relay.IsValid() && got.Addr() != t.Relay {
 		return res, fmt.Errorf("%w: the relayed address is %s, want %s", ErrAllocate, got.Addr(), t.Relay)
 	}
