@@ -29,6 +29,7 @@ import (
 	"github.com/openova-io/bp-relay/services/bus/inproc"
 	"github.com/openova-io/bp-relay/services/bus/redis"
 	"github.com/openova-io/bp-relay/services/capture"
+	"github.com/openova-io/bp-relay/services/evidence/ledger"
 	"github.com/openova-io/bp-relay/services/internal/auth"
 	"github.com/openova-io/bp-relay/services/internal/devissuer"
 	"github.com/openova-io/bp-relay/services/internal/keyring"
@@ -67,7 +68,7 @@ type process struct {
 // equal their flag, their deployment and their metric label.
 func graph() map[string]module {
 	return map[string]module{
-		"keys":   {make: makeKeys},
+		"keys":   {needs: []string{"store"}, make: makeKeys},
 		"store":  {make: makeStore},
 		"bus":    {make: makeBus},
 		"blob":   {make: makeBlob},
@@ -95,13 +96,20 @@ func protoServices() map[string]string {
 	}
 }
 
-func makeKeys(_ context.Context, p *process) (err error) {
+// makeKeys loads the master key, and refuses one that the records were not
+// begun with.
+func makeKeys(ctx context.Context, p *process) (err error) {
 	path := p.cfg.Keys.Master
 	if path == "" {
 		path = p.cfg.path("master.key")
 	}
-	p.keys, err = keyring.Load(path)
-	return err
+	if p.keys, err = keyring.Load(path); err != nil {
+		return err
+	}
+	if err := ledger.SameKey(ctx, p.store, p.keys); err != nil {
+		return fmt.Errorf("master key %s: %w", path, err)
+	}
+	return nil
 }
 
 func makeStore(ctx context.Context, p *process) error {
