@@ -133,6 +133,7 @@ func newServing(ctx context.Context, cfg Config) (*process, error) {
 	if err := p.build(ctx, graph(), wanted...); err != nil {
 		return nil, err
 	}
+	p.server.origins = cfg.Tunnel.Origins
 	p.tasks = append(p.tasks, task{"admin", adm.run}, task{"what is away", p.sayWhatIsAway})
 	return p, nil
 }

@@ -73,7 +73,7 @@ type Config struct {
 	} `koanf:"guacd"`
 
 	Tunnel struct {
-		Origins []string `koanf:"origins" doc:"web origins whose pages may open tunnels; the API's own host when empty"`
+		Origins []string `koanf:"origins" doc:"web origins (https://desk.example.com) whose pages may call the API and open tunnels, besides those of the API's own host"`
 	} `koanf:"tunnel"`
 
 	Turn struct {

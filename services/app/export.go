@@ -10,10 +10,14 @@ import (
 
 	"github.com/spf13/cobra"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
 
 	evidencev1 "github.com/openova-io/bp-relay/gen/relay/evidence/v1"
+
+	"github.com/openova-io/bp-relay/services/internal/apierr"
 )
 
 func exportCommand() *cobra.Command {
@@ -37,13 +41,13 @@ RELAY_TOKEN and needs the permission evidence.export.`,
 			ctx := metadata.AppendToOutgoingContext(cmd.Context(), "authorization", "Bearer "+token)
 			if out == "-" {
 				_, err := exportTo(ctx, api, args[0], cmd.OutOrStdout())
-				return err
+				return inWords(err, api)
 			}
 			n, err := exportFile(ctx, api, args[0], out)
 			if err == nil {
 				fmt.Fprintf(cmd.OutOrStdout(), "%s: %d bytes; check it with: relay verify --key log.vkey %s\n", out, n, out)
 			}
-			return err
+			return inWords(err, api)
 		},
 	}
 	cmd.Flags().StringVar(&api, "api", Default().Listen.API, "address of the API")
@@ -90,4 +94,18 @@ func exportTo(ctx context.Context, api, capture string, w io.Writer) (n int64, e
 			return n, fmt.Errorf("write export: %w", err)
 		}
 	}
+}
+
+// inWords is a call's error as a person reads it: the API's own words, which
+// say what to do, without gRPC's.
+func inWords(err error, api string) error {
+	var answer interface{ GRPCStatus() *status.Status }
+	if !errors.As(err, &answer) {
+		return err
+	}
+	st := answer.GRPCStatus()
+	if st.Code() == codes.Unavailable && apierr.ReasonOf(err) == "" {
+		return fmt.Errorf("no API answers at %s: start it, or name its address with --api (%s)", api, st.Message())
+	}
+	return errors.New(st.Message())
 }

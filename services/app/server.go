@@ -36,6 +36,8 @@ type server struct {
 	memory *bufconn.Listener
 	health *health.Server
 	mux    *http.ServeMux
+	// origins are the web origins whose pages may call the API.
+	origins []string
 }
 
 func newServer(g *grpc.Server) *server {
@@ -87,7 +89,7 @@ func (s *server) handler() (http.Handler, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make transcoder: %w", err)
 	}
-	return &edge{next: t, methods: s.methods()}, nil
+	return &cors{next: &edge{next: t, methods: s.methods()}, origins: s.origins}, nil
 }
 
 // methods are the paths of all RPCs here: "/relay.room.v1.RoomService/GetRoom".

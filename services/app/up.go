@@ -139,6 +139,9 @@ func runBeside(ctx context.Context, cfg Config, o upOptions, stack *local.Stack,
 		return fail(err)
 	}
 	defer func() { _ = os.Remove(state) }()
+	if err := os.WriteFile(filepath.Join(o.dir, "log.vkey"), []byte(p.logKey+"\n"), 0o600); err != nil {
+		return fail(fmt.Errorf("keep the log's public key: %w", err))
+	}
 	welcome(out, o.dir, run, cfg, p)
 	if ready != nil {
 		ready(run)

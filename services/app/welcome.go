@@ -18,6 +18,7 @@ bp-relay is up.
   LiveKit    {{.LiveKit}}
   objects    {{.S3}}   guacd {{.Guacd}}{{if .Turn}}   TURN {{.Turn}}{{end}}
   log key    {{.LogKey}}
+             (also in {{.Dir}}/log.vkey, for relay verify)
 {{if .Dev}}
 Get a token:
 
