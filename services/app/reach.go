@@ -95,7 +95,7 @@ func discoverable(ctx context.Context, issuer string) error {
 	if err != nil {
 		return fmt.Errorf("no token can be checked: %w; correct auth.issuer, or start it", err)
 	}
-	defer answer.Body.Close()
+	defer func() { _ = answer.Body.Close() }()
 	var said struct {
 		Issuer string `json:"issuer"`
 	}

@@ -37,7 +37,7 @@ func TestIssuerMustCallItselfAsWeDo(t *testing.T) {
 	name := ""
 	web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		require.Equal(t, "/realms/x/.well-known/openid-configuration", r.URL.Path)
-		fmt.Fprintf(w, `{"issuer": %q}`, name)
+		_, _ = fmt.Fprintf(w, `{"issuer": %q}`, name)
 	}))
 	defer web.Close()
 	name = web.URL + "/realms/x"

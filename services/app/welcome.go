@@ -59,7 +59,8 @@ func main() {
 END
 go run {{.Dir}}/hello.go
 
-Stop with Ctrl-C. Data and logs are in {{.Dir}}.
+Stop with Ctrl-C: sessions end and are sealed; a recording goes on at the next
+start, or is sealed then, its gap stated. Data and logs are in {{.Dir}}.
 `
 
 func welcome(out io.Writer, dir string, run Running, cfg Config, p *process) {
