@@ -163,7 +163,8 @@ type joinDetail struct {
 
 // iceServers adds TURN servers to the answer. Without a healthy gateway a
 // participant who may also connect directly gets none; one who may not gets
-// the error.
+// the error. So does everybody while a turn service stops: another replica's
+// answer has them.
 func (s *Service) iceServers(ctx context.Context, req *roomv1.JoinRoomRequest, answer *roomv1.JoinRoomResponse) (string, error) {
 	if s.cfg.Turn == nil {
 		if req.GetRelayOnly() {
@@ -176,7 +177,7 @@ func (s *Service) iceServers(ctx context.Context, req *roomv1.JoinRoomRequest, a
 		Parent: "orgs/" + auth.From(ctx).Org, Ttl: durationpb.New(iceTTL),
 	})
 	if err != nil {
-		if req.GetRelayOnly() {
+		if req.GetRelayOnly() || apierr.ReasonOf(err) == apierr.ReasonName(errorsv1.Reason_REASON_RECORDS_UNAVAILABLE) {
 			return "", err
 		}
 		s.cfg.Logger.WarnContext(ctx, "join answer without TURN servers", "room", req.GetName(), "error", err)
