@@ -14,6 +14,7 @@ import (
 	"github.com/openova-io/bp-relay/services/capture"
 	"github.com/openova-io/bp-relay/services/connection/guac"
 	"github.com/openova-io/bp-relay/services/connection/tunnel"
+	"github.com/openova-io/bp-relay/services/internal/act"
 	"github.com/openova-io/bp-relay/services/store"
 )
 
@@ -101,7 +102,7 @@ func (c *carrier) claim(ctx context.Context) *tunnel.End {
 			if err != nil {
 				return state, "", nil, fmt.Errorf("capture id: %w", err)
 			}
-			d.Capture = "orgs/" + orgOf(c.name) + "/captures/" + id.String()
+			d.Capture = "orgs/" + act.Org(c.name) + "/captures/" + id.String()
 		}
 		c.d = *d
 		return active, "session.started", map[string]any{"capture": d.Capture, "recording": d.Recording, "host_key_verified": !c.def.SSH.SkipHostKey}, nil
@@ -162,7 +163,7 @@ func (c *carrier) record(ctx context.Context) error {
 	}
 	err := func() (err error) {
 		c.cap, err = c.s.cfg.Captures.Open(ctx, capture.Meta{
-			Name: c.d.Capture, Org: orgOf(c.name), Owner: c.name, Bucket: c.s.cfg.Bucket, Retention: c.def.Retention, Mode: mode, Actor: c.subject,
+			Name: c.d.Capture, Org: act.Org(c.name), Owner: c.name, Bucket: c.s.cfg.Bucket, Retention: c.def.Retention, Mode: mode, Actor: c.subject,
 			Attributes: map[string]string{"connection": c.d.Connection, "protocol": "ssh", "tunnel": c.uuid, "host_key_verified": strconv.FormatBool(!c.def.SSH.SkipHostKey)},
 		})
 		if err != nil {
@@ -281,7 +282,7 @@ func (c *carrier) finish(life context.Context, end tunnel.End, detail map[string
 func (c *carrier) end(life context.Context, fn changeFunc) bool {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(life), 10*time.Second)
 	defer cancel()
-	if _, err := c.s.change(ctx, c.name, relay, fn); err != nil {
+	if _, err := c.s.change(ctx, c.name, act.Relay, fn); err != nil {
 		c.log.Error("write the session's end", "error", err)
 		return false
 	}

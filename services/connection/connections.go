@@ -13,6 +13,7 @@ import (
 	connectionv1 "github.com/openova-io/bp-relay/gen/relay/connection/v1"
 	errorsv1 "github.com/openova-io/bp-relay/gen/relay/errors/v1"
 
+	"github.com/openova-io/bp-relay/services/internal/act"
 	"github.com/openova-io/bp-relay/services/internal/apierr"
 	"github.com/openova-io/bp-relay/services/internal/auth"
 	"github.com/openova-io/bp-relay/services/internal/idem"
@@ -23,7 +24,7 @@ import (
 // CreateConnection defines a connection.
 func (s *Service) CreateConnection(ctx context.Context, req *connectionv1.CreateConnectionRequest) (*connectionv1.CreateConnectionResponse, error) {
 	who := auth.From(ctx)
-	key, err := idem.Key(orgOf(req.GetParent()), connectionv1.ConnectionService_CreateConnection_FullMethodName, req)
+	key, err := idem.Key(act.Org(req.GetParent()), connectionv1.ConnectionService_CreateConnection_FullMethodName, req)
 	if err != nil {
 		return nil, err
 	}
@@ -46,7 +47,7 @@ func (s *Service) CreateConnection(ctx context.Context, req *connectionv1.Create
 		if done, err := idem.Replay(ctx, tx, key, answer); done || err != nil {
 			return err
 		}
-		rec, err := tx.Insert(ctx, store.Record{Kind: store.Connections, Name: name, Org: orgOf(name), Body: body})
+		rec, err := tx.Insert(ctx, store.Record{Kind: store.Connections, Name: name, Org: act.Org(name), Body: body})
 		if errors.Is(err, store.ErrExists) {
 			return apierr.New(codes.AlreadyExists, errorsv1.Reason_REASON_CONNECTION_EXISTS,
 				"a connection of that name exists; choose another connection_id or delete it first", "name", name).Because(err)
@@ -54,7 +55,7 @@ func (s *Service) CreateConnection(ctx context.Context, req *connectionv1.Create
 		if err != nil {
 			return err
 		}
-		if err := act(ctx, tx, "connection.created", who.Subject, name, map[string]any{
+		if err := act.Note(ctx, tx, "connection.created", who.Subject, name, map[string]any{
 			"protocol": "ssh", "recording": d.Recording, "host_key_verified": !d.SSH.SkipHostKey,
 		}); err != nil {
 			return err
@@ -93,7 +94,7 @@ func (s *Service) GetConnection(ctx context.Context, req *connectionv1.GetConnec
 
 // ListConnections returns a page of definitions.
 func (s *Service) ListConnections(ctx context.Context, req *connectionv1.ListConnectionsRequest) (*connectionv1.ListConnectionsResponse, error) {
-	recs, next, err := s.list(ctx, store.Query{Kind: store.Connections, Org: orgOf(req.GetParent())}, req.GetPageSize(), req.GetPageToken())
+	recs, next, err := s.list(ctx, store.Query{Kind: store.Connections, Org: act.Org(req.GetParent())}, req.GetPageSize(), req.GetPageToken())
 	if err != nil {
 		return nil, err
 	}
@@ -122,7 +123,7 @@ func (s *Service) DeleteConnection(ctx context.Context, req *connectionv1.Delete
 		if err := tx.Delete(ctx, store.Connections, rec.Name, rec.Version); err != nil {
 			return err
 		}
-		return act(ctx, tx, "connection.deleted", who.Subject, rec.Name, map[string]string{})
+		return act.Note(ctx, tx, "connection.deleted", who.Subject, rec.Name, map[string]string{})
 	})
 	if err != nil {
 		return nil, err

@@ -15,6 +15,7 @@ import (
 	"github.com/openova-io/bp-relay/services/bus"
 	"github.com/openova-io/bp-relay/services/connection/guac"
 	"github.com/openova-io/bp-relay/services/connection/tunnel"
+	"github.com/openova-io/bp-relay/services/internal/act"
 	"github.com/openova-io/bp-relay/services/internal/auth"
 	"github.com/openova-io/bp-relay/services/store"
 )
@@ -96,7 +97,7 @@ func (s *Service) noTicket(ctx context.Context, name string, cause error) *tunne
 		if _, err := tx.Get(ctx, store.Sessions, name); err != nil {
 			return err
 		}
-		return act(ctx, tx, "access.denied", anonymous, name, map[string]any{"what": "tunnel", "why": "no such ticket"})
+		return act.Note(ctx, tx, "access.denied", anonymous, name, map[string]any{"what": "tunnel", "why": "no such ticket"})
 	})
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
 		end.Err = errors.Join(cause, err)
@@ -111,7 +112,7 @@ func (s *Service) foreign(ctx context.Context, t ticket, name, subject string) *
 		subject = anonymous
 	}
 	err := s.cfg.Store.Update(ctx, func(tx store.Tx) error {
-		return act(ctx, tx, "access.denied", subject, t.Session, map[string]any{
+		return act.Note(ctx, tx, "access.denied", subject, t.Session, map[string]any{
 			"what": "tunnel", "why": "foreign ticket", "other_session": t.Session != name, "other_subject": t.Session == name,
 		})
 	})

@@ -10,6 +10,7 @@ import (
 
 	connectionv1 "github.com/openova-io/bp-relay/gen/relay/connection/v1"
 
+	"github.com/openova-io/bp-relay/services/internal/act"
 	"github.com/openova-io/bp-relay/services/store"
 )
 
@@ -118,7 +119,7 @@ func (s *Service) change(ctx context.Context, name, actor string, fn changeFunc)
 		if out, err = tx.Update(ctx, rec); err != nil {
 			return err
 		}
-		return act(ctx, tx, kind, actor, name, detail)
+		return act.Note(ctx, tx, kind, actor, name, detail)
 	})
 	return out, err
 }

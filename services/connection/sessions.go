@@ -18,6 +18,7 @@ import (
 	errorsv1 "github.com/openova-io/bp-relay/gen/relay/errors/v1"
 
 	"github.com/openova-io/bp-relay/services/connection/tunnel"
+	"github.com/openova-io/bp-relay/services/internal/act"
 	"github.com/openova-io/bp-relay/services/internal/apierr"
 	"github.com/openova-io/bp-relay/services/internal/auth"
 	"github.com/openova-io/bp-relay/services/store"
@@ -60,7 +61,7 @@ func (s *Service) OpenSession(ctx context.Context, req *connectionv1.OpenSession
 	if err != nil {
 		return nil, fmt.Errorf("session id: %w", err)
 	}
-	name := "orgs/" + orgOf(req.GetConnection()) + "/sessions/" + id.String()
+	name := "orgs/" + act.Org(req.GetConnection()) + "/sessions/" + id.String()
 	expires := time.Now().Add(ticketTTL).UTC()
 	var rec store.Record
 	err = s.cfg.Store.Update(ctx, func(tx store.Tx) error {
@@ -101,7 +102,7 @@ func (s *Service) insertSession(ctx context.Context, tx store.Tx, name string, r
 	if err != nil {
 		return rec, err
 	}
-	return rec, act(ctx, tx, "session.opened", subject, name, map[string]any{
+	return rec, act.Note(ctx, tx, "session.opened", subject, name, map[string]any{
 		"connection": conn.Name, "reason": req.GetReason(), "recording": def.Recording, "host_key_verified": !def.SSH.SkipHostKey,
 	})
 }
@@ -134,7 +135,7 @@ func (s *Service) GetSession(ctx context.Context, req *connectionv1.GetSessionRe
 
 // ListSessions returns a page of sessions.
 func (s *Service) ListSessions(ctx context.Context, req *connectionv1.ListSessionsRequest) (*connectionv1.ListSessionsResponse, error) {
-	q := store.Query{Kind: store.Sessions, Org: orgOf(req.GetParent()), Parent: req.GetConnection()}
+	q := store.Query{Kind: store.Sessions, Org: act.Org(req.GetParent()), Parent: req.GetConnection()}
 	recs, next, err := s.list(ctx, q, req.GetPageSize(), req.GetPageToken())
 	if err != nil {
 		return nil, err

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/openova-io/bp-relay/services/capture"
+	"github.com/openova-io/bp-relay/services/internal/act"
 	"github.com/openova-io/bp-relay/services/store"
 )
 
@@ -87,12 +88,12 @@ func (s *Service) tidy(ctx context.Context, rec store.Record, d session) {
 	switch rec.State {
 	case pending:
 		if time.Now().After(d.TicketExpires.Add(2*time.Second)) && !s.looksAfter(rec.Name) {
-			_, err = s.change(ctx, rec.Name, relay, still(pending, down(endTicketExpired, false, map[string]any{})))
+			_, err = s.change(ctx, rec.Name, act.Relay, still(pending, down(endTicketExpired, false, map[string]any{})))
 		}
 	case active:
 		if s.abandoned(rec.Name, d) {
 			s.log.Warn("session of a process that died", "session", rec.Name, "replica", d.Replica)
-			if _, err = s.change(ctx, rec.Name, relay, still(active, down(endInterrupted, true, map[string]any{}))); err == nil && d.Capture != "" {
+			if _, err = s.change(ctx, rec.Name, act.Relay, still(active, down(endInterrupted, true, map[string]any{}))); err == nil && d.Capture != "" {
 				d.end(endInterrupted)
 				s.abandon(ctx, rec.Name, d)
 			}
@@ -163,7 +164,7 @@ func (s *Service) settle(ctx context.Context, name, capt string) {
 		}
 		manifest = info.Manifest.SHA256
 	}
-	if _, err := s.change(ctx, name, relay, sealed(manifest)); err != nil && ctx.Err() == nil {
+	if _, err := s.change(ctx, name, act.Relay, sealed(manifest)); err != nil && ctx.Err() == nil {
 		s.log.Warn("end a session", "session", name, "error", err)
 	}
 }

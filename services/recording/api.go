@@ -16,6 +16,7 @@ import (
 
 	"github.com/openova-io/bp-relay/services/bus"
 	"github.com/openova-io/bp-relay/services/capture"
+	"github.com/openova-io/bp-relay/services/internal/act"
 	"github.com/openova-io/bp-relay/services/internal/apierr"
 	"github.com/openova-io/bp-relay/services/internal/auth"
 	"github.com/openova-io/bp-relay/services/internal/idem"
@@ -180,7 +181,7 @@ func (s *Service) create(ctx context.Context, req *recordingv1.StartRecordingReq
 		return nil, err
 	}
 	c, err := s.cfg.Captures.Open(ctx, capture.Meta{
-		Name: d.Capture, Org: orgOf(name), Owner: name, Bucket: s.cfg.Bucket, Retention: d.Retention, Mode: d.Mode, Actor: d.Actor,
+		Name: d.Capture, Org: act.Org(name), Owner: name, Bucket: s.cfg.Bucket, Retention: d.Retention, Mode: d.Mode, Actor: d.Actor,
 		Attributes: map[string]string{"room": d.Room},
 	})
 	r := s.newRun(name, d, c, lease)

@@ -13,6 +13,7 @@ import (
 	recordingv1 "github.com/openova-io/bp-relay/gen/relay/recording/v1"
 
 	"github.com/openova-io/bp-relay/services/capture"
+	"github.com/openova-io/bp-relay/services/internal/act"
 	"github.com/openova-io/bp-relay/services/internal/apierr"
 	"github.com/openova-io/bp-relay/services/internal/auth"
 	"github.com/openova-io/bp-relay/services/internal/page"
@@ -87,7 +88,7 @@ func (s *Service) ReadTrack(req *recordingv1.ReadTrackRequest, to grpc.ServerStr
 		return err
 	}
 	if err := s.cfg.Store.Update(ctx, func(tx store.Tx) error {
-		return act(ctx, tx, "recording.read", auth.From(ctx).Subject, rec.Name, map[string]string{"stream": req.GetStream(), "capture": d.Capture})
+		return act.Note(ctx, tx, "recording.read", auth.From(ctx).Subject, rec.Name, map[string]string{"stream": req.GetStream(), "capture": d.Capture})
 	}); err != nil {
 		return fmt.Errorf("enter the view into the log: %w", err)
 	}

@@ -17,7 +17,7 @@ import (
 
 	"github.com/openova-io/bp-relay/services/capture"
 	"github.com/openova-io/bp-relay/services/capture/manifest"
-	"github.com/openova-io/bp-relay/services/evidence/leaf"
+	"github.com/openova-io/bp-relay/services/internal/act"
 	"github.com/openova-io/bp-relay/services/internal/apierr"
 	"github.com/openova-io/bp-relay/services/store"
 )
@@ -134,33 +134,9 @@ func (d *document) sealed(m manifest.Manifest) {
 	}
 }
 
-func orgOf(name string) string {
-	org, _, _ := strings.Cut(strings.TrimPrefix(name, "orgs/"), "/")
-	return org
-}
-
-// act writes the event and the leaf that go with a change.
-func act(ctx context.Context, tx store.Tx, kind, actor, name string, detail any) error {
-	l, err := leaf.New(leaf.Act{Type: kind, Org: orgOf(name), Actor: actor, Subject: name, Detail: detail})
-	if err != nil {
-		return err
-	}
-	body, err := json.Marshal(detail)
-	if err != nil {
-		return fmt.Errorf("event detail: %w", err)
-	}
-	if err := tx.Event(ctx, store.Event{ID: l.ID, Org: l.Org, Type: kind, Subject: name, Time: l.Time, Body: body}); err != nil {
-		return err
-	}
-	return tx.Leaf(ctx, l)
-}
-
-// actor is who does what nobody asked for.
-const actor = "relay"
-
 // busy is the recording that a room has under way, or nil.
 func busy(ctx context.Context, tx store.Tx, room string) (*store.Record, error) {
-	list, err := tx.List(ctx, store.Query{Kind: store.Recordings, Org: orgOf(room), Parent: room, States: running(), Limit: 1})
+	list, err := tx.List(ctx, store.Query{Kind: store.Recordings, Org: act.Org(room), Parent: room, States: running(), Limit: 1})
 	if err != nil || len(list) == 0 {
 		return nil, err
 	}
@@ -179,11 +155,11 @@ func insert(ctx context.Context, tx store.Tx, name string, d document) (store.Re
 	if err != nil {
 		return store.Record{}, fmt.Errorf("recording body: %w", err)
 	}
-	rec, err := tx.Insert(ctx, store.Record{Kind: store.Recordings, Name: name, Org: orgOf(name), Parent: d.Room, State: string(stateStarting), Body: body})
+	rec, err := tx.Insert(ctx, store.Record{Kind: store.Recordings, Name: name, Org: act.Org(name), Parent: d.Room, State: string(stateStarting), Body: body})
 	if err != nil {
 		return rec, err
 	}
-	return rec, act(ctx, tx, "recording.starting", d.Actor, name, map[string]any{
+	return rec, act.Note(ctx, tx, "recording.starting", d.Actor, name, map[string]any{
 		"room": d.Room, "mode": d.Mode, "retention": d.Retention, "capture": d.Capture,
 	})
 }
@@ -236,7 +212,7 @@ func move(ctx context.Context, tx store.Tx, rec store.Record, actor string, to s
 			detail[k] = v
 		}
 	}
-	if err := act(ctx, tx, "recording."+strings.ToLower(string(to)), actor, rec.Name, detail); err != nil {
+	if err := act.Note(ctx, tx, "recording."+strings.ToLower(string(to)), actor, rec.Name, detail); err != nil {
 		return rec, err
 	}
 	if then != nil {

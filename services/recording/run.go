@@ -17,6 +17,7 @@ import (
 
 	"github.com/openova-io/bp-relay/services/bus"
 	"github.com/openova-io/bp-relay/services/capture"
+	"github.com/openova-io/bp-relay/services/internal/act"
 	"github.com/openova-io/bp-relay/services/internal/apierr"
 	"github.com/openova-io/bp-relay/services/internal/auth"
 	"github.com/openova-io/bp-relay/services/internal/idem"
@@ -181,7 +182,7 @@ func (r *run) isJoined() bool {
 // finish ends a recording that has recorded: STOPPING, sealed, STORED.
 func (r *run) finish(ctx context.Context, cause error, end tracks.End, failure error) error {
 	why := endReason(cause, end, failure, r.capture.Failure())
-	rec, err := r.persist(ctx, actor, stateStopping, func(d *document) { d.End, d.EndReason = time.Now().UTC(), why }, nil)
+	rec, err := r.persist(ctx, act.Relay, stateStopping, func(d *document) { d.End, d.EndReason = time.Now().UTC(), why }, nil)
 	r.leave()
 	if err != nil {
 		return err
@@ -226,7 +227,7 @@ func endReason(cause error, end tracks.End, failure, spool error) string {
 
 // service makes the calls under ctx ours, for the recording's organisation.
 func (r *run) service(ctx context.Context) context.Context {
-	return auth.With(ctx, auth.Principal{Subject: "service:recording", Org: orgOf(r.name), Service: true})
+	return auth.With(ctx, auth.Principal{Subject: "service:recording", Org: act.Org(r.name), Service: true})
 }
 
 // roomEnded says whether the room that is recorded has ended, also where
@@ -276,7 +277,7 @@ func (r *run) seal(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	_, err = r.persist(ctx, actor, stateStored, func(d *document) {
+	_, err = r.persist(ctx, act.Relay, stateStored, func(d *document) {
 		d.sealed(m)
 		if info.Manifest != nil {
 			d.Manifest = info.Manifest.SHA256
@@ -300,7 +301,7 @@ func (r *run) fail(ctx context.Context, cause error, end tracks.End, failure err
 	}
 	text := r.failed.Error()
 	r.mu.Unlock()
-	_, err := r.persist(ctx, actor, stateFailed, func(d *document) {
+	_, err := r.persist(ctx, act.Relay, stateFailed, func(d *document) {
 		d.End, d.EndReason, d.Error = time.Now().UTC(), what, text
 	}, nil)
 	if err != nil {

@@ -7,6 +7,7 @@ import (
 
 	"github.com/openova-io/bp-relay/services/bus"
 	"github.com/openova-io/bp-relay/services/capture"
+	"github.com/openova-io/bp-relay/services/internal/act"
 	"github.com/openova-io/bp-relay/services/store"
 )
 
@@ -63,7 +64,7 @@ func (r *run) goOn(base, ctx context.Context, st state) {
 	case errors.Is(err, store.ErrNotFound):
 		// The process died between the record and the capture.
 		r.holding(base, func() error {
-			_, err := r.persist(base, actor, stateFailed, func(d *document) {
+			_, err := r.persist(base, act.Relay, stateFailed, func(d *document) {
 				d.End, d.EndReason, d.Error = time.Now().UTC(), "interrupted", "the process ended before anything was recorded"
 			}, nil)
 			return err
@@ -105,7 +106,7 @@ func (r *run) settle(ctx context.Context, why string) error {
 		return err
 	}
 	if state(rec.State) != stateStopping {
-		if rec, err = r.persist(ctx, actor, stateStopping, func(d *document) { d.End, d.EndReason = info.End, why }, nil); err != nil {
+		if rec, err = r.persist(ctx, act.Relay, stateStopping, func(d *document) { d.End, d.EndReason = info.End, why }, nil); err != nil {
 			return err
 		}
 	}
@@ -114,7 +115,7 @@ func (r *run) settle(ctx context.Context, why string) error {
 		return err
 	}
 	r.failClosed(ctx, d.EndReason)
-	_, err = r.persist(ctx, actor, stateStored, func(d *document) {
+	_, err = r.persist(ctx, act.Relay, stateStored, func(d *document) {
 		for _, s := range info.Streams {
 			d.Tracks = append(d.Tracks, track{
 				Stream: s.Name, SID: s.Attributes["track_sid"], Identity: s.Attributes["participant_identity"], MediaType: s.MediaType, Size: s.Bytes,

@@ -19,6 +19,7 @@ import (
 	roomv1 "github.com/openova-io/bp-relay/gen/relay/room/v1"
 	turnv1 "github.com/openova-io/bp-relay/gen/relay/turn/v1"
 
+	"github.com/openova-io/bp-relay/services/internal/act"
 	"github.com/openova-io/bp-relay/services/internal/apierr"
 	"github.com/openova-io/bp-relay/services/internal/auth"
 	"github.com/openova-io/bp-relay/services/internal/idem"
@@ -118,7 +119,7 @@ func (s *Service) CreateRoom(ctx context.Context, req *roomv1.CreateRoomRequest)
 		if err != nil {
 			return err
 		}
-		if err := act(ctx, tx, "room.created", who.Subject, name, map[string]string{"uid": d.UID}); err != nil {
+		if err := act.Note(ctx, tx, "room.created", who.Subject, name, map[string]string{"uid": d.UID}); err != nil {
 			return err
 		}
 		if answer.Room, err = message(rec); err != nil {
@@ -173,7 +174,7 @@ func open(ctx context.Context, tx store.Tx, name string, d document) (store.Reco
 	rec, err := tx.Get(ctx, store.Rooms, name)
 	switch {
 	case errors.Is(err, store.ErrNotFound):
-		rec, err = tx.Insert(ctx, store.Record{Kind: store.Rooms, Name: name, Org: orgOf(name), State: stateOpen, Body: body})
+		rec, err = tx.Insert(ctx, store.Record{Kind: store.Rooms, Name: name, Org: act.Org(name), State: stateOpen, Body: body})
 	case err == nil && rec.State == stateEnded:
 		rec.State, rec.Body = stateOpen, body
 		rec, err = tx.Update(ctx, rec)

@@ -11,7 +11,6 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -21,7 +20,7 @@ import (
 	errorsv1 "github.com/openova-io/bp-relay/gen/relay/errors/v1"
 	roomv1 "github.com/openova-io/bp-relay/gen/relay/room/v1"
 
-	"github.com/openova-io/bp-relay/services/evidence/leaf"
+	"github.com/openova-io/bp-relay/services/internal/act"
 	"github.com/openova-io/bp-relay/services/internal/apierr"
 	"github.com/openova-io/bp-relay/services/store"
 )
@@ -96,29 +95,6 @@ func message(rec store.Record) (*roomv1.Room, error) {
 
 func etag(rec store.Record) string { return strconv.FormatInt(rec.Version, 10) }
 
-// orgOf takes the organisation's id out of a resource name.
-func orgOf(name string) string {
-	org, _, _ := strings.Cut(strings.TrimPrefix(name, "orgs/"), "/")
-	return org
-}
-
-// act writes what goes with every change of a record: event and leaf, in the
-// same transaction.
-func act(ctx context.Context, tx store.Tx, kind, actor, name string, detail any) error {
-	l, err := leaf.New(leaf.Act{Type: kind, Org: orgOf(name), Actor: actor, Subject: name, Detail: detail})
-	if err != nil {
-		return err
-	}
-	body, err := json.Marshal(detail)
-	if err != nil {
-		return fmt.Errorf("event detail: %w", err)
-	}
-	if err := tx.Event(ctx, store.Event{ID: l.ID, Org: l.Org, Type: kind, Subject: name, Time: l.Time, Body: body}); err != nil {
-		return err
-	}
-	return tx.Leaf(ctx, l)
-}
-
 // end marks the room ended in the given transaction; nothing where it is.
 func end(ctx context.Context, tx store.Tx, rec store.Record, actor, reason string) (store.Record, error) {
 	if rec.State == stateEnded {
@@ -136,7 +112,7 @@ func end(ctx context.Context, tx store.Tx, rec store.Record, actor, reason strin
 	if rec, err = tx.Update(ctx, rec); err != nil {
 		return rec, err
 	}
-	return rec, act(ctx, tx, "room.ended", actor, rec.Name, map[string]string{"uid": d.UID, "reason": reason})
+	return rec, act.Note(ctx, tx, "room.ended", actor, rec.Name, map[string]string{"uid": d.UID, "reason": reason})
 }
 
 // reopened says whether the room was ended and opened again between two looks

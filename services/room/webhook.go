@@ -13,6 +13,7 @@ import (
 
 	errorsv1 "github.com/openova-io/bp-relay/gen/relay/errors/v1"
 
+	"github.com/openova-io/bp-relay/services/internal/act"
 	"github.com/openova-io/bp-relay/services/internal/apierr"
 	"github.com/openova-io/bp-relay/services/store"
 )
@@ -56,7 +57,7 @@ func (s *Service) hint(ctx context.Context, ev *livekit.WebhookEvent) error {
 		return nil // our own recorder is nobody's participant
 	}
 	return s.cfg.Store.Update(ctx, func(tx store.Tx) error {
-		key := store.RequestKey{Org: orgOf(name), Method: WebhookPath, ID: ev.GetId(), Hash: []byte(ev.GetEvent())}
+		key := store.RequestKey{Org: act.Org(name), Method: WebhookPath, ID: ev.GetId(), Hash: []byte(ev.GetEvent())}
 		seen, err := tx.Replay(ctx, key)
 		if err != nil || seen != nil {
 			return err
@@ -81,16 +82,16 @@ func (s *Service) record(ctx context.Context, tx store.Tx, rec store.Record, ev 
 	who := map[string]string{"identity": p.GetIdentity(), "sid": p.GetSid(), "livekit_time": at}
 	switch ev.GetEvent() {
 	case webhook.EventParticipantJoined:
-		return act(ctx, tx, "participant.joined", "livekit", rec.Name, who)
+		return act.Note(ctx, tx, "participant.joined", "livekit", rec.Name, who)
 	case webhook.EventParticipantLeft:
 		who["reason"] = p.GetDisconnectReason().String()
-		return act(ctx, tx, "participant.left", "livekit", rec.Name, who)
+		return act.Note(ctx, tx, "participant.left", "livekit", rec.Name, who)
 	case webhook.EventTrackPublished, webhook.EventTrackUnpublished:
 		kind := "track.published"
 		if ev.GetEvent() == webhook.EventTrackUnpublished {
 			kind = "track.unpublished"
 		}
-		return act(ctx, tx, kind, "livekit", rec.Name, map[string]string{
+		return act.Note(ctx, tx, kind, "livekit", rec.Name, map[string]string{
 			"identity": p.GetIdentity(), "track": ev.GetTrack().GetSid(), "type": ev.GetTrack().GetType().String(),
 		})
 	case webhook.EventRoomFinished:
