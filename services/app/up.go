@@ -94,10 +94,8 @@ func Up(ctx context.Context, cfg Config, o upOptions, out io.Writer, ready func(
 		}
 		o.ports.livekit, o.ports.livekitUDP, o.ports.s3, o.ports.guacd = 0, 0, 0, 0
 	}
-	for _, taken := range []struct{ address, flag string }{{cfg.Listen.API, "--listen.api"}, {cfg.Listen.Admin, "--listen.admin"}} {
-		if err := freeAddress(ctx, taken.address, taken.flag); err != nil {
-			return err
-		}
+	if err := freeAddresses(ctx, cfg); err != nil {
+		return err
 	}
 	printer := local.NewPrinter(out)
 	stack, err := local.Up(ctx, o.stack(cfg, printer.Report))
@@ -200,9 +198,51 @@ func (c *Config) takePorts(ports *local.Ports) error {
 	return nil
 }
 
-// freeAddress says at once, before parts are started, that an address is taken.
-func freeAddress(ctx context.Context, address, flag string) error {
-	lis, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
+// freeAddresses says at once, before parts are started, which address of ours,
+// or of the gateway that we configure, is taken or not on this machine alone.
+func freeAddresses(ctx context.Context, cfg Config) error {
+	type address struct{ network, at, flag string }
+	ours := []address{{"tcp", cfg.Listen.API, "--listen.api"}, {"tcp", cfg.Listen.Admin, "--listen.admin"}}
+	if cfg.Turn.Gateway != "" {
+		ours = append(ours, address{"tcp", cfg.Turn.CDS, "--turn.cds"}, address{"udp", cfg.Turn.Listen, "--turn.listen"},
+			address{"tcp", cfg.Turn.Listen, "--turn.listen"}, address{"tcp", cfg.Turn.Health, "--turn.health"},
+			address{"tcp", cfg.Turn.Metrics, "--turn.metrics"})
+		if cfg.Turn.Echo != "" {
+			ours = append(ours, address{"udp", cfg.Turn.Echo, "--turn.echo"})
+		}
+	}
+	for _, a := range ours {
+		if err := onLoopback(a.at, a.flag); err != nil {
+			return err
+		}
+		if err := freeAddress(ctx, a.network, a.at, a.flag); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// onLoopback refuses what others could reach: the development issuer makes
+// anybody an administrator who can read a file here.
+func onLoopback(address, flag string) error {
+	host, _, err := net.SplitHostPort(address)
+	if err != nil {
+		return fmt.Errorf("%s: %q is not host:port", flag, address)
+	}
+	if ip := net.ParseIP(host); host == "localhost" || ip != nil && ip.IsLoopback() {
+		return nil
+	}
+	return fmt.Errorf("%s: relay up is for this machine alone, and %s is no loopback address; use 127.0.0.1, or relay serve", flag, host)
+}
+
+func freeAddress(ctx context.Context, network, address, flag string) error {
+	var lis io.Closer
+	var err error
+	if network == "udp" {
+		lis, err = new(net.ListenConfig).ListenPacket(ctx, network, address)
+	} else {
+		lis, err = new(net.ListenConfig).Listen(ctx, network, address)
+	}
 	if err != nil {
 		return fmt.Errorf("%s is taken (%w); stop what has it, choose another with %s, or use --free-ports (make up ARGS=--free-ports)", address, err, flag)
 	}
