@@ -31,6 +31,8 @@ const (
 	maxFile = maxCipher + 1<<20
 	// maxItems bounds the marks and gaps in one segment's record.
 	maxItems = 1024
+	// maxManifestPart is the most of a manifest in one object.
+	maxManifestPart = 8 << 20
 	// maxAge is how long a segment stays open.
 	maxAge = 4 * time.Second
 )
@@ -67,7 +69,7 @@ type Config struct {
 	// hook is called at named points; an error stops there, as a crash would.
 	// Tests set it.
 	hook func(point string) error
-	// maxObject is the most of a manifest in one object; 8 MiB where 0.
+	// maxObject is the most of a manifest in one object; maxManifestPart where 0.
 	maxObject int
 }
 
@@ -113,7 +115,7 @@ func New(cfg Config) (*Manager, error) {
 		cfg.Workers = 4
 	}
 	if cfg.maxObject == 0 {
-		cfg.maxObject = 8 << 20
+		cfg.maxObject = maxManifestPart
 	}
 	if cfg.hook == nil {
 		cfg.hook = func(string) error { return nil }

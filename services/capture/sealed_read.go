@@ -45,14 +45,20 @@ func (m *Manager) Manifest(ctx context.Context, name string) (manifest.Manifest,
 	return out, envelope.Bytes(), nil
 }
 
+// fetchInto appends an object, and no more of it than we ever put into one:
+// a store that lies must not fill the memory.
 func (m *Manager) fetchInto(ctx context.Context, to *bytes.Buffer, bucket, key string) error {
 	body, _, err := m.cfg.Blob.Get(ctx, bucket, key)
 	if err != nil {
 		return fmt.Errorf("get %s: %w", key, err)
 	}
 	defer func() { _ = body.Close() }()
-	if _, err := to.ReadFrom(body); err != nil {
+	n, err := to.ReadFrom(io.LimitReader(body, maxManifestPart+1))
+	if err != nil {
 		return fmt.Errorf("get %s: %w", key, err)
+	}
+	if n > maxManifestPart {
+		return fmt.Errorf("%w: manifest %s has more than %d bytes", ErrDamaged, key, maxManifestPart)
 	}
 	return nil
 }
