@@ -23,7 +23,7 @@ type Config struct {
 
 	Listen struct {
 		API   string `koanf:"api" doc:"address of the API, the tunnel and LiveKit's webhooks (gRPC, gRPC-Web, Connect and JSON on one port)"`
-		Admin string `koanf:"admin" doc:"address of health, readiness and metrics"`
+		Admin string `koanf:"admin" doc:"address of health, readiness, metrics and profiles (pprof), which need no token: for the operator's network only"`
 	} `koanf:"listen"`
 
 	Log struct {
