@@ -91,7 +91,7 @@ later wins.`,
 		},
 	}
 	cmd.Flags().StringVar(&path, "config", "", "YAML file (env RELAY_CONFIG)")
-	AddFlags(cmd.Flags())
+	AddFlags(cmd.Flags(), Default())
 	return cmd
 }
 

@@ -53,9 +53,10 @@ func keys(c *Config) []key {
 
 func (k key) env() string { return envPrefix + strings.ToUpper(strings.ReplaceAll(k.path, ".", "_")) }
 
-// AddFlags adds a flag for every key but maps, which only the file holds.
-func AddFlags(fs *pflag.FlagSet) {
-	c := Default()
+// AddFlags adds a flag for every key but maps, which only the file holds. Help
+// shows the defaults of base.
+func AddFlags(fs *pflag.FlagSet, base Config) {
+	c := base
 	for _, k := range keys(&c) {
 		switch k.kind {
 		case reflect.Map:

@@ -18,7 +18,7 @@ func load(t *testing.T, yaml string, args ...string) (Config, error) {
 		require.NoError(t, os.WriteFile(path, []byte(yaml), 0o600))
 	}
 	fs := pflag.NewFlagSet("relay", pflag.ContinueOnError)
-	AddFlags(fs)
+	AddFlags(fs, Default())
 	require.NoError(t, fs.Parse(args))
 	return Load(Default(), path, fs)
 }

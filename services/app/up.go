@@ -50,11 +50,7 @@ asks whether it works.`,
   relay up --guacd.address guacd:4822 --auth.issuer https://sso.example.org/realms/acme`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			base := Default()
-			// What is still empty after loading is ours to start.
-			base.LiveKit.URL, base.Guacd.Address, base.Turn.Gateway = "", "", "default"
-			base.Data, base.Log.Level = filepath.Join(o.dir, "data"), "warn"
-			cfg, err := Load(base, orEnv(o.config, "RELAY_CONFIG"), cmd.Flags())
+			cfg, err := Load(upDefault(o.dir), orEnv(o.config, "RELAY_CONFIG"), cmd.Flags())
 			if err != nil {
 				return err
 			}
@@ -69,8 +65,17 @@ asks whether it works.`,
 	f.IntVar(&o.ports.livekitUDP, "livekit-udp-port", 7882, "port of our LiveKit's media over UDP")
 	f.IntVar(&o.ports.s3, "s3-port", 8333, "port of our SeaweedFS's S3 API")
 	f.IntVar(&o.ports.guacd, "guacd-port", 4822, "port of our guacd")
-	AddFlags(f)
+	AddFlags(f, upDefault(".local"))
 	return cmd
+}
+
+// upDefault is the configuration of `relay up`: what is still empty after
+// loading is ours to start.
+func upDefault(dir string) Config {
+	c := Default()
+	c.LiveKit.URL, c.Guacd.Address, c.Turn.Gateway = "", "", "default"
+	c.Data, c.Log.Level = filepath.Join(dir, "data"), "warn"
+	return c
 }
 
 // Running is what `relay up` writes beside its data, so that `relay demo` and

@@ -16,7 +16,7 @@ import (
 )
 
 // ErrNoDeploy tells that no folder from the given one upwards holds the workspace.
-var ErrNoDeploy = errors.New("local: not inside the bp-relay repository (no go.work with deploy/local beside it)")
+var ErrNoDeploy = errors.New("local: not inside the bp-relay repository (no go.work with deploy/local beside it): run it in a clone, where the pins of its parts are")
 
 // Tools says where obtained things are: a binary's name to its absolute path,
 // and "guacd-root" to guacd's root folder.
