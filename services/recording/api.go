@@ -191,8 +191,9 @@ func (s *Service) create(ctx context.Context, req *recordingv1.StartRecordingReq
 	if err != nil {
 		r.release()
 		_, failed := s.change(ctx, name, d.Actor, stateFailed, func(d *document) {
-			d.End, d.EndReason, d.Error = time.Now().UTC(), "failed", "nothing could be recorded: "+err.Error()
+			d.End, d.EndReason, d.Error = time.Now().UTC(), "failed", "nothing could be recorded: "+apierr.FromDomain(errSpool(err)).Message()
 		}, nil)
+		r.log.Warn("recording never began", "error", err)
 		return nil, errors.Join(errSpool(err), failed)
 	}
 	return r, nil

@@ -229,7 +229,7 @@ func testLiveKitAway(t *testing.T, lk *local.LiveKit, objects *local.S3) {
 	stop := w.serve()
 	room := w.room()
 	stop()
-	w.setup.LiveKit, w.setup.JoinTimeout = "http://127.0.0.1:9", time.Second
+	w.setup.LiveKit, w.setup.JoinTimeout = "http://127.0.0.1:9", 3*time.Second
 	w.serve()
 	req := &recordingv1.StartRecordingRequest{Parent: "orgs/acme", Room: room, RequestId: uuid.NewString()}
 	_, err := w.recordings.StartRecording(w.acme(), req)
@@ -239,8 +239,27 @@ func testLiveKitAway(t *testing.T, lk *local.LiveKit, objects *local.S3) {
 	require.Len(t, list.GetRecordings(), 1)
 	require.Equal(t, recordingv1.Recording_STATE_FAILED, list.GetRecordings()[0].GetState())
 	require.NotEmpty(t, list.GetRecordings()[0].GetError())
+	require.NotContains(t, list.GetRecordings()[0].GetError(), "127.0.0.1", "our servers' addresses are the log's")
 	_, err = w.recordings.StartRecording(w.acme(), req)
 	fails(t, err, codes.Unavailable, "LIVEKIT_UNAVAILABLE")
+
+	req.RequestId = uuid.NewString()
+	started := make(chan error, 1)
+	go func() {
+		_, err := w.recordings.StartRecording(w.acme(), req)
+		started <- err
+	}()
+	require.Eventually(t, func() bool {
+		list, err := w.recordings.ListRecordings(w.acme(), &recordingv1.ListRecordingsRequest{Parent: "orgs/acme"})
+		require.NoError(t, err)
+		last := list.GetRecordings()[len(list.GetRecordings())-1]
+		if last.GetState() != recordingv1.Recording_STATE_STARTING {
+			return false
+		}
+		_, err = w.recordings.StopRecording(w.acme(), &recordingv1.StopRecordingRequest{Name: last.GetName()})
+		return err == nil
+	}, 5*time.Second, 5*time.Millisecond)
+	fails(t, <-started, codes.FailedPrecondition, "RECORDING_STATE")
 }
 
 // testSpoolFull records a call that must be recorded while the object store

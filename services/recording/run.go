@@ -295,11 +295,12 @@ func (r *run) fail(ctx context.Context, cause error, end tracks.End, failure err
 	case end == tracks.EndRoomEnded:
 		r.failed = errRoomGone(r.doc.Room)
 	case errors.Is(cause, errStopped):
-		r.failed = errStopped
+		r.failed = errState(r.name, "it was stopped before it began")
 	default:
 		r.failed = errNoLiveKit(errors.Join(failure, cause))
 	}
-	text := r.failed.Error()
+	text := apierr.FromDomain(r.failed).Message() // the cause is the log's: it names servers and paths of ours
+	r.log.Warn("recording never began", "error", r.failed)
 	r.mu.Unlock()
 	_, err := r.persist(ctx, act.Relay, stateFailed, func(d *document) {
 		d.End, d.EndReason, d.Error = time.Now().UTC(), what, text
