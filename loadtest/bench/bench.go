@@ -92,7 +92,6 @@ func Run(ctx context.Context, cfg Config) error {
 	if err != nil {
 		return err
 	}
-	noise := newNoise()
 	begin := time.Now()
 	l, err := newLab(ctx, cfg)
 	if err != nil {
@@ -103,7 +102,6 @@ func Run(ctx context.Context, cfg Config) error {
 	if ctx.Err() != nil {
 		return errors.Join(append(failed, context.Cause(ctx))...)
 	}
-	results = append(results, noise.results()...) // after the last child was waited for
 	if err := measure.Write(cfg.Results, results); err != nil {
 		return err
 	}
@@ -116,14 +114,20 @@ func Run(ctx context.Context, cfg Config) error {
 func (l *Lab) run(ctx context.Context, cases []Case, begin time.Time) (results []measure.Result, failed []error) {
 	for i, c := range cases {
 		l.say("[%d/%d] %s: %s (after %s)", i+1, len(cases), c.Name, c.What, time.Since(begin).Round(time.Second))
+		noise, nerr := measure.StartNoise()
 		rows, err := c.Run(ctx, l)
 		if ctx.Err() != nil {
 			return results, append(failed, err)
 		}
+		others, stolen, oerr := noise.Since()
+		err = errors.Join(err, nerr, oerr)
 		if err != nil {
 			l.say("      failed: %v", err)
 			failed = append(failed, fmt.Errorf("%s: %w", c.Name, err))
 			rows = missing(c, rows, err)
+		}
+		for i := range rows {
+			rows[i].Noise = measure.Number(others + stolen)
 		}
 		results = append(results, rows...)
 	}

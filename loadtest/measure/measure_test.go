@@ -128,6 +128,7 @@ func TestResultsFile(t *testing.T) {
 	require.NoError(t, measure.Write(path, results), "again over the old one")
 	raw, err := os.ReadFile(path)
 	require.NoError(t, err)
+	require.Contains(t, string(raw), `"<="`)
 	var list []map[string]any
 	require.NoError(t, json.Unmarshal(raw, &list))
 	require.Len(t, list, 2)

@@ -1,6 +1,7 @@
 package measure
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -61,6 +62,10 @@ const (
 	Untargeted Bound = ""
 )
 
+// Quiet is how much of the machine others may use while a latency or a rate is
+// measured.
+const Quiet = 0.1
+
 // Result is one line of bench/results.json.
 type Result struct {
 	Name  string `json:"name"`
@@ -78,6 +83,9 @@ type Result struct {
 	// distance between their quartiles as a part of it.
 	Rounds int    `json:"rounds,omitempty"`
 	Spread Number `json:"spread,omitzero"`
+	// Noise is the part of the machine that others used meanwhile, 0 to 1.
+	// Above Quiet, latencies and rates say little.
+	Noise Number `json:"noise"`
 	// Missing says why there is no value.
 	Missing string `json:"missing,omitempty"`
 	Note    string `json:"note,omitempty"`
@@ -117,8 +125,11 @@ func Absent(name, unit, why string) Result {
 
 // Write puts the results into a file as a JSON list, whole or not at all.
 func Write(path string, results []Result) (err error) {
-	raw, err := json.MarshalIndent(results, "", "  ")
-	if err != nil {
+	var raw bytes.Buffer
+	enc := json.NewEncoder(&raw)
+	enc.SetEscapeHTML(false) // "<=" is for people, too
+	enc.SetIndent("", "  ")
+	if err := enc.Encode(results); err != nil {
 		return fmt.Errorf("results: %w", err)
 	}
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
@@ -128,7 +139,7 @@ func Write(path string, results []Result) (err error) {
 	if err != nil {
 		return fmt.Errorf("results: %w", err)
 	}
-	_, err = f.Write(append(raw, '\n'))
+	_, err = f.Write(raw.Bytes())
 	if err = errors.Join(err, f.Chmod(0o644), f.Close()); err == nil {
 		err = os.Rename(f.Name(), path)
 	}
@@ -142,7 +153,7 @@ func Write(path string, results []Result) (err error) {
 func Table(w io.Writer, results []Result) error {
 	tabs := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	var t io.Writer = tabs
-	fmt.Fprintln(t, "name\tours\tbaseline\tvalue\ttarget\tmet\tspread")
+	fmt.Fprintln(t, "name\tours\tbaseline\tvalue\ttarget\tmet\tspread\tothers")
 	for _, r := range results {
 		met := "no"
 		switch {
@@ -161,9 +172,18 @@ func Table(w io.Writer, results []Result) error {
 		if r.Rounds > 1 {
 			spread = fmt.Sprintf("%.0f%% of %d", 100*float64(r.Spread), r.Rounds)
 		}
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s %s\t%s\t%s\t%s\n", r.Name, side(r.Ours, r.SideUnit), side(r.Baseline, r.SideUnit), r.Value, r.Unit, target, met, spread)
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s %s\t%s\t%s\t%s\t%s\n", r.Name, side(r.Ours, r.SideUnit), side(r.Baseline, r.SideUnit), r.Value, r.Unit, target, met, spread, noisy(r.Noise))
 	}
+	fmt.Fprintf(t, "\nothers: how much of the machine other processes used meanwhile; above %.0f%% (!) latencies and rates say little\n", 100*Quiet)
 	return tabs.Flush()
+}
+
+func noisy(n Number) string {
+	mark := ""
+	if float64(n) > Quiet {
+		mark = " !"
+	}
+	return fmt.Sprintf("%.0f%%%s", 100*float64(n), mark)
 }
 
 // short keeps a reason from tearing the table; the file has all of it.
