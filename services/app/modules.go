@@ -52,6 +52,7 @@ type process struct {
 	bus      bus.Bus
 	blob     blob.Store
 	internal *auth.Internal
+	policy   *auth.Policy
 	server   *server
 	listener net.Listener
 	capture  *capture.Manager
@@ -219,6 +220,7 @@ func makeServer(ctx context.Context, p *process) error {
 	if err != nil {
 		return err
 	}
+	p.policy = policy
 	p.server = newServer(g)
 	p.listener, err = new(net.ListenConfig).Listen(ctx, "tcp", p.cfg.Listen.API)
 	if err != nil {

@@ -94,6 +94,7 @@ func makeRoom(_ context.Context, p *process) error {
 	}
 	cfg := room.Config{
 		Store:  p.store,
+		May:    p.policy.Allows,
 		Client: liveClient(),
 		LiveKit: room.LiveKit{
 			URL: p.cfg.LiveKit.URL, PublicURL: p.cfg.livekitPublic(), Key: p.cfg.LiveKit.Key, Secret: secret,

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/http"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/google/uuid"
@@ -16,6 +17,7 @@ import (
 	"google.golang.org/grpc/codes"
 
 	errorsv1 "github.com/openova-io/bp-relay/gen/relay/errors/v1"
+	optionsv1 "github.com/openova-io/bp-relay/gen/relay/options/v1"
 	roomv1 "github.com/openova-io/bp-relay/gen/relay/room/v1"
 	turnv1 "github.com/openova-io/bp-relay/gen/relay/turn/v1"
 
@@ -33,6 +35,9 @@ type Config struct {
 	LiveKit LiveKit
 	// Turn mints ICE servers; nil where no gateway is configured.
 	Turn turnv1.TurnServiceClient
+	// May says whether a caller has a permission: who watches events sees the
+	// details of those only that it may read. Nil: of none but rooms'.
+	May func(who auth.Principal, perm optionsv1.Permission) bool
 	// Client makes the Twirp calls; one with a 5 s timeout where it is nil.
 	Client *http.Client
 	// Reconcile is how often LiveKit is compared with our records; 10 s where
@@ -49,6 +54,9 @@ type Service struct {
 	joiner *joiner
 	// over is closed when Run ends, so that watchers do not hold up a stop.
 	over chan struct{}
+
+	mu       sync.Mutex     // guards watchers
+	watchers map[string]int // by organisation
 }
 
 // New makes the service.
@@ -58,6 +66,11 @@ func New(cfg Config) (*Service, error) {
 	}
 	if cfg.Client == nil {
 		cfg.Client = &http.Client{Timeout: 5 * time.Second}
+	}
+	if cfg.May == nil {
+		cfg.May = func(_ auth.Principal, perm optionsv1.Permission) bool {
+			return perm == optionsv1.Permission_PERMISSION_ROOMS_READ
+		}
 	}
 	if cfg.Reconcile == 0 {
 		cfg.Reconcile = 10 * time.Second
@@ -69,7 +82,7 @@ func New(cfg Config) (*Service, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Service{cfg: cfg, sfu: newSFU(cfg.LiveKit, cfg.Client), joiner: j, over: make(chan struct{})}, nil
+	return &Service{cfg: cfg, sfu: newSFU(cfg.LiveKit, cfg.Client), joiner: j, over: make(chan struct{}), watchers: make(map[string]int)}, nil
 }
 
 // Register adds the service to the server.

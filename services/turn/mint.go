@@ -46,13 +46,26 @@ type IceServers struct {
 // of it is durable. A ttl of 0 is DefaultTTL; one out of bounds is a
 // *FieldError. ErrUnhealthy where there is no healthy gateway.
 func (s *Service) Mint(ctx context.Context, org, actor string, ttl time.Duration) (IceServers, error) {
-	ttl, err := CheckTTL(ttl)
+	out, act, err := s.mint(org, actor, ttl)
 	if err != nil {
 		return IceServers{}, err
 	}
+	if err := s.ledger.record(ctx, act); err != nil {
+		return IceServers{}, err
+	}
+	return out, nil
+}
+
+// mint makes the ICE servers, and what is to be entered of it before they are
+// given away.
+func (s *Service) mint(org, actor string, ttl time.Duration) (IceServers, minted, error) {
+	ttl, err := CheckTTL(ttl)
+	if err != nil {
+		return IceServers{}, minted{}, err
+	}
 	id, err := NewID()
 	if err != nil {
-		return IceServers{}, fmt.Errorf("turn: credential id: %w", err)
+		return IceServers{}, minted{}, fmt.Errorf("turn: credential id: %w", err)
 	}
 	now := time.Now().UTC()
 	out := IceServers{CredentialID: id, Expires: now.Add(ttl).Truncate(time.Second)}
@@ -70,12 +83,9 @@ func (s *Service) Mint(ctx context.Context, org, actor string, ttl time.Duration
 		act.Gateways = append(act.Gateways, p.name)
 	}
 	if len(out.Servers) == 0 {
-		return IceServers{}, &closed
+		return IceServers{}, minted{}, &closed
 	}
-	if err := s.ledger.record(ctx, act); err != nil {
-		return IceServers{}, err
-	}
-	return out, nil
+	return out, act, nil
 }
 
 // serving returns the gateways of an organisation in the order of their ids:

@@ -1,6 +1,9 @@
 package auth
 
-import "context"
+import (
+	"context"
+	"time"
+)
 
 // Principal is who makes a call.
 type Principal struct {
@@ -13,6 +16,9 @@ type Principal struct {
 	Roles, Groups []string
 	// Service is true for calls between our own services.
 	Service bool
+	// Expires is when the token's time is over: what lasts longer than a call
+	// ends then.
+	Expires time.Time
 }
 
 type principalKey struct{}

@@ -103,6 +103,7 @@ func (v *Verifier) Verify(ctx context.Context, token string) (Principal, error) 
 	if err != nil {
 		return Principal{}, err
 	}
+	got.who.Expires = got.expiry
 	v.seen.Add(sum, got)
 	return got.who, nil
 }

@@ -56,7 +56,11 @@ type RoomServiceClient interface {
 	JoinRoom(ctx context.Context, in *JoinRoomRequest, opts ...grpc.CallOption) (*JoinRoomResponse, error)
 	// WatchEvents streams the organisation's events in order, those after a
 	// sequence first, then each new one as it happens. Events are kept for 72 h.
-	// Caller: rooms read. Retry: safe, from the last sequence that was handled.
+	// An event that the caller may not read (a session's, without sessions read)
+	// keeps its place and type, and has neither subject nor details. The stream
+	// ends when the caller's token does. Caller: rooms read. Errors:
+	// TOKEN_EXPIRED, RATE_LIMITED. Retry: safe, from the last sequence that was
+	// handled.
 	WatchEvents(ctx context.Context, in *WatchEventsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchEventsResponse], error)
 }
 
@@ -166,7 +170,11 @@ type RoomServiceServer interface {
 	JoinRoom(context.Context, *JoinRoomRequest) (*JoinRoomResponse, error)
 	// WatchEvents streams the organisation's events in order, those after a
 	// sequence first, then each new one as it happens. Events are kept for 72 h.
-	// Caller: rooms read. Retry: safe, from the last sequence that was handled.
+	// An event that the caller may not read (a session's, without sessions read)
+	// keeps its place and type, and has neither subject nor details. The stream
+	// ends when the caller's token does. Caller: rooms read. Errors:
+	// TOKEN_EXPIRED, RATE_LIMITED. Retry: safe, from the last sequence that was
+	// handled.
 	WatchEvents(*WatchEventsRequest, grpc.ServerStreamingServer[WatchEventsResponse]) error
 	mustEmbedUnimplementedRoomServiceServer()
 }
