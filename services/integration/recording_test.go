@@ -8,7 +8,9 @@ import (
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
+	evidencev1 "github.com/openova-io/bp-relay/gen/relay/evidence/v1"
 	recordingv1 "github.com/openova-io/bp-relay/gen/relay/recording/v1"
+	roomv1 "github.com/openova-io/bp-relay/gen/relay/room/v1"
 
 	"github.com/openova-io/bp-relay/services/internal/apierr"
 )
@@ -38,6 +40,8 @@ func TestRecordingOfARoom(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, "relay", pair.Local.Type)
 
+		s.credentialIsEntered(room)
+
 		rec := s.start(room)
 		recs := recordingv1.NewRecordingServiceClient(s.dial("recording"))
 		_, err = recs.StartRecording(s.admin(), &recordingv1.StartRecordingRequest{Parent: "orgs/acme", Room: room, RequestId: uuid.NewString()})
@@ -61,7 +65,27 @@ func TestRecordingOfARoom(t *testing.T) {
 	})
 }
 
-// gaps sums what the report says is missing, by reason.
+// credentialIsEntered joins once more and finds the TURN credential's id in the
+// room's custody log, and its secrets nowhere.
+func (s *stack) credentialIsEntered(room string) {
+	join, err := roomv1.NewRoomServiceClient(s.dial("room")).JoinRoom(s.admin(), &roomv1.JoinRoomRequest{Name: room, Identity: "guest"})
+	require.NoError(s.t, err)
+	ice := join.GetIceServers()[0]
+	_, id, ok := strings.Cut(ice.GetUsername(), ":")
+	require.True(s.t, ok)
+	entries, err := evidencev1.NewEvidenceServiceClient(s.dial("evidence")).ListEntries(s.admin(),
+		&evidencev1.ListEntriesRequest{Parent: "orgs/acme", Subject: room, PageSize: 1000})
+	require.NoError(s.t, err)
+	var all string
+	for _, e := range entries.GetEntries() {
+		all += string(e.GetOpening()) + string(e.GetBody())
+	}
+	require.Contains(s.t, all, id)
+	require.NotContains(s.t, all, ice.GetCredential())
+	require.NotContains(s.t, all, join.GetToken())
+}
+
+// gapReasons lists what the recording says is missing.
 func gapReasons(rec *recordingv1.Recording) string {
 	var all []string
 	for _, g := range rec.GetGaps() {

@@ -4,12 +4,13 @@ import (
 	"strings"
 	"time"
 
-	errorsv1 "github.com/openova-io/bp-relay/gen/relay/errors/v1"
-	optionsv1 "github.com/openova-io/bp-relay/gen/relay/options/v1"
-	roomv1 "github.com/openova-io/bp-relay/gen/relay/room/v1"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/protobuf/types/known/timestamppb"
+
+	errorsv1 "github.com/openova-io/bp-relay/gen/relay/errors/v1"
+	optionsv1 "github.com/openova-io/bp-relay/gen/relay/options/v1"
+	roomv1 "github.com/openova-io/bp-relay/gen/relay/room/v1"
 
 	"github.com/openova-io/bp-relay/services/internal/apierr"
 	"github.com/openova-io/bp-relay/services/internal/auth"

@@ -5,10 +5,11 @@ import (
 	"testing"
 	"time"
 
-	optionsv1 "github.com/openova-io/bp-relay/gen/relay/options/v1"
-	roomv1 "github.com/openova-io/bp-relay/gen/relay/room/v1"
 	"github.com/stretchr/testify/require"
 	"google.golang.org/grpc"
+
+	optionsv1 "github.com/openova-io/bp-relay/gen/relay/options/v1"
+	roomv1 "github.com/openova-io/bp-relay/gen/relay/room/v1"
 
 	"github.com/openova-io/bp-relay/services/internal/auth"
 	"github.com/openova-io/bp-relay/services/room"
