@@ -68,8 +68,9 @@ func testTwoParticipants(t *testing.T, lk *local.LiveKit) {
 		require.Empty(t, audio.gaps)
 		offset := epoch(v, clip.Video) - epoch(a, clip.Audio)
 		t.Logf("%s: sound and picture are %v apart; first picture at %v, first sound at %v", who, offset, v[0].at, a[0].at)
-		// Under 2 ms on a quiet machine. A busy one sends its sender reports late,
-		// which is the publisher's error: 101 ms were seen at load 9.
+		// Under 2 ms on a quiet machine. 101 ms were seen once, at load 9; that the
+		// publisher's late sender reports are the cause is a guess. The bound is
+		// wide until that is shown: see the logged figure.
 		require.Less(t, offset.Abs(), 250*time.Millisecond, who)
 		keys := 0
 		for _, b := range v {
