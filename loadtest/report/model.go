@@ -1,0 +1,352 @@
+package report
+
+import (
+	"encoding/json"
+	"time"
+)
+
+// Schema names the form of the document; schema.json describes it.
+const Schema = "relay-loadtest/v1"
+
+// The kinds of load.
+const (
+	KindMedia     = "media"
+	KindAPI       = "api"
+	KindTunnel    = "tunnel"
+	KindRecording = "recording"
+)
+
+// Total is the name of the path that sums up all others.
+const Total = "total"
+
+// Report is the document of one run, or of several parts of one run merged.
+type Report struct {
+	Schema   string          `json:"schema"`
+	Tool     Tool            `json:"tool"`
+	Name     string          `json:"name"`
+	Kind     string          `json:"kind"`
+	Scenario json.RawMessage `json:"scenario"` // as it was run, defaults filled in, without secrets
+	// Started is when the measured part began, after the warm-up; Seconds how
+	// long it took.
+	Started time.Time `json:"started"`
+	Seconds float64   `json:"seconds"`
+	// Parts are the workers whose parts were added; one for a run of one process.
+	Parts      []Part      `json:"parts"`
+	Provenance Provenance  `json:"provenance"`
+	Paths      []Path      `json:"paths"` // in the order of the scenario
+	Total      Path        `json:"total"`
+	Taxes      []Tax       `json:"taxes,omitempty"` // each TURN path against direct
+	Ledger     []Hop       `json:"ledger,omitempty"`
+	Processes  []Process   `json:"processes"`
+	Self       Self        `json:"self"`
+	Timeline   []Point     `json:"timeline"`
+	Thresholds []Check     `json:"thresholds"`
+	Verdict    Verdict     `json:"verdict"`
+	Errors     []ErrorLine `json:"errors,omitempty"` // what went wrong, most frequent first
+}
+
+// Tool says which program made the report.
+type Tool struct {
+	Name    string `json:"name"`
+	Version string `json:"version"`
+	Go      string `json:"go"`
+}
+
+// Part is one worker.
+type Part struct {
+	Worker  int       `json:"worker"` // from 0
+	Workers int       `json:"workers"`
+	Host    string    `json:"host"`
+	Cores   int       `json:"cores"`
+	Kernel  string    `json:"kernel"`
+	Started time.Time `json:"started"`
+	Seconds float64   `json:"seconds"`
+}
+
+// Provenance says how the numbers were obtained.
+type Provenance struct {
+	// Witnesses decrypt and check all they receive, HeaderOnly subscribers read
+	// only the packets' headers.
+	Witnesses  int `json:"witnesses"`
+	HeaderOnly int `json:"header_only"`
+	// Clock is what latencies are taken with: "kernel receive time
+	// (SO_TIMESTAMPNS) minus intended send time, same host".
+	Clock string `json:"clock"`
+	// ClockBoundMs is the bound of the clocks' offset when several hosts took
+	// part, null when it is not known: one-way latencies do not hold then.
+	ClockBoundMs *float64 `json:"clock_bound_ms"`
+	// BWE is what subscribers offer for bandwidth estimation: "none" or "remb".
+	BWE string `json:"bwe"`
+	// Notes are further sentences.
+	Notes []string `json:"notes,omitempty"`
+}
+
+// Path is what one path (direct, turn-udp, ...) or all of them carried.
+type Path struct {
+	Name string `json:"name"`
+	// Publishers and Subscribers are the most that were connected at once.
+	Publishers  int `json:"publishers"`
+	Subscribers int `json:"subscribers"`
+
+	Joins Joins `json:"joins"`
+	Sent  Sent  `json:"sent"`
+	// Received counts what subscribers got.
+	Received Received `json:"received"`
+
+	Latency *Hist `json:"latency,omitempty"` // one way: intended send to kernel receive
+	Jitter  *Hist `json:"jitter,omitempty"`  // RFC 3550 6.4.1, per stream, sampled each second
+	// Wrong are participants whose selected candidate pair is not of this path.
+	Wrong int `json:"wrong_path"`
+	// Pairs counts the selected candidate pairs by their kind: "relay/udp ->
+	// host/udp".
+	Pairs map[string]int `json:"pairs,omitempty"`
+
+	// Calls and Bytes are of the kinds api and tunnel.
+	Calls *Calls `json:"calls,omitempty"`
+	// Recordings are of the kind recording.
+	Recordings *Recordings `json:"recordings,omitempty"`
+}
+
+// Joins are the attempts to come into a room.
+type Joins struct {
+	Attempted int `json:"attempted"`
+	Succeeded int `json:"succeeded"`
+	Failed    int `json:"failed"`
+	// Dropped were due by the arrival rate and not begun, since too many were
+	// under way (k6's dropped_iterations).
+	Dropped    int `json:"dropped"`
+	Left       int `json:"left"`       // as the scenario wanted
+	Reconnects int `json:"reconnects"` // not as it wanted
+	// Time counts from the moment when the join was due to a working media
+	// transport; FirstPacket to the first media packet, FirstFrame to the first
+	// whole key frame (subscribers only).
+	Time        *Hist `json:"time,omitempty"`
+	FirstPacket *Hist `json:"first_packet,omitempty"`
+	FirstFrame  *Hist `json:"first_frame,omitempty"`
+}
+
+// Sent is what publishers handed to their sockets.
+type Sent struct {
+	Packets int64 `json:"packets"`
+	// Bytes are RTP header, payload and SRTP tag: UDP payload without TURN's framing.
+	Bytes         int64 `json:"bytes"`
+	PayloadBytes  int64 `json:"payload_bytes"` // media only
+	Frames        int64 `json:"frames"`
+	Retransmitted int64 `json:"retransmitted"` // answers to NACKs
+	NACKs         int64 `json:"nacks"`         // packets that the SFU asked for again
+	PLIs          int64 `json:"plis"`
+	Messages      int64 `json:"messages"` // data channel
+	MessageBytes  int64 `json:"message_bytes"`
+}
+
+// Received is what subscribers got of what was meant for them.
+type Received struct {
+	// Expected is what the SFU had to deliver to them: Packets + Lost.
+	Expected     int64 `json:"expected"`
+	Packets      int64 `json:"packets"` // without duplicates
+	Bytes        int64 `json:"bytes"`
+	PayloadBytes int64 `json:"payload_bytes"`
+	Lost         int64 `json:"lost"`       // for good
+	Duplicates   int64 `json:"duplicates"` // the same packet again
+	Reordered    int64 `json:"reordered"`  // came after a later one, without a NACK
+	Recovered    int64 `json:"recovered"`  // came after a NACK of ours
+	Padding      int64 `json:"padding"`    // packets without media
+	NACKs        int64 `json:"nacks"`      // packets that we asked for again
+	PLIs         int64 `json:"plis"`
+	Frames       int64 `json:"frames"` // whole ones
+	FramesBroken int64 `json:"frames_broken"`
+	// Freezes are gaps between whole frames longer than max(3 average frame
+	// durations, average + 150 ms) (W3C webrtc-stats, freezeCount).
+	Freezes       int64   `json:"freezes"`
+	FreezeSeconds float64 `json:"freeze_seconds"`
+	Switches      int64   `json:"layer_switches"`
+	Undecryptable int64   `json:"undecryptable"` // witnesses: failed authentication
+	Malformed     int64   `json:"malformed"`     // not RTP after all, or witnesses: payload that its codec's format refuses
+	Messages      int64   `json:"messages"`
+	MessageBytes  int64   `json:"message_bytes"`
+	// MessagesLost are data messages that did not come; null on lossy channels
+	// that were left while messages were under way.
+	MessagesLost int64 `json:"messages_lost"`
+	// StreamSeconds is the time that all streams lived together: bitrate per
+	// stream is Bytes * 8 / StreamSeconds.
+	StreamSeconds  float64 `json:"stream_seconds"`
+	MessageLatency *Hist   `json:"message_latency,omitempty"`
+}
+
+// Hop is one line of the packet ledger of a path: packets that were lost for
+// good on one hop, each counted at one hop only.
+type Hop struct {
+	Path string `json:"path"`
+	// Hop is one of the Hop constants.
+	Hop     string `json:"hop"`
+	Packets int64  `json:"packets"`
+	// Source says what the number was taken from.
+	Source string `json:"source"`
+}
+
+// The hops of the ledger.
+const (
+	HopOwnSend    = "own-send"         // our send calls that failed
+	HopPublisher  = "publisher-to-sfu" // never reached the SFU
+	HopSubscriber = "sfu-to-subscriber"
+	HopOwnReceive = "own-receive" // our sockets' buffers were full (SO_RXQ_OVFL)
+	HopResidual   = "residual"    // what no hop explains: 0, or the run has an error
+)
+
+// Calls are requests (api) or sessions (tunnel).
+type Calls struct {
+	Attempted    int64            `json:"attempted"`
+	Succeeded    int64            `json:"succeeded"`
+	Failed       int64            `json:"failed"`
+	Dropped      int64            `json:"dropped"`         // due, not begun
+	Codes        map[string]int64 `json:"codes,omitempty"` // by gRPC or tunnel status
+	Bytes        int64            `json:"bytes"`
+	Instructions int64            `json:"instructions,omitempty"`
+	Time         *Hist            `json:"time,omitempty"` // from the moment it was due
+	// Update is the latency of desktop updates: from the write of the synthetic
+	// guacd to the browser's end.
+	Update *Hist `json:"update,omitempty"`
+}
+
+// Recordings are what was recorded while subscribers watched.
+type Recordings struct {
+	Started int `json:"started"`
+	Sealed  int `json:"sealed"`
+	Failed  int `json:"failed"`
+	Gaps    int `json:"gaps"`
+	// Packets are the media packets in the sealed tracks, Bytes their size.
+	Packets int64 `json:"packets"`
+	Bytes   int64 `json:"bytes"`
+	Tracks  int   `json:"tracks"`
+	Start   *Hist `json:"start,omitempty"` // StartRecording until it runs
+	Stop    *Hist `json:"stop,omitempty"`  // StopRecording until it is sealed
+}
+
+// Tax is what a TURN path costs against direct in the same run with the same
+// media.
+type Tax struct {
+	Path string `json:"path"`
+	// TurnCPUSeconds per Gbit that went through the TURN process; null when it
+	// does not run here.
+	TurnCPUSecondsPerGbit *float64 `json:"turn_cpu_s_per_gbit"`
+	LatencyP50Ms          float64  `json:"latency_p50_ms"` // added
+	LatencyP99Ms          float64  `json:"latency_p99_ms"`
+	LossPoints            float64  `json:"loss_points"` // added share, 0 to 1
+	JoinP50Ms             float64  `json:"join_p50_ms"`
+}
+
+// Process is what a process that runs here used during the measured part.
+type Process struct {
+	Name       string  `json:"name"` // generator, sfu, turn, relay, seaweedfs
+	PID        int     `json:"pid"`
+	CPUSeconds float64 `json:"cpu_s"`
+	Cores      float64 `json:"cores"` // CPUSeconds / Seconds
+	RSSBytes   int64   `json:"rss_bytes"`
+	PeakBytes  int64   `json:"peak_bytes"`
+	// SocketDrops are datagrams that the kernel dropped at its UDP sockets.
+	SocketDrops int64 `json:"socket_drops"`
+	// CPUSecondsPerGbit is against what the run delivered (generator, sfu) or relayed (turn).
+	CPUSecondsPerGbit *float64 `json:"cpu_s_per_gbit"`
+}
+
+// Self is the generator's own health: the ground for "inconclusive".
+type Self struct {
+	// Lag is how late packets were sent against their schedule, and ReadLag how
+	// long received ones waited in the kernel for us (no part of the latency).
+	Lag     *Hist `json:"lag,omitempty"`
+	ReadLag *Hist `json:"read_lag,omitempty"`
+	// RunDelay is the share of time that our threads waited for a processor
+	// (/proc/self/schedstat), Steal what the hypervisor gave to others, GC the
+	// share of our CPU time in garbage collection: 0 to 1.
+	RunDelay float64 `json:"run_delay"`
+	Steal    float64 `json:"steal"`
+	GC       float64 `json:"gc"`
+	// Busy is the share of the whole machine that was busy, whoever used it.
+	Busy           float64 `json:"busy"`
+	SocketDrops    int64   `json:"socket_drops"`     // SO_RXQ_OVFL of our sockets
+	RcvbufErrors   int64   `json:"rcvbuf_errors"`    // /proc/net/snmp, this network namespace
+	SendErrors     int64   `json:"send_errors"`      // send calls that failed
+	QueueDrops     int64   `json:"queue_drops"`      // packets that a full queue of ours refused: counted, never blamed on others
+	PacketsPerRead float64 `json:"packets_per_read"` // received packets per system call
+	PacketsPerSend float64 `json:"packets_per_send"`
+	Reads          int64   `json:"reads"` // system calls
+	Sends          int64   `json:"sends"`
+}
+
+// Point is one second of the run, for plots.
+type Point struct {
+	T     float64      `json:"t"` // seconds since Started; negative in the warm-up
+	Paths []PointPath  `json:"paths"`
+	CPU   []PointCPU   `json:"cpu,omitempty"`
+	Hops  []PointValue `json:"hops,omitempty"`
+}
+
+// PointPath is a path in one second.
+type PointPath struct {
+	Name         string  `json:"name"`
+	Participants int     `json:"participants"`
+	SentBps      float64 `json:"sent_bps"`
+	ReceivedBps  float64 `json:"received_bps"`
+	Packets      int64   `json:"packets"`
+	Lost         int64   `json:"lost"`
+	LatencyP50Ms float64 `json:"latency_p50_ms"`
+	LatencyP99Ms float64 `json:"latency_p99_ms"`
+	Joins        int     `json:"joins"`
+	Failed       int     `json:"failed"`
+	Freezes      int64   `json:"freezes"`
+	Calls        int64   `json:"calls,omitempty"`
+}
+
+// PointCPU is a process's use of processors in one second.
+type PointCPU struct {
+	Name  string  `json:"name"`
+	Cores float64 `json:"cores"`
+}
+
+// PointValue is a named number.
+type PointValue struct {
+	Name  string  `json:"name"`
+	Value float64 `json:"value"`
+}
+
+// Check is one threshold of the scenario and what came of it.
+type Check struct {
+	Expr   string   `json:"expr"`  // "turn-udp.latency_p99 < 150ms"
+	Value  *float64 `json:"value"` // in Unit; null when it was not measured
+	Unit   string   `json:"unit"`
+	Passed bool     `json:"passed"`
+	Note   string   `json:"note,omitempty"`
+}
+
+// The verdicts, and the exit codes that go with them.
+const (
+	Pass         = "pass"
+	Fail         = "fail"         // a threshold was broken
+	Inconclusive = "inconclusive" // the generator was the bottleneck
+	Broken       = "error"        // the run itself failed: a wrong path, nobody joined
+)
+
+// Verdict is the judgement of a run.
+type Verdict struct {
+	Result  string   `json:"result"`
+	Reasons []string `json:"reasons,omitempty"`
+}
+
+// ErrorLine is a kind of error and how often it happened.
+type ErrorLine struct {
+	Text  string `json:"text"`
+	Count int64  `json:"count"`
+}
+
+// ExitCode is 0 for pass, 99 for fail (as k6), 3 for inconclusive and 1 else.
+func (v Verdict) ExitCode() int {
+	switch v.Result {
+	case Pass:
+		return 0
+	case Fail:
+		return 99
+	case Inconclusive:
+		return 3
+	}
+	return 1
+}
