@@ -1,0 +1,85 @@
+package wire
+
+import (
+	"encoding/binary"
+	"net"
+	"net/netip"
+	"sync"
+
+	"github.com/pion/stun/v3"
+)
+
+// channelTable learns from what pion's TURN client sends which channel leads to
+// which peer, so that media can be sent without asking it. A channel counts as
+// bound once the client itself sends through it, which it does after the server
+// has confirmed.
+type channelTable struct {
+	mu    sync.Mutex
+	asked map[uint16]netip.AddrPort
+	bound map[netip.AddrPort]uint16
+}
+
+// channelBind is a ChannelBind request (RFC 8656 section 12: method 0x009).
+const channelBind = 0x0009
+
+// sent is told of each message to the server.
+func (t *channelTable) sent(b []byte) {
+	if len(b) < channelHeader {
+		return
+	}
+	switch head := binary.BigEndian.Uint16(b); {
+	case head == channelBind && stun.IsMessage(b):
+		t.ask(b)
+	case head >= 0x4000 && head <= 0x4fff: // RFC 8656 section 12: channel numbers
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		if peer, ok := t.asked[head]; ok {
+			if t.bound == nil {
+				t.bound = map[netip.AddrPort]uint16{}
+			}
+			t.bound[peer] = head
+			delete(t.asked, head)
+		}
+	}
+}
+
+func (t *channelTable) ask(b []byte) {
+	m := &stun.Message{Raw: b}
+	if m.Decode() != nil {
+		return
+	}
+	number, err := m.Get(stun.AttrChannelNumber)
+	var peer stun.XORMappedAddress
+	if err != nil || len(number) < 2 || peer.GetFromAs(m, stun.AttrXORPeerAddress) != nil {
+		return
+	}
+	ip, ok := netip.AddrFromSlice(peer.IP)
+	if !ok {
+		return
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.asked == nil {
+		t.asked = map[uint16]netip.AddrPort{}
+	}
+	n := binary.BigEndian.Uint16(number)
+	for _, known := range t.bound {
+		if known == n {
+			return // it is renewed
+		}
+	}
+	t.asked[n] = netip.AddrPortFrom(ip.Unmap(), uint16(peer.Port))
+}
+
+// to is the channel that leads to a peer.
+func (t *channelTable) to(peer net.Addr) (uint16, bool) {
+	udp, ok := peer.(*net.UDPAddr)
+	if !ok {
+		return 0, false
+	}
+	a := udp.AddrPort()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	n, ok := t.bound[netip.AddrPortFrom(a.Addr().Unmap(), a.Port())]
+	return n, ok
+}

@@ -1,0 +1,135 @@
+package wire
+
+import (
+	"crypto/tls"
+	"fmt"
+	"net"
+	"net/netip"
+	"sync"
+
+	"github.com/pion/transport/v4"
+	"github.com/pion/transport/v4/stdnet"
+)
+
+// Net is one participant's way to the network, for pion's ICE agent.
+type Net struct {
+	*stdnet.Net // the machine's interfaces and resolver
+	r           *Reactor
+	local       netip.Addr
+	sink        Sink
+	tls         *tls.Config
+	in          *Impairment
+
+	mu      sync.Mutex
+	sockets []*Socket
+	streams []*Stream
+}
+
+// NetConfig says how a participant reaches the network.
+type NetConfig struct {
+	// Host is shared by all participants: it holds the list of interfaces.
+	Host *stdnet.Net
+	// Local is the address that sockets are bound to.
+	Local netip.Addr
+	Sink  Sink
+	// TLS, where it is set, makes TCP connections to TURN servers TLS ones. ICE
+	// is to be given turn:...?transport=tcp then: it would do TLS above us,
+	// where media cannot be seen.
+	TLS *tls.Config
+	// Impair drops or delays media; nil for none.
+	Impair *Impairment
+}
+
+// Net makes a participant's way to the network.
+func (r *Reactor) Net(c NetConfig) *Net {
+	return &Net{Net: c.Host, r: r, local: c.Local, sink: c.Sink, tls: c.TLS, in: c.Impair}
+}
+
+// ListenUDP opens a socket for a host candidate.
+func (n *Net) ListenUDP(_ string, addr *net.UDPAddr) (transport.UDPConn, error) {
+	port := 0
+	if addr != nil {
+		port = addr.Port
+	}
+	return n.open(uint16(port))
+}
+
+// ListenPacket opens a socket for a TURN server: on the participant's address,
+// not on every one as ICE asks.
+func (n *Net) ListenPacket(string, string) (net.PacketConn, error) { return n.open(0) }
+
+func (n *Net) open(port uint16) (*Socket, error) {
+	s, err := listen(n.r, netip.AddrPortFrom(n.local, port), n.sink, n.in)
+	if err != nil {
+		return nil, err
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.sockets = append(n.sockets, s)
+	return s, nil
+}
+
+// DialTCP connects to a TURN server.
+func (n *Net) DialTCP(network string, _, raddr *net.TCPAddr) (transport.TCPConn, error) {
+	s, err := dialStream(n.r, func() (*net.TCPConn, error) {
+		return net.DialTCP(network, &net.TCPAddr{IP: n.local.AsSlice()}, raddr)
+	}, n.tls, n.sink, n.in)
+	if err != nil {
+		return nil, err
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.streams = append(n.streams, s)
+	return s, nil
+}
+
+// Drops is how many datagrams the kernel dropped at this participant's sockets.
+func (n *Net) Drops() int64 {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	var sum int64
+	for _, s := range n.sockets {
+		sum += s.Drops()
+	}
+	return sum
+}
+
+// Direct is the way to a peer from the socket bound to a local address.
+func (n *Net) Direct(local, remote net.Addr) (*Dest, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	to, ok := remote.(*net.UDPAddr)
+	if !ok {
+		return nil, fmt.Errorf("wire: not a UDP address: %v", remote)
+	}
+	for _, s := range n.sockets {
+		if at, ok := local.(*net.UDPAddr); ok && at.Port == int(s.addr.Port()) {
+			a := to.AddrPort()
+			return &Dest{socket: s, to: netip.AddrPortFrom(a.Addr().Unmap(), a.Port()), in: n.in}, nil
+		}
+	}
+	return nil, fmt.Errorf("wire: no socket of this participant is bound to %v", local)
+}
+
+// Relayed is the way to a peer through the TURN server; [ErrNotBound] until a
+// channel is bound.
+func (n *Net) Relayed(server, peer net.Addr) (*Dest, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, s := range n.streams {
+		if ch, ok := s.channel.to(peer); ok {
+			return &Dest{stream: s, channel: ch, in: n.in}, nil
+		}
+	}
+	for _, s := range n.sockets {
+		if ch, ok := s.channel.to(peer); ok {
+			at, ok := server.(*net.UDPAddr)
+			if !ok {
+				return nil, fmt.Errorf("wire: not a UDP address: %v", server)
+			}
+			a := at.AddrPort()
+			return &Dest{socket: s, to: netip.AddrPortFrom(a.Addr().Unmap(), a.Port()), channel: ch, in: n.in}, nil
+		}
+	}
+	return nil, ErrNotBound
+}

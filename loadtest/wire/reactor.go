@@ -1,0 +1,145 @@
+package wire
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/openova-io/bp-relay/loadtest/report"
+)
+
+// settle is how many media packets a socket is read at once for; from then on
+// it is read in groups.
+const settle = 64
+
+// Reactor reads the sockets of many participants.
+type Reactor struct {
+	Stats
+	// gather is how long packets may wait in the kernel for others.
+	gather time.Duration
+	eager  int // epoll instance of sockets that are read at once
+	lazy   int // and of those that are read in groups
+	wake   int // eventfd that ends both
+
+	mu      sync.Mutex
+	sockets map[int32]*Socket
+
+	lagMu sync.Mutex
+	lag   *report.Hist
+}
+
+// NewReactor makes one. Gather is how long packets may wait in the kernel for
+// others, 0 for none: 5 ms is a good value, since a frame's packets come within
+// that; a socket's buffer has to hold what comes meanwhile.
+func NewReactor(gather time.Duration) (*Reactor, error) {
+	r := &Reactor{gather: gather, sockets: map[int32]*Socket{}, lag: report.NewHist()}
+	var err error
+	if r.eager, err = unix.EpollCreate1(unix.EPOLL_CLOEXEC); err != nil {
+		return nil, fmt.Errorf("epoll: %w", err)
+	}
+	if r.lazy, err = unix.EpollCreate1(unix.EPOLL_CLOEXEC); err != nil {
+		return nil, fmt.Errorf("epoll: %w", errors.Join(err, unix.Close(r.eager)))
+	}
+	if r.wake, err = unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK); err == nil {
+		for _, ep := range []int{r.eager, r.lazy} {
+			err = errors.Join(err, unix.EpollCtl(ep, unix.EPOLL_CTL_ADD, r.wake, &unix.EpollEvent{Events: unix.EPOLLIN, Fd: int32(r.wake)}))
+		}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("epoll: %w", errors.Join(err, unix.Close(r.eager), unix.Close(r.lazy)))
+	}
+	return r, nil
+}
+
+// Run reads until ctx ends. Sockets are closed by who opened them.
+func (r *Reactor) Run(ctx context.Context) error {
+	stop := context.AfterFunc(ctx, func() {
+		_, _ = unix.Write(r.wake, []byte{1, 0, 0, 0, 0, 0, 0, 0}) // cannot fail: its counter is far from full
+	})
+	defer stop()
+	var both sync.WaitGroup
+	errs := make([]error, 2)
+	both.Go(func() { errs[0] = r.loop(ctx, r.eager, 0) })
+	both.Go(func() { errs[1] = r.loop(ctx, r.lazy, r.gather) })
+	both.Wait()
+	return errors.Join(errs...)
+}
+
+// Close frees what NewReactor made; Run must have returned.
+func (r *Reactor) Close() error {
+	return errors.Join(unix.Close(r.eager), unix.Close(r.lazy), unix.Close(r.wake))
+}
+
+// ReadLag gives and empties the distribution of how long media waited in the
+// kernel for being read.
+func (r *Reactor) ReadLag(into *report.Hist) {
+	r.lagMu.Lock()
+	defer r.lagMu.Unlock()
+	into.Add(r.lag)
+	r.lag.Reset()
+}
+
+func (r *Reactor) loop(ctx context.Context, ep int, gather time.Duration) error {
+	in := newInbox()
+	packets := make([]Packet, 0, batch)
+	events := make([]unix.EpollEvent, 1024)
+	for {
+		n, err := unix.EpollWait(ep, events, -1)
+		if errors.Is(err, unix.EINTR) {
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("epoll: %w", err)
+		}
+		if ctx.Err() != nil {
+			return nil
+		}
+		if gather > 0 && n < len(events) {
+			time.Sleep(gather) // the rest of the frame comes meanwhile
+			if more, err := unix.EpollWait(ep, events, 0); err == nil {
+				n = more
+			}
+		}
+		for _, e := range events[:n] {
+			if s := r.socket(e.Fd); s != nil {
+				packets = s.read(in, packets)
+			}
+		}
+	}
+}
+
+func (r *Reactor) socket(fd int32) *Socket {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.sockets[fd]
+}
+
+// add begins to read a socket.
+func (r *Reactor) add(s *Socket) error {
+	r.mu.Lock()
+	r.sockets[int32(s.fd)] = s
+	r.mu.Unlock()
+	if err := unix.EpollCtl(r.eager, unix.EPOLL_CTL_ADD, s.fd, &unix.EpollEvent{Events: unix.EPOLLIN, Fd: int32(s.fd)}); err != nil {
+		return fmt.Errorf("epoll: %w", err)
+	}
+	return nil
+}
+
+// relax moves a socket to those that are read in groups.
+func (r *Reactor) relax(s *Socket) {
+	if err := unix.EpollCtl(r.lazy, unix.EPOLL_CTL_ADD, s.fd, &unix.EpollEvent{Events: unix.EPOLLIN, Fd: int32(s.fd)}); err != nil {
+		return // it is read at once, as before
+	}
+	_ = unix.EpollCtl(r.eager, unix.EPOLL_CTL_DEL, s.fd, nil) // it is there
+}
+
+// remove ends the reading of a socket; closing it takes it out of epoll.
+func (r *Reactor) remove(s *Socket) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.sockets, int32(s.fd))
+}

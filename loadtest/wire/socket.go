@@ -1,0 +1,324 @@
+package wire
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+	"unsafe"
+
+	"github.com/pion/transport/v4/packetio"
+	"golang.org/x/sys/unix"
+)
+
+// The size of sockets' buffers: a second of 30 Mbit/s. The kernel takes what
+// net.core.rmem_max and wmem_max allow, root may take more.
+const buffer = 4 << 20
+
+// prefix is what stands before a datagram in the queue to pion: its sender.
+const prefix = 18
+
+// Socket is a UDP socket that its [Reactor] reads: media goes to the sink, the
+// rest to who calls ReadFrom. It implements net.PacketConn, and what pion's
+// transport.UDPConn asks for beyond.
+type Socket struct {
+	r    *Reactor
+	fd   int
+	addr netip.AddrPort
+	sink Sink
+	in   *Impairment
+	// control holds what pion is to read.
+	control *packetio.Buffer
+	scratch [prefix + slotSize]byte
+
+	mu      sync.Mutex   // held while it is read
+	life    sync.RWMutex // held for reading by who uses fd, so that it is not another socket's meanwhile
+	closed  bool         // under life
+	noGSO   atomic.Bool
+	relaxed bool
+	media   int
+	drops   uint32
+	dropped atomic.Int64
+	channel channelTable
+	once    sync.Once
+}
+
+// listen opens a socket on a local address; port 0 takes a free one.
+func listen(r *Reactor, at netip.AddrPort, sink Sink, in *Impairment) (*Socket, error) {
+	family := unix.AF_INET
+	if at.Addr().Is6() && !at.Addr().Is4In6() {
+		family = unix.AF_INET6
+	}
+	fd, err := unix.Socket(family, unix.SOCK_DGRAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		if errors.Is(err, unix.EMFILE) || errors.Is(err, unix.ENFILE) {
+			return nil, fmt.Errorf("open a UDP socket: %w: raise the limit of open files (ulimit -n)", err)
+		}
+		return nil, fmt.Errorf("open a UDP socket: %w", err)
+	}
+	s := &Socket{r: r, fd: fd, sink: sink, in: in, control: packetio.NewBuffer()}
+	s.control.SetLimitCount(1024)
+	if err := s.setUp(at); err != nil {
+		return nil, errors.Join(err, unix.Close(fd))
+	}
+	if err := r.add(s); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	return s, nil
+}
+
+func (s *Socket) setUp(at netip.AddrPort) error {
+	for _, opt := range []int{unix.SO_TIMESTAMPNS, unix.SO_RXQ_OVFL} {
+		if err := unix.SetsockoptInt(s.fd, unix.SOL_SOCKET, opt, 1); err != nil {
+			return fmt.Errorf("set up a UDP socket: %w", err)
+		}
+	}
+	for _, o := range [][2]int{{unix.SO_RCVBUFFORCE, unix.SO_RCVBUF}, {unix.SO_SNDBUFFORCE, unix.SO_SNDBUF}} {
+		if unix.SetsockoptInt(s.fd, unix.SOL_SOCKET, o[0], buffer) != nil { // not privileged
+			if err := unix.SetsockoptInt(s.fd, unix.SOL_SOCKET, o[1], buffer); err != nil {
+				return fmt.Errorf("set up a UDP socket: %w", err)
+			}
+		}
+	}
+	var sa unix.Sockaddr = &unix.SockaddrInet6{Port: int(at.Port()), Addr: at.Addr().As16()}
+	if at.Addr().Unmap().Is4() {
+		sa = &unix.SockaddrInet4{Port: int(at.Port()), Addr: at.Addr().Unmap().As4()}
+	}
+	if err := unix.Bind(s.fd, sa); err != nil {
+		return fmt.Errorf("bind a UDP socket to %s: %w", at, err)
+	}
+	name, err := unix.Getsockname(s.fd)
+	if err != nil {
+		return fmt.Errorf("set up a UDP socket: %w", err)
+	}
+	switch n := name.(type) {
+	case *unix.SockaddrInet4:
+		s.addr = netip.AddrPortFrom(netip.AddrFrom4(n.Addr), uint16(n.Port))
+	case *unix.SockaddrInet6:
+		s.addr = netip.AddrPortFrom(netip.AddrFrom16(n.Addr), uint16(n.Port))
+	}
+	return nil
+}
+
+// read takes all that waits. It is called by the reactor.
+func (s *Socket) read(in *inbox, packets []Packet) []Packet {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.life.RLock()
+	defer s.life.RUnlock()
+	for !s.closed {
+		n, err := in.receive(s.fd)
+		if err != nil || n == 0 {
+			// An ICMP error of an earlier send is no end; ICE notices a peer
+			// that is gone.
+			s.r.EmptyReads.Add(1)
+			return packets
+		}
+		s.r.Reads.Add(1)
+		packets = s.sort(in, n, packets[:0])
+		if n < batch {
+			break
+		}
+	}
+	if !s.relaxed && !s.closed && s.media >= settle && s.r.gather > 0 {
+		s.relaxed = true
+		s.r.relax(s)
+	}
+	return packets
+}
+
+// sort hands media to the sink and the rest to pion.
+func (s *Socket) sort(in *inbox, n int, packets []Packet) []Packet {
+	now := time.Now().UnixNano()
+	for i := range n {
+		size := int(in.msgs[i].n)
+		if in.msgs[i].hdr.Flags&unix.MSG_TRUNC != 0 {
+			s.r.Truncated.Add(1)
+			continue
+		}
+		b := in.data[i][:size]
+		at, drops, counted := in.ancillary(i)
+		if counted && drops != s.drops {
+			more := int64(drops - s.drops)
+			s.drops = drops
+			s.dropped.Add(more)
+			s.r.SocketDrops.Add(more)
+		}
+		if rtp, ok := media(b); ok {
+			p := Packet{Bytes: rtp, At: at, Kernel: at != 0}
+			if !p.Kernel {
+				p.At = now
+			}
+			packets = append(packets, p)
+			continue
+		}
+		s.r.Control.Add(1)
+		s.toControl(b, in.from(i))
+	}
+	if len(packets) > 0 {
+		s.deliver(packets, now)
+	}
+	return packets
+}
+
+func (s *Socket) deliver(packets []Packet, now int64) {
+	s.media += len(packets)
+	s.r.Media.Add(int64(len(packets)))
+	s.r.lagMu.Lock()
+	for i := range packets {
+		s.r.lag.Record(time.Duration(now - packets[i].At))
+	}
+	s.r.lagMu.Unlock()
+	if s.sink == nil {
+		return
+	}
+	if s.in != nil {
+		s.in.receive(packets, s.sink)
+		return
+	}
+	s.sink.RTP(packets)
+}
+
+func (s *Socket) toControl(b []byte, from netip.AddrPort) {
+	p := s.scratch[:prefix+len(b)]
+	a := from.Addr().As16()
+	copy(p, a[:])
+	p[16], p[17] = byte(from.Port()>>8), byte(from.Port())
+	copy(p[prefix:], b)
+	if _, err := s.control.Write(p); err != nil {
+		s.r.QueueDrops.Add(1)
+	}
+}
+
+// Drops is how many datagrams the kernel dropped at this socket since its
+// buffer was full.
+func (s *Socket) Drops() int64 {
+	s.life.RLock()
+	defer s.life.RUnlock()
+	if s.closed {
+		return s.dropped.Load()
+	}
+	// With each datagram comes the count before it; this has those after the
+	// last one, too (SK_MEMINFO_DROPS, include/uapi/linux/sock_diag.h).
+	const drops, fields = 8, 9
+	var info [fields]uint32
+	n := uint32(unsafe.Sizeof(info))
+	_, _, errno := unix.Syscall6(unix.SYS_GETSOCKOPT, uintptr(s.fd), unix.SOL_SOCKET, unix.SO_MEMINFO, uintptr(unsafe.Pointer(&info)), uintptr(unsafe.Pointer(&n)), 0)
+	if errno != 0 {
+		return s.dropped.Load()
+	}
+	return max(s.dropped.Load(), int64(info[drops]))
+}
+
+// ReadFrom returns the next datagram that is not media.
+func (s *Socket) ReadFrom(p []byte) (int, net.Addr, error) {
+	var b [prefix + slotSize]byte
+	n, err := s.control.Read(b[:])
+	if err != nil {
+		return 0, nil, err
+	}
+	from := netip.AddrPortFrom(netip.AddrFrom16([16]byte(b[:16])).Unmap(), uint16(b[16])<<8|uint16(b[17]))
+	return copy(p, b[prefix:n]), net.UDPAddrFromAddrPort(from), nil
+}
+
+// WriteTo sends one datagram of pion's.
+func (s *Socket) WriteTo(p []byte, addr net.Addr) (int, error) {
+	udp, ok := addr.(*net.UDPAddr)
+	if !ok {
+		return 0, fmt.Errorf("wire: not a UDP address: %v", addr)
+	}
+	s.channel.sent(p)
+	to := udp.AddrPort()
+	if to.Addr().Is4In6() {
+		to = netip.AddrPortFrom(to.Addr().Unmap(), to.Port())
+	}
+	var sa unix.Sockaddr = &unix.SockaddrInet6{Port: int(to.Port()), Addr: to.Addr().As16()}
+	if to.Addr().Is4() {
+		sa = &unix.SockaddrInet4{Port: int(to.Port()), Addr: to.Addr().As4()}
+	}
+	s.life.RLock()
+	defer s.life.RUnlock()
+	if s.closed {
+		return 0, net.ErrClosed
+	}
+	for {
+		err := unix.Sendto(s.fd, p, unix.MSG_DONTWAIT, sa)
+		if errors.Is(err, unix.EINTR) {
+			continue
+		}
+		if err != nil {
+			return 0, fmt.Errorf("send to %s: %w", to, err)
+		}
+		return len(p), nil
+	}
+}
+
+// Close ends it; a ReadFrom that waits returns.
+func (s *Socket) Close() error {
+	err := net.ErrClosed
+	s.once.Do(func() {
+		s.r.remove(s)
+		s.life.Lock()
+		defer s.life.Unlock()
+		s.closed = true
+		err = errors.Join(s.control.Close(), unix.Close(s.fd))
+	})
+	return err
+}
+
+// LocalAddr is where it is bound.
+func (s *Socket) LocalAddr() net.Addr { return net.UDPAddrFromAddrPort(s.addr) }
+
+// SetReadDeadline is for ReadFrom.
+func (s *Socket) SetReadDeadline(t time.Time) error { return s.control.SetReadDeadline(t) }
+
+// SetWriteDeadline does nothing: sending does not wait.
+func (s *Socket) SetWriteDeadline(time.Time) error { return nil }
+
+// SetDeadline is SetReadDeadline.
+func (s *Socket) SetDeadline(t time.Time) error { return s.SetReadDeadline(t) }
+
+// What follows completes pion's transport.UDPConn for an unconnected socket.
+
+// RemoteAddr is nil: it is not connected.
+func (s *Socket) RemoteAddr() net.Addr { return nil }
+
+// SetReadBuffer and SetWriteBuffer do nothing: the buffers are large already.
+func (s *Socket) SetReadBuffer(int) error { return nil }
+
+// SetWriteBuffer does nothing.
+func (s *Socket) SetWriteBuffer(int) error { return nil }
+
+// Read is ReadFrom without the sender.
+func (s *Socket) Read(p []byte) (int, error) {
+	n, _, err := s.ReadFrom(p)
+	return n, err
+}
+
+// ReadFromUDP is ReadFrom.
+func (s *Socket) ReadFromUDP(p []byte) (int, *net.UDPAddr, error) {
+	n, from, err := s.ReadFrom(p)
+	addr, _ := from.(*net.UDPAddr)
+	return n, addr, err
+}
+
+// ReadMsgUDP is ReadFrom without ancillary data.
+func (s *Socket) ReadMsgUDP(p, _ []byte) (n, oobn, flags int, addr *net.UDPAddr, err error) {
+	n, addr, err = s.ReadFromUDP(p)
+	return n, 0, 0, addr, err
+}
+
+// Write fails: it is not connected.
+func (s *Socket) Write([]byte) (int, error) { return 0, errors.ErrUnsupported }
+
+// WriteToUDP is WriteTo.
+func (s *Socket) WriteToUDP(p []byte, addr *net.UDPAddr) (int, error) { return s.WriteTo(p, addr) }
+
+// WriteMsgUDP is WriteTo without ancillary data.
+func (s *Socket) WriteMsgUDP(p, _ []byte, addr *net.UDPAddr) (n, oobn int, err error) {
+	n, err = s.WriteTo(p, addr)
+	return n, 0, err
+}
