@@ -12,6 +12,8 @@ import (
 	"github.com/livekit/protocol/livekit"
 	"github.com/pion/webrtc/v4"
 	"golang.org/x/sync/errgroup"
+
+	"github.com/openova-io/bp-relay/services/media/signal"
 )
 
 // PublishConfig says who publishes what and how it gets there.
@@ -58,7 +60,7 @@ func (p Pair) String() string {
 type Publisher struct {
 	cfg    PublishConfig
 	log    *slog.Logger
-	signal *signal
+	signal *signal.Conn
 	sender *peer // what we send
 	recv   *peer // LiveKit insists on it; nothing is subscribed
 	cancel context.CancelFunc
@@ -81,7 +83,7 @@ func Publish(ctx context.Context, cfg PublishConfig) (*Publisher, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.Default()
 	}
-	sig, join, err := dial(ctx, cfg.URL, cfg.Token)
+	sig, join, err := signal.Dial(ctx, cfg.URL, cfg.Token, false)
 	if err != nil {
 		return nil, err
 	}
@@ -142,7 +144,7 @@ func (p *Publisher) connect(ctx, run context.Context, join *livekit.JoinResponse
 	if err := p.sender.SetLocalDescription(offer); err != nil {
 		return fmt.Errorf("offer: %w", err)
 	}
-	if err := p.signal.send(&livekit.SignalRequest{Message: &livekit.SignalRequest_Offer{Offer: &livekit.SessionDescription{Type: "offer", Sdp: offer.SDP}}}); err != nil {
+	if err := p.signal.Send(&livekit.SignalRequest{Message: &livekit.SignalRequest_Offer{Offer: &livekit.SessionDescription{Type: "offer", Sdp: offer.SDP}}}); err != nil {
 		return fmt.Errorf("offer: %w", err)
 	}
 	select {
@@ -181,7 +183,7 @@ func (p *Publisher) peer(config webrtc.Configuration, target livekit.SignalTarge
 		if c == nil || p.left.Load() {
 			return
 		}
-		if err := p.signal.sendCandidate(c, target); err != nil {
+		if err := p.signal.SendCandidate(c.ToJSON().Candidate, target); err != nil {
 			p.log.Debug("candidate not sent", "error", err)
 		}
 	})
@@ -208,7 +210,7 @@ func (p *Publisher) add(ctx, run context.Context, t *outbound) error {
 	p.published[t.track.ID()] = answer
 	p.mu.Unlock()
 	t.request.Cid, t.request.Encryption = t.track.ID(), p.cfg.Encryption
-	if err := p.signal.send(&livekit.SignalRequest{Message: &livekit.SignalRequest_AddTrack{AddTrack: t.request}}); err != nil {
+	if err := p.signal.Send(&livekit.SignalRequest{Message: &livekit.SignalRequest_AddTrack{AddTrack: t.request}}); err != nil {
 		return fmt.Errorf("add track: %w", err)
 	}
 	select {
@@ -225,7 +227,7 @@ func (p *Publisher) add(ctx, run context.Context, t *outbound) error {
 // listen handles what LiveKit says, until the connection ends.
 func (p *Publisher) listen(ctx context.Context) error {
 	for {
-		msg, err := p.signal.read(ctx)
+		msg, err := p.signal.Read(ctx)
 		if err != nil {
 			if p.left.Load() {
 				return nil
@@ -277,7 +279,7 @@ func (p *Publisher) answer(offer *livekit.SessionDescription) error {
 	if err := p.recv.SetLocalDescription(answer); err != nil {
 		return fmt.Errorf("answer: %w", err)
 	}
-	return p.signal.send(&livekit.SignalRequest{Message: &livekit.SignalRequest_Answer{
+	return p.signal.Send(&livekit.SignalRequest{Message: &livekit.SignalRequest_Answer{
 		Answer: &livekit.SessionDescription{Type: "answer", Sdp: answer.SDP, Id: offer.Id},
 	}})
 }
@@ -318,7 +320,7 @@ func (p *Publisher) Mute(kind webrtc.RTPCodecType, muted bool) error {
 	for _, t := range p.tracks {
 		if t.track.Kind() == kind {
 			t.muted.Store(muted)
-			return p.signal.send(&livekit.SignalRequest{Message: &livekit.SignalRequest_Mute{Mute: &livekit.MuteTrackRequest{Sid: t.sid, Muted: muted}}})
+			return p.signal.Send(&livekit.SignalRequest{Message: &livekit.SignalRequest_Mute{Mute: &livekit.MuteTrackRequest{Sid: t.sid, Muted: muted}}})
 		}
 	}
 	return errors.New("no such track")
@@ -340,7 +342,7 @@ func (p *Publisher) Done() <-chan struct{} { return p.done }
 // what ended it before, if anything did.
 func (p *Publisher) Close() error {
 	if !p.left.Swap(true) {
-		_ = p.signal.send(&livekit.SignalRequest{Message: &livekit.SignalRequest_Leave{
+		_ = p.signal.Send(&livekit.SignalRequest{Message: &livekit.SignalRequest_Leave{
 			Leave: &livekit.LeaveRequest{Reason: livekit.DisconnectReason_CLIENT_INITIATED},
 		}})
 	}
@@ -350,7 +352,7 @@ func (p *Publisher) Close() error {
 			_ = pc.Close()
 		}
 	}
-	_ = p.signal.conn.CloseNow()
+	_ = p.signal.Close()
 	err := p.group.Wait()
 	if errors.Is(err, context.Canceled) {
 		return nil
