@@ -237,7 +237,10 @@ type Tax struct {
 
 // Process is what a process that runs here used during the measured part.
 type Process struct {
-	Name       string  `json:"name"` // generator, sfu, turn, relay, seaweedfs
+	Name string `json:"name"` // generator, sfu, turn, relay, seaweedfs
+	// Host is where it runs; empty means the host of the report's only part.
+	// Merge needs it to count a process once that two workers saw.
+	Host       string  `json:"host,omitempty"`
 	PID        int     `json:"pid"`
 	CPUSeconds float64 `json:"cpu_s"`
 	Cores      float64 `json:"cores"` // CPUSeconds / Seconds
@@ -300,6 +303,7 @@ type PointPath struct {
 // PointCPU is a process's use of processors in one second.
 type PointCPU struct {
 	Name  string  `json:"name"`
+	Host  string  `json:"host,omitempty"` // as Process.Host
 	Cores float64 `json:"cores"`
 }
 

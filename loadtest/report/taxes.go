@@ -1,0 +1,91 @@
+package report
+
+import "strings"
+
+// The names of the path that goes straight to the SFU, and of the processes
+// whose cost is set against what was carried.
+const (
+	Direct    = "direct"
+	Generator = "generator"
+	SFU       = "sfu"
+	TURN      = "turn"
+)
+
+// Taxes are what each TURN path of the report costs against direct: none
+// without a direct path. The TURN process's CPU is of all TURN paths together,
+// since one process carries them: run one at a time to tell them apart.
+func Taxes(r *Report) []Tax {
+	direct := r.Path(Direct)
+	if direct == nil {
+		return nil
+	}
+	var out []Tax
+	perGbit := turnCost(r)
+	for i := range r.Paths {
+		p := &r.Paths[i]
+		if !Relayed(p.Name) {
+			continue
+		}
+		out = append(out, Tax{
+			Path:                  p.Name,
+			TurnCPUSecondsPerGbit: perGbit,
+			LatencyP50Ms:          Ms(p.Latency.Quantile(.5) - direct.Latency.Quantile(.5)),
+			LatencyP99Ms:          Ms(p.Latency.Quantile(.99) - direct.Latency.Quantile(.99)),
+			LossPoints:            p.Loss() - direct.Loss(),
+			JoinP50Ms:             Ms(p.Joins.Time.Quantile(.5) - direct.Joins.Time.Quantile(.5)),
+		})
+	}
+	return out
+}
+
+// Relayed says whether a path of this name goes through TURN.
+func Relayed(path string) bool { return strings.HasPrefix(path, "turn-") }
+
+// Path is the path of that name, nil when there is none.
+func (r *Report) Path(name string) *Path {
+	if name == Total {
+		return &r.Total
+	}
+	for i := range r.Paths {
+		if r.Paths[i].Name == name {
+			return &r.Paths[i]
+		}
+	}
+	return nil
+}
+
+// Loss is the share of packets lost for good, 0 to 1; 0 when none was expected.
+func (p *Path) Loss() float64 {
+	if p.Received.Expected == 0 {
+		return 0
+	}
+	return float64(p.Received.Lost) / float64(p.Received.Expected)
+}
+
+// Delivered and Relayed are what CPU is set against, in Gbit (10^9 bit).
+func (r *Report) delivered() float64 { return float64(r.Total.Received.Bytes) * 8 / 1e9 }
+
+func (r *Report) relayed() float64 {
+	var bytes int64
+	for i := range r.Paths {
+		if p := &r.Paths[i]; Relayed(p.Name) {
+			bytes += p.Sent.Bytes + p.Received.Bytes
+		}
+	}
+	return float64(bytes) * 8 / 1e9
+}
+
+func turnCost(r *Report) *float64 {
+	var cpu float64
+	found := false
+	for _, p := range r.Processes {
+		if p.Name == TURN {
+			cpu, found = cpu+p.CPUSeconds, true
+		}
+	}
+	if gbit := r.relayed(); found && gbit > 0 {
+		v := cpu / gbit
+		return &v
+	}
+	return nil
+}
