@@ -1,0 +1,149 @@
+package judge
+
+import (
+	"fmt"
+
+	"github.com/openova-io/bp-relay/loadtest/report"
+)
+
+// Judge checks a report against thresholds, by [DefaultLimits], and fills in
+// its Thresholds and Verdict. See the package comment for the order.
+func Judge(r *report.Report, rules []string) { DefaultLimits().Judge(r, rules) }
+
+// Judge is [Judge] with other limits for the generator.
+func (l Limits) Judge(r *report.Report, rules []string) {
+	r.Thresholds = []report.Check{}
+	broken := failures(r)
+	for _, text := range rules {
+		rule, err := Parse(text)
+		if err != nil {
+			r.Thresholds = append(r.Thresholds, report.Check{Expr: text, Note: err.Error()})
+			broken = append(broken, err.Error())
+			continue
+		}
+		r.Thresholds = append(r.Thresholds, rule.Check(r)...)
+	}
+	r.Verdict = verdict(broken, l.Health(r), r.Thresholds)
+}
+
+// Check judges one rule: a check for every path where the rule says each, else
+// one. A check that was not measured has no value, has not passed, and its note
+// says why.
+func (r Rule) Check(rep *report.Report) []report.Check {
+	if r.Path != Each {
+		return []report.Check{r.on(rep, find(rep, r.Path))}
+	}
+	var out []report.Check
+	for i := range rep.Paths {
+		one := r
+		one.Path = rep.Paths[i].Name
+		out = append(out, one.on(rep, &rep.Paths[i]))
+	}
+	if len(out) == 0 {
+		return []report.Check{r.on(rep, nil)}
+	}
+	return out
+}
+
+func (r Rule) on(rep *report.Report, p *report.Path) report.Check {
+	c := report.Check{Expr: r.String(), Unit: r.Metric.Unit}
+	if p == nil {
+		c.Note = "not measured: the run has no path " + r.Path
+		if r.Path == Each {
+			c.Note = "not measured: the run has no paths"
+		}
+		return c
+	}
+	v, none := r.Metric.value(rep, p)
+	if none != "" {
+		c.Note = "not measured: " + none
+		return c
+	}
+	v = grid(v)
+	c.Value, c.Passed = &v, r.Holds(v)
+	return c
+}
+
+// find is the path of a name, nil where there is none.
+func find(r *report.Report, name string) *report.Path {
+	if name == "" {
+		return &r.Total
+	}
+	for i := range r.Paths {
+		if r.Paths[i].Name == name {
+			return &r.Paths[i]
+		}
+	}
+	return nil
+}
+
+// failures are the reasons why the run itself is void.
+func failures(r *report.Report) []string {
+	var out []string
+	wrong := r.Total.Wrong
+	for _, p := range r.Paths {
+		if p.Wrong > 0 {
+			out = append(out, fmt.Sprintf("%d participants of %s used another path; see its pairs, and whether its TURN server can be reached", p.Wrong, p.Name))
+			wrong -= p.Wrong
+		}
+	}
+	if wrong > 0 {
+		out = append(out, fmt.Sprintf("%d participants used another path than theirs", wrong))
+	}
+	switch r.Kind {
+	case report.KindAPI, report.KindTunnel:
+		if c := r.Total.Calls; c == nil || c.Succeeded == 0 {
+			out = append(out, "no call succeeded; look at the report's errors, and whether the target is up")
+		}
+	default:
+		if r.Total.Joins.Succeeded == 0 {
+			out = append(out, "nobody joined; look at the report's errors, and whether the target is up")
+		}
+	}
+	for _, h := range r.Ledger {
+		if h.Hop == report.HopResidual && h.Packets != 0 {
+			out = append(out, fmt.Sprintf("the ledger of %s does not add up: %d packets that no hop explains", h.Path, h.Packets))
+		}
+	}
+	return out
+}
+
+func verdict(broken []string, health []Problem, checks []report.Check) report.Verdict {
+	if len(broken) > 0 {
+		return report.Verdict{Result: report.Broken, Reasons: broken}
+	}
+	var failed, unknown []string
+	for _, c := range checks {
+		switch {
+		case c.Passed:
+		case c.Value == nil:
+			unknown = append(unknown, c.Expr+" was "+c.Note)
+		default:
+			failed = append(failed, fmt.Sprintf("%s is broken: it was %s", c.Expr, figureText(*c.Value, c.Unit)))
+		}
+	}
+	var troubles []string
+	hides := false
+	for _, p := range health {
+		troubles, hides = append(troubles, p.Text), hides || p.Hides
+	}
+	switch {
+	case hides, len(failed) > 0 && len(health) > 0:
+		return report.Verdict{Result: report.Inconclusive, Reasons: append(troubles, append(failed, unknown...)...)}
+	case len(failed) > 0:
+		return report.Verdict{Result: report.Fail, Reasons: append(failed, unknown...)}
+	case len(unknown) > 0:
+		return report.Verdict{Result: report.Inconclusive, Reasons: append(unknown, troubles...)}
+	}
+	for i := range troubles {
+		troubles[i] = "to mind, although no threshold is broken: " + troubles[i]
+	}
+	return report.Verdict{Result: report.Pass, Reasons: troubles}
+}
+
+func figureText(v float64, unit string) string {
+	if unit == UnitCount {
+		return fmt.Sprintf("%.6g", v)
+	}
+	return fmt.Sprintf("%.6g %s", v, unit)
+}
