@@ -1,0 +1,193 @@
+package probe
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/prometheus/procfs"
+
+	"github.com/openova-io/bp-relay/loadtest/measure"
+	"github.com/openova-io/bp-relay/loadtest/report"
+)
+
+// scanShare bounds what reading sockets may cost: a scan that took t is
+// repeated no sooner than t * scanShare later. A process of many thousand
+// sockets needs tens of milliseconds for each.
+const scanShare = 100
+
+// Watch follows named processes through the measured part of a run: Start,
+// Sample each second, Stop. It belongs to one goroutine.
+type Watch struct {
+	began time.Time
+	procs []*watched
+	notes []string
+}
+
+// watched is one process.
+type watched struct {
+	name       string
+	pid        int
+	born       uint64 // its start in clock ticks: tells it from a later one of the same id
+	first, cpu time.Duration
+	sampled    time.Time // when cpu was read
+	rss, peak  int64
+	threads    int
+	ended      bool
+
+	drops     int64             // since the start, over all sockets
+	seen      map[uint64]socket // as the last scan saw them
+	nextScan  time.Time
+	unscanned bool // not ours to read
+}
+
+// Start begins to watch processes, by name ("sfu") and id. One that does not
+// run is an error.
+func Start(processes map[string]int) (*Watch, error) {
+	w := &Watch{began: time.Now()}
+	for _, name := range slices.Sorted(maps.Keys(processes)) {
+		p := &watched{name: name, pid: processes[name]}
+		stat, err := status(p.pid)
+		if err != nil {
+			return nil, fmt.Errorf("probe: %s: %w: process %d: start it, or leave it out", name, ErrNotFound, p.pid)
+		}
+		p.born = stat.Starttime
+		if err := p.read(time.Now()); err != nil {
+			return nil, fmt.Errorf("probe: %s: %w", name, err)
+		}
+		p.first = p.cpu
+		w.scan(p, time.Now())
+		p.drops = 0 // what was dropped before
+		w.procs = append(w.procs, p)
+	}
+	return w, nil
+}
+
+// status is /proc/<pid>/stat of a process that runs.
+func status(pid int) (procfs.ProcStat, error) {
+	p, err := procfs.NewProc(pid)
+	if err != nil {
+		return procfs.ProcStat{}, err
+	}
+	s, err := p.Stat()
+	if err == nil && (s.State == "Z" || s.State == "X") {
+		err = measure.ErrNoProcess
+	}
+	return s, err
+}
+
+// read takes CPU time and memory.
+func (p *watched) read(now time.Time) error {
+	s, err := status(p.pid)
+	if err != nil || s.Starttime != p.born {
+		return errors.Join(measure.ErrNoProcess, err)
+	}
+	cpu, err := measure.CPU(p.pid)
+	if err != nil {
+		return err
+	}
+	rss, err := measure.RSS(p.pid)
+	if err != nil {
+		return err
+	}
+	peak, err := measure.PeakRSS(p.pid)
+	if err != nil {
+		return err
+	}
+	p.cpu, p.sampled, p.rss, p.peak, p.threads = cpu, now, rss, peak, s.NumThreads
+	return nil
+}
+
+// scan adds what sockets dropped since the last scan. What a socket drops
+// between its last scan and its close is not seen.
+func (w *Watch) scan(p *watched, now time.Time) {
+	if p.unscanned || now.Before(p.nextScan) {
+		return
+	}
+	list, err := udpSockets(p.pid)
+	if err != nil {
+		if _, gone := status(p.pid); gone == nil {
+			p.unscanned = true
+			w.note("%s (process %d): drops of its sockets are not known: %v: run as root or as the same user", p.name, p.pid, err)
+		}
+		return
+	}
+	for inode, s := range list {
+		if last, ok := p.seen[inode]; ok && s.drops >= last.drops {
+			p.drops += s.drops - last.drops
+		} else {
+			p.drops += s.drops // opened since
+		}
+	}
+	p.seen = list
+	p.nextScan = now.Add(scanShare * time.Since(now))
+}
+
+func (w *Watch) note(format string, args ...any) {
+	w.notes = append(w.notes, fmt.Sprintf(format, args...))
+}
+
+// Sample gives the processors that each process has used since the last sample
+// or the start, by name. A process that has ended is left out and said in Notes.
+func (w *Watch) Sample() []report.PointCPU {
+	now := time.Now()
+	out := make([]report.PointCPU, 0, len(w.procs))
+	for _, p := range w.procs {
+		if p.ended {
+			continue
+		}
+		was, at := p.cpu, p.sampled
+		if err := p.read(now); err != nil {
+			w.end(p, now)
+			continue
+		}
+		w.scan(p, now)
+		if span := now.Sub(at).Seconds(); span > 0 {
+			out = append(out, report.PointCPU{Name: p.name, Cores: max(0, (p.cpu-was).Seconds()/span)})
+		}
+	}
+	return out
+}
+
+func (w *Watch) end(p *watched, now time.Time) {
+	p.ended = true
+	w.note("%s (process %d) ended %.0f s after the start: what it used is known until %.1f s before", p.name, p.pid,
+		now.Sub(w.began).Seconds(), now.Sub(p.sampled).Seconds())
+}
+
+// Stop takes the last sample and gives what each process used since the start,
+// in the order of their names. CPUSecondsPerGbit is left to who knows the
+// traffic. PeakBytes is the most since the process began.
+func (w *Watch) Stop() []report.Process {
+	for _, p := range w.procs {
+		p.nextScan = time.Time{}
+	}
+	w.Sample()
+	seconds := time.Since(w.began).Seconds()
+	out := make([]report.Process, 0, len(w.procs))
+	for _, p := range w.procs {
+		used := (p.cpu - p.first).Seconds()
+		out = append(out, report.Process{
+			Name: p.name, PID: p.pid, CPUSeconds: used, Cores: used / seconds,
+			RSSBytes: p.rss, PeakBytes: p.peak, SocketDrops: p.drops,
+		})
+	}
+	return out
+}
+
+// Threads is how many threads a process had at the last sample; 0 for a name
+// that is not watched.
+func (w *Watch) Threads(name string) int {
+	for _, p := range w.procs {
+		if p.name == name {
+			return p.threads
+		}
+	}
+	return 0
+}
+
+// Notes are sentences about what could not be measured: processes that ended,
+// sockets that may not be read.
+func (w *Watch) Notes() []string { return slices.Clone(w.notes) }
