@@ -37,7 +37,7 @@ func mergeProcesses(out *Report, parts []*Report) {
 			have.RSSBytes = max(have.RSSBytes, p.RSSBytes)
 			have.PeakBytes = max(have.PeakBytes, p.PeakBytes)
 			have.SocketDrops = max(have.SocketDrops, p.SocketDrops)
-			have.CPUSecondsPerGbit = higher(have.CPUSecondsPerGbit, p.CPUSecondsPerGbit)
+			have.CPUSecondsPerGbit = atLeast(have.CPUSecondsPerGbit, p.CPUSecondsPerGbit)
 		}
 	}
 	for _, p := range byKey {
@@ -56,8 +56,8 @@ func mergeProcesses(out *Report, parts []*Report) {
 	})
 }
 
-// higher is the higher of two, nil only when both are.
-func higher(a, b *float64) *float64 {
+// atLeast is the higher of two, nil only when both are.
+func atLeast(a, b *float64) *float64 {
 	if a == nil || b != nil && *b > *a {
 		return b
 	}

@@ -227,7 +227,6 @@ func TestWriteLeavesTheOldReportWhenItFails(t *testing.T) {
 	require.Len(t, files, 1)
 }
 
-
 func asJSON(t *testing.T, r *report.Report) string {
 	t.Helper()
 	raw, err := json.Marshal(r)

@@ -1,0 +1,204 @@
+package report
+
+import (
+	"fmt"
+	"html/template"
+	"time"
+
+	"github.com/openova-io/bp-relay/loadtest/report/plot"
+)
+
+// page is what the template shows: texts, ready made.
+type page struct {
+	sealed
+	*Report
+	Words    words
+	About    string
+	When     string
+	Checks   []checkRow
+	Tiles    []tile
+	Table    table
+	TaxRows  []taxRow
+	Time     []template.HTML // time series
+	Dist     []template.HTML // distributions
+	Joining  []template.HTML
+	Flows    []flow
+	CPU      []processRow
+	Health   []fact
+	Origin   []fact
+	Machines []machine
+	YAML     string
+}
+
+type checkRow struct {
+	Check
+	Measured, Word, Class string
+}
+
+type tile struct{ Name, Value, Note string }
+
+type fact struct{ Name, Value, Note string }
+
+// table has the paths as columns.
+type table struct {
+	Heads  []string
+	Groups []group
+}
+
+type group struct {
+	Name string
+	Rows []row
+}
+
+type row struct {
+	Name  string
+	Cells []string
+}
+
+type taxRow struct{ Path, CPU, P50, P99, Loss, Join string }
+
+type processRow struct{ Name, Host, CPU, Cores, RSS, Peak, Drops, Cost string }
+
+type machine struct{ Worker, Host, Cores, Kernel, Started, Lasted string }
+
+func pageOf(r *Report) (*page, error) {
+	p := &page{
+		sealed: seal(), Report: r, Words: r.Verdict.words(), About: r.about(),
+		When: r.Started.UTC().Format("2 January 2006, 15:04:05 MST"),
+		YAML: scenarioYAML(r.Scenario),
+	}
+	for _, c := range r.Thresholds {
+		row := checkRow{c, c.value(), "broken", "bad"}
+		switch {
+		case c.Value == nil && !c.Passed:
+			row.Word, row.Class = "not measured", "unsure"
+		case c.Passed:
+			row.Word, row.Class = "held", "good"
+		}
+		p.Checks = append(p.Checks, row)
+	}
+	p.Tiles = tiles(r)
+	p.Table = tableOf(r)
+	for _, t := range r.Taxes {
+		p.TaxRows = append(p.TaxRows, taxRow{
+			t.Path, cost(t.TurnCPUSecondsPerGbit), signed(t.LatencyP50Ms, unitMs), signed(t.LatencyP99Ms, unitMs),
+			signed(t.LossPoints, unitShare), signed(t.JoinP50Ms, unitMs),
+		})
+	}
+	for _, c := range r.Processes {
+		p.CPU = append(p.CPU, processRow{
+			fmt.Sprintf("%s (%d)", c.Name, c.PID), c.Host, lasted(c.CPUSeconds), plot.Short(c.Cores),
+			plot.Number(float64(c.RSSBytes), unitBytes), plot.Number(float64(c.PeakBytes), unitBytes), count(c.SocketDrops), cost(c.CPUSecondsPerGbit),
+		})
+	}
+	for _, m := range r.Parts {
+		p.Machines = append(p.Machines, machine{fmt.Sprintf("%d of %d", m.Worker+1, m.Workers), m.Host, count(int64(m.Cores)), m.Kernel, m.Started.UTC().Format(time.TimeOnly), lasted(m.Seconds)})
+	}
+	p.Flows = flows(r)
+	p.Health = health(r)
+	p.Origin = origin(r)
+	return p, p.draw(r)
+}
+
+func cost(v *float64) string {
+	if v == nil {
+		return none
+	}
+	return figure(*v, unitCost)
+}
+
+// tiles are the figures that people look at first.
+func tiles(r *Report) []tile {
+	var out []tile
+	add := func(name, group, metricName, note string) {
+		for _, m := range metrics() {
+			if m.group == group && m.name == metricName {
+				if v, ok := m.of(r, &r.Total); ok {
+					out = append(out, tile{name, figure(v, m.unit), note})
+				}
+			}
+		}
+	}
+	add("delivered", "Media", "received", "to all subscribers, average")
+	add("packet loss", "Media", "loss", count(r.Total.Received.Lost)+" of "+count(r.Total.Received.Expected)+" packets")
+	add("latency, median", "Latency", "latency p50", "one way")
+	add("latency, p99", "Latency", "latency p99", "one in a hundred packets is slower")
+	add("first frame, median", "Joins", "first frame p50", "from due to the first picture")
+	add("freezes", "Media", "freezes", lasted(r.Total.Received.FreezeSeconds)+" in all")
+	add("calls", "Calls", "calls", "")
+	add("call, p99", "Calls", "call p99", "from the moment it was due")
+	add("recordings sealed", "Recordings", "sealed", "")
+	return out
+}
+
+// tableOf leaves out what no path has measured.
+func tableOf(r *Report) table {
+	var t table
+	paths := r.shown()
+	for _, p := range paths {
+		t.Heads = append(t.Heads, p.Name)
+	}
+	for _, m := range metrics() {
+		line := row{Name: m.name}
+		any := false
+		for _, p := range paths {
+			line.Cells = append(line.Cells, m.text(r, p))
+			_, ok := m.of(r, p)
+			any = any || ok
+		}
+		if !any {
+			continue
+		}
+		if n := len(t.Groups); n == 0 || t.Groups[n-1].Name != m.group {
+			t.Groups = append(t.Groups, group{Name: m.group})
+		}
+		g := &t.Groups[len(t.Groups)-1]
+		g.Rows = append(g.Rows, line)
+	}
+	return t
+}
+
+func health(r *Report) []fact {
+	s := r.Self
+	var out []fact
+	add := func(name, value, note string) { out = append(out, fact{name, value, note}) }
+	if s.Lag.Count() > 0 {
+		add("sent late, p99", millis(Ms(s.Lag.Quantile(.99))), "how far behind its schedule the generator sent; at most "+millis(Ms(s.Lag.Max())))
+	}
+	if s.ReadLag.Count() > 0 {
+		add("read late, p99", millis(Ms(s.ReadLag.Quantile(.99))), "how long packets waited in the kernel for us; not part of the latency")
+	}
+	add("waited for a processor", percent(s.RunDelay), "share of the time our threads could have run")
+	add("machine busy", percent(s.Busy), "whoever used it")
+	add("taken by the hypervisor", percent(s.Steal), "")
+	add("garbage collection", percent(s.GC), "of our processor time")
+	add("dropped at our sockets", count(s.SocketDrops), "counted in the ledger, not blamed on the installation; "+count(s.RcvbufErrors)+" in the whole network namespace")
+	add("refused by our queues", count(s.QueueDrops), "")
+	add("failed sends", count(s.SendErrors), "")
+	if s.Reads > 0 || s.Sends > 0 {
+		add("packets per system call", plot.Short(s.PacketsPerRead)+" read, "+plot.Short(s.PacketsPerSend)+" sent", count(s.Reads)+" reads, "+count(s.Sends)+" sends")
+	}
+	return out
+}
+
+func origin(r *Report) []fact {
+	p := r.Provenance
+	bound := "not known: one-way latencies between hosts do not hold"
+	if p.ClockBoundMs != nil {
+		bound = "within " + millis(*p.ClockBoundMs)
+	} else if oneHost(r.Parts) {
+		bound = "one host, one clock"
+	}
+	out := []fact{
+		{"program", fmt.Sprintf("%s %s, %s", r.Tool.Name, r.Tool.Version, r.Tool.Go), ""},
+		{"subscribers that checked every packet", count(int64(p.Witnesses)), "decrypted and parsed"},
+		{"subscribers that read headers only", count(int64(p.HeaderOnly)), ""},
+		{"latency is", p.Clock, ""},
+		{"clocks of the hosts", bound, ""},
+		{"bandwidth estimation offered", p.BWE, ""},
+	}
+	for _, n := range p.Notes {
+		out = append(out, fact{"note", n, ""})
+	}
+	return out
+}
