@@ -5,17 +5,15 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/http"
 	"os"
 	"path/filepath"
-	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/openova-io/bp-relay/services/demo"
-	"github.com/openova-io/bp-relay/services/internal/devissuer"
 	"github.com/openova-io/bp-relay/services/local"
+	"github.com/openova-io/bp-relay/services/runfile"
 )
 
 // demoOrg is the organisation of everything that the demo makes.
@@ -82,58 +80,21 @@ type demoStack struct {
 }
 
 func (d demoStack) get(ctx context.Context, out io.Writer) (demo.Stack, error) {
-	run, err := readRunning(d.dir)
-	if err == nil {
-		if err = alive(ctx, run); err == nil {
-			return d.stack(run, fmt.Sprintf("the stack of relay up is running (pid %d)", run.PID), filepath.Join(d.dir, "logs")+" and the terminal of relay up", nil)
-		}
-	}
-	if err != nil && !errors.Is(err, os.ErrNotExist) && !errors.Is(err, errGone) {
+	run, err := runfile.Find(ctx, d.dir)
+	switch {
+	case err == nil:
+		return d.stack(run, fmt.Sprintf("the stack of relay up is running (pid %d)", run.PID), filepath.Join(d.dir, "logs")+" and the terminal of relay up", nil), nil
+	case !errors.Is(err, runfile.ErrNone):
 		return demo.Stack{}, err
 	}
 	return d.start(ctx, out)
 }
 
-// errGone: what relay up has left is not running any more.
-var errGone = errors.New("not running")
-
-// alive says whether the stack still runs; errGone where its process is gone.
-func alive(ctx context.Context, run Running) error {
-	if err := syscall.Kill(run.PID, 0); errors.Is(err, syscall.ESRCH) {
-		return errGone
-	}
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
-	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, shown(run.Admin)+"/readyz", nil)
-	if err != nil {
-		return err
-	}
-	client := &http.Client{}
-	defer client.CloseIdleConnections()
-	resp, err := client.Do(req)
-	if err != nil {
-		return fmt.Errorf("relay up (pid %d) does not answer; stop it and try again: %w", run.PID, err)
-	}
-	if err := resp.Body.Close(); err != nil {
-		return err
-	}
-	if resp.StatusCode != http.StatusOK {
-		return fmt.Errorf("relay up (pid %d) is not ready: %s says %s", run.PID, req.URL, resp.Status)
-	}
-	return nil
-}
-
-func (d demoStack) stack(run Running, about, logs string, stop func(bool) error) (demo.Stack, error) {
-	iss, err := devissuer.New(run.Issuer, filepath.Join(run.Data, "issuer.pem"))
-	if err != nil {
-		return demo.Stack{}, err
-	}
+func (d demoStack) stack(run Running, about, logs string, stop func(bool) error) demo.Stack {
 	return demo.Stack{
 		API: run.API, Org: demoOrg, About: about, Logs: logs, Stop: stop,
-		Token: func(subject string, roles ...string) (string, error) {
-			return iss.Token(devissuer.Claims{Subject: subject, Org: demoOrg, Roles: roles, Audience: Default().Auth.Audience, TTL: time.Hour})
-		},
-	}, nil
+		Token: func(subject string, roles ...string) (string, error) { return run.Token(demoOrg, subject, roles...) },
+	}
 }
 
 // start runs a stack of the demo's own until it is stopped. It outlives ctx,
@@ -178,11 +139,7 @@ func (d demoStack) start(ctx context.Context, out io.Writer) (demo.Stack, error)
 	select {
 	case run := <-ready:
 		about := fmt.Sprintf("a stack of the demo's own, ready after %.1f s: LiveKit, SeaweedFS, guacd, STUNner and relay", time.Since(began).Seconds())
-		st, err := d.stack(run, about, filepath.Join(dir, "logs")+" and "+log.Name(), stop)
-		if err != nil {
-			return st, errors.Join(err, stop(true))
-		}
-		return st, nil
+		return d.stack(run, about, filepath.Join(dir, "logs")+" and "+log.Name(), stop), nil
 	case err := <-ended:
 		ended <- nil
 		return demo.Stack{}, errors.Join(fmt.Errorf("start a stack: %w; its logs are in %s", err, dir), stop(true))

@@ -2,7 +2,6 @@ package app
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -17,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/openova-io/bp-relay/services/local"
+	"github.com/openova-io/bp-relay/services/runfile"
 	"github.com/openova-io/bp-relay/services/turn"
 )
 
@@ -79,14 +79,8 @@ func upDefault(dir string) Config {
 }
 
 // Running is what `relay up` writes beside its data, so that `relay demo` and
-// `relay token` find it.
-type Running struct {
-	API    string `json:"api"`
-	Admin  string `json:"admin"`
-	Data   string `json:"data"`
-	Issuer string `json:"issuer"`
-	PID    int    `json:"pid"`
-}
+// load tests find it.
+type Running = runfile.Stack
 
 // Up runs the whole stack until ctx ends or a part fails. ready, where it is
 // not nil, is called once everything is healthy.
@@ -136,12 +130,11 @@ func runBeside(ctx context.Context, cfg Config, o upOptions, stack *local.Stack,
 			return fail(err)
 		}
 	}
-	run := Running{API: cfg.Listen.API, Admin: cfg.Listen.Admin, Data: cfg.Data, Issuer: cfg.Auth.Issuer, PID: os.Getpid()}
-	state := filepath.Join(o.dir, "running.json")
-	if err := writeRunning(state, run); err != nil {
+	run := cfg.describe(stack)
+	if err := run.Write(o.dir); err != nil {
 		return fail(err)
 	}
-	defer func() { _ = os.Remove(state) }()
+	defer func() { _ = runfile.Remove(o.dir) }()
 	if err := os.WriteFile(filepath.Join(o.dir, "log.vkey"), []byte(p.logKey+"\n"), 0o600); err != nil {
 		return fail(fmt.Errorf("keep the log's public key: %w", err))
 	}
@@ -281,29 +274,23 @@ func startGateway(ctx context.Context, p *process, stack *local.Stack) error {
 	}
 }
 
-func writeRunning(path string, run Running) error {
-	raw, err := json.MarshalIndent(run, "", "  ")
-	if err != nil {
-		return fmt.Errorf("describe the run: %w", err)
+// describe says where all of it runs.
+func (c Config) describe(stack *local.Stack) Running {
+	run := Running{
+		API: c.Listen.API, Admin: c.Listen.Admin, Data: c.Data, Issuer: c.Auth.Issuer, PID: os.Getpid(),
+		Audience: c.Auth.Audience, LiveKit: c.livekitPublic(), Processes: map[string]int{runfile.Relay: os.Getpid()},
 	}
-	if err := os.WriteFile(path, append(raw, '\n'), 0o600); err != nil {
-		return fmt.Errorf("describe the run: %w", err)
+	parts := map[string]local.Name{runfile.SFU: local.PartLiveKit, runfile.SeaweedFS: local.PartSeaweedFS, runfile.Guacd: local.PartGuacd}
+	if c.Turn.Gateway != "" {
+		run.TURNMetrics = "http://" + c.Turn.Metrics + "/metrics"
+		parts[runfile.TURN] = "stunnerd-relay-" + local.Name(c.Turn.Gateway)
 	}
-	return nil
-}
-
-// readRunning finds the stack that runs from this folder; os.ErrNotExist
-// where none does.
-func readRunning(dir string) (Running, error) {
-	var run Running
-	raw, err := os.ReadFile(filepath.Join(dir, "running.json"))
-	if err != nil {
-		return run, err
+	for name, part := range parts {
+		if p := stack.Process(part); p != nil {
+			run.Processes[name] = p.Pid()
+		}
 	}
-	if err := json.Unmarshal(raw, &run); err != nil {
-		return run, fmt.Errorf("read the run's description: %w", err)
-	}
-	return run, nil
+	return run
 }
 
 // relayCommand is how this program is called from the folder it was started

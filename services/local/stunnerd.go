@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strconv"
 	"strings"
 )
 
@@ -23,6 +24,10 @@ type StunnerdConfig struct {
 	Health string
 	// LogLevel is as STUNner has it; "" means "all:INFO".
 	LogLevel string
+	// UDPThreads is how many sockets share each UDP listener's port
+	// (SO_REUSEPORT), each with a loop of its own; 0: one. STUNner's operator
+	// runs it with 16.
+	UDPThreads int
 }
 
 // Stunnerd is a running data plane.
@@ -57,7 +62,7 @@ func (e *Env) StartStunnerd(ctx context.Context, c StunnerdConfig) (*Stunnerd, e
 	s := &Stunnerd{ID: c.ID, Health: c.Health}
 	name := Name("stunnerd-" + strings.ReplaceAll(c.ID, "/", "-"))
 	s.Process, err = launch(ctx, spec{
-		part: name, argv: []string{bin, "-w", "-c", c.Origin, "-i", c.ID, "-l", level}, dir: dir,
+		part: name, argv: []string{bin, "-w", "-c", c.Origin, "-i", c.ID, "-l", level, "-u", strconv.Itoa(c.UDPThreads)}, dir: dir,
 		env: []string{"HOME=" + dir},
 		log: e.logFile(name),
 		ready: func(ctx context.Context) error {
