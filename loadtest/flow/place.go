@@ -1,0 +1,186 @@
+package flow
+
+import (
+	"cmp"
+	"slices"
+)
+
+// span is a run in the publisher's numbers; known is false where no key frame
+// tells them.
+type span struct {
+	pub      *book
+	from, to int64
+	known    bool
+}
+
+// item is packets that one subscriber misses: n of those from from up to to.
+type item struct {
+	sub      int
+	from, to int64
+	n        int64
+}
+
+// account is a subscription under settlement.
+type account struct {
+	*Subscription
+	id       int
+	layers   map[uint8]*book
+	lost     int64 // in all
+	rest     int64 // not yet attributed
+	unplaced int64 // of rest: of unknown number
+	wrong    int64 // what does not add up
+}
+
+// place finds out which of the publisher's packets a subscriber did not get,
+// and enters them in the publications' books.
+func (a *account) place() {
+	spans := make([]span, len(a.Runs))
+	for i := range a.Runs {
+		spans[i] = a.locate(&a.Runs[i])
+	}
+	items := map[*book][]item{}
+	add := func(s *span, from, to, n int64) {
+		switch {
+		case n <= 0:
+		case !s.known || from < 0 || to > s.pub.sent() || n > to-from:
+			a.unplaced += n
+		default:
+			items[s.pub] = append(items[s.pub], item{a.id, from, to, n})
+		}
+	}
+	a.lost = a.Lost
+	var holes int64
+	for _, g := range a.Gaps {
+		holes += g.N
+		var prev, next *span
+		if g.Prev >= 0 && g.Prev < len(spans) {
+			prev = &spans[g.Prev]
+		}
+		if g.Next >= 0 && g.Next < len(spans) {
+			next = &spans[g.Next]
+		}
+		switch {
+		case prev == nil && next == nil:
+			a.unplaced += g.N
+		case g.Prev == g.Next:
+			base := prev.from - a.Runs[g.Prev].From
+			add(prev, base+g.From, base+g.To, g.N)
+		default:
+			a.border(prev, next, g, add)
+		}
+	}
+	a.wrong += max(holes-a.Lost, a.Lost-holes)
+	if a.Opened && len(spans) > 0 {
+		n := lead(&spans[0], a.Runs[0].Intended)
+		a.lost += n
+		add(&spans[0], spans[0].from-n, spans[0].from, n)
+		spans[0].from -= n
+	}
+	if n := len(spans); a.Complete && a.Steady && n > 0 && spans[n-1].known {
+		s := &spans[n-1]
+		tail := s.pub.sent() - s.to
+		a.lost += tail
+		add(s, s.to, s.to+tail, tail)
+		s.to += tail
+	}
+	a.rest = a.lost
+	for i := range spans {
+		if s := &spans[i]; s.known {
+			s.pub.covers = append(s.pub.covers, [2]int64{s.from, s.to})
+		}
+	}
+	for b, list := range items {
+		b.items = append(b.items, a.merge(list)...)
+	}
+}
+
+// border divides a gap between two runs: what the key frame with which next
+// began lacks at its beginning is next's, the rest is the end of prev.
+func (a *account) border(prev, next *span, g Gap, add func(s *span, from, to, n int64)) {
+	if prev != nil && next != nil && prev.known && next.known && prev.pub == next.pub && next.from-prev.to == g.N {
+		add(prev, prev.to, next.from, g.N)
+		prev.to = next.from
+		return
+	}
+	n := g.N
+	if next != nil {
+		head := min(lead(next, a.Runs[g.Next].Intended), n)
+		if prev != nil && prev.known && prev.pub == next.pub {
+			head = max(0, min(head, next.from-prev.to))
+		}
+		add(next, next.from-head, next.from, head)
+		next.from -= head
+		n -= head
+	}
+	if prev == nil || !prev.known || prev.to+n > prev.pub.sent() {
+		a.unplaced += n
+		return
+	}
+	add(prev, prev.to, prev.to+n, n)
+	prev.to += n
+}
+
+// lead is how many packets lie before a run's first one in the key frame with
+// which the SFU began it. With audio, it begins anywhere.
+func lead(s *span, intended int64) int64 {
+	if !s.known || s.pub.Audio {
+		return 0
+	}
+	keys := s.pub.Keys
+	i, found := slices.BinarySearchFunc(keys, intended, byTime)
+	if !found {
+		i--
+	}
+	if i < 0 {
+		return 0
+	}
+	return max(0, s.from-int64(keys[i].Seq))
+}
+
+func byTime(k KeyPoint, t int64) int { return cmp.Compare(k.Intended, t) }
+
+// locate finds a run in its publisher's numbers.
+func (a *account) locate(r *Run) span {
+	b := a.layers[r.Layer]
+	if b == nil {
+		return span{}
+	}
+	s := span{pub: b}
+	for _, k := range []Anchor{r.LatestKey, r.FirstKey} {
+		i, found := slices.BinarySearchFunc(b.Keys, k.Intended, byTime)
+		if !found {
+			continue
+		}
+		first := int64(b.Keys[i].Seq)
+		zero := first + int64((k.Seq-uint16(first))&seqMask) - k.At
+		from, to := zero+r.From, zero+r.To
+		if s.known && s.from != from || from < 0 || to > b.sent() {
+			a.wrong++
+			return span{pub: b}
+		}
+		s.from, s.to, s.known = from, to, true
+	}
+	return s
+}
+
+// merge joins items that overlap, in which the SFU left packets out and others
+// were lost.
+func (a *account) merge(list []item) []item {
+	slices.SortFunc(list, func(x, y item) int { return cmp.Compare(x.from, y.from) })
+	out := list[:0]
+	for _, x := range list {
+		last := len(out) - 1
+		if last < 0 || x.from >= out[last].to {
+			out = append(out, x)
+			continue
+		}
+		l := &out[last]
+		l.to = max(l.to, x.to)
+		l.n += x.n
+		if over := l.n - (l.to - l.from); over > 0 {
+			l.n -= over
+			a.unplaced += over
+		}
+	}
+	return out
+}
