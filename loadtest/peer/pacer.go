@@ -1,0 +1,109 @@
+package peer
+
+import (
+	"container/heap"
+	"context"
+	"sync"
+	"time"
+
+	"github.com/openova-io/bp-relay/loadtest/report"
+	"github.com/openova-io/bp-relay/loadtest/wire"
+)
+
+// Pacer sends the frames of many publishers when they are due, on an absolute
+// schedule: a frame that was late does not make the next one late. One goroutine
+// does it, so that publishers cost no timer each.
+type Pacer struct {
+	mu    sync.Mutex
+	queue sources
+	wake  chan struct{}
+
+	lagMu sync.Mutex
+	lag   *report.Hist
+}
+
+// NewPacer makes one.
+func NewPacer() *Pacer { return &Pacer{wake: make(chan struct{}, 1), lag: report.NewHist()} }
+
+// Lag gives and empties the distribution of how late frames were sent.
+func (p *Pacer) Lag(into *report.Hist) {
+	p.lagMu.Lock()
+	defer p.lagMu.Unlock()
+	into.Add(p.lag)
+	p.lag.Reset()
+}
+
+// add lets a source send from its due time on.
+func (p *Pacer) add(s *source) {
+	p.mu.Lock()
+	heap.Push(&p.queue, s)
+	p.mu.Unlock()
+	select {
+	case p.wake <- struct{}{}:
+	default:
+	}
+}
+
+// Run sends until ctx ends.
+func (p *Pacer) Run(ctx context.Context) error {
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
+	burst := new(wire.Burst)
+	for {
+		next := p.send(burst)
+		timer.Reset(max(0, time.Until(next)))
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-p.wake:
+		case <-timer.C:
+		}
+	}
+}
+
+// send sends all that is due and says when the next frame is.
+func (p *Pacer) send(burst *wire.Burst) time.Time {
+	for {
+		p.mu.Lock()
+		if len(p.queue) == 0 {
+			p.mu.Unlock()
+			return time.Now().Add(time.Hour)
+		}
+		s := p.queue[0]
+		now := time.Now()
+		if s.due > now.UnixNano() {
+			p.mu.Unlock()
+			return time.Unix(0, s.due)
+		}
+		heap.Pop(&p.queue)
+		p.mu.Unlock()
+
+		late := time.Duration(now.UnixNano() - s.due)
+		if sent, more := s.send(burst); more {
+			if sent {
+				p.lagMu.Lock()
+				p.lag.Record(late)
+				p.lagMu.Unlock()
+			}
+			p.mu.Lock()
+			heap.Push(&p.queue, s)
+			p.mu.Unlock()
+		}
+	}
+}
+
+// sources is a heap by due time.
+type sources []*source
+
+func (q sources) Len() int           { return len(q) }
+func (q sources) Less(i, j int) bool { return q[i].due < q[j].due }
+func (q sources) Swap(i, j int)      { q[i], q[j] = q[j], q[i] }
+func (q *sources) Push(x any)        { *q = append(*q, x.(*source)) } //nolint:errcheck // heap's own type
+func (q *sources) Pop() any {
+	old := *q
+	n := len(old) - 1
+	s := old[n]
+	old[n] = nil
+	*q = old[:n]
+	return s
+}

@@ -1,0 +1,270 @@
+package peer
+
+import (
+	"encoding/binary"
+	"math/rand/v2"
+	"time"
+
+	"github.com/pion/rtp"
+
+	"github.com/openova-io/bp-relay/loadtest/clip"
+	"github.com/openova-io/bp-relay/loadtest/flow"
+	"github.com/openova-io/bp-relay/loadtest/wire"
+)
+
+// The ids of header extensions in our offers.
+const (
+	idMid         = 1
+	idRid         = 2
+	idCaptureTime = 3
+)
+
+// kept is how many packets of a layer can be sent again.
+const kept = 1024
+
+// source is one layer of a track on its way out: one SSRC. What changes while
+// it runs is under its publisher's lock.
+type source struct {
+	pub   *Publisher
+	track *outTrack
+	clip  *clip.Clip
+	layer uint8
+	rid   string
+	ssrc  uint32
+	pt    uint8
+
+	due     int64 // ns of Unix time, on flow.Grid
+	tsBase  uint32
+	start   int64 // due time of the first frame
+	anchor  int64 // due time of the clip's time anchorAt
+	anchAt  time.Duration
+	next    int    // frame
+	picture uint16 // picture id of the next picture
+	tl0     uint8
+	ts      uint32 // of the last frame
+	lastAt  time.Duration
+	began   bool
+	second  int64 // of the last audio key point
+	key     bool  // a key frame was asked for
+	keyAt   int64 // when the last one was brought forward
+	named   bool  // LiveKit knows which layer the SSRC is
+	header  rtp.Header
+	sent    *flow.Sent
+	ring    [kept]keptPacket
+	stopped bool
+}
+
+// keptPacket is what is needed to make a packet again.
+type keptPacket struct {
+	seq           uint64
+	frame, index  int32
+	ts            uint32
+	intended      int64
+	picture       uint16
+	tl0           uint8
+	marker, first bool
+	named         bool
+	valid         bool
+}
+
+func newSource(p *Publisher, t *outTrack, c *clip.Clip, layer uint8, rid string) *source {
+	return &source{
+		pub: p, track: t, clip: c, layer: layer, rid: rid, ssrc: rand.Uint32(), pt: t.pt,
+		tsBase: rand.Uint32(), picture: uint16(rand.UintN(1 << 15)), tl0: uint8(rand.UintN(256)),
+		sent: flow.NewSent(uint16(rand.UintN(1 << 16))),
+	}
+}
+
+// begin sets when the first frame is due.
+func (s *source) begin(at int64) {
+	s.start = flow.Align(at)
+	s.anchor, s.due = s.start, s.start
+}
+
+// send sends the frame that is due and sets when the next one is. Sent is
+// false when there was none to send, since the track is muted; more is false
+// when the source has ended.
+func (s *source) send(b *wire.Burst) (sent, more bool) {
+	s.pub.mu.Lock()
+	defer s.pub.mu.Unlock()
+	if s.stopped {
+		return false, false
+	}
+	f := &s.clip.Frames[s.next]
+	if s.track.muted {
+		s.advance()
+		return false, true
+	}
+	if s.track.resumed && s.track.video && !f.Key {
+		s.jump() // a picture begins with a key frame after a pause
+		f = &s.clip.Frames[s.next]
+	}
+	s.track.resumed = false
+	s.frame(b, f)
+	s.advance()
+	return true, true
+}
+
+// frame writes and sends one.
+func (s *source) frame(b *wire.Burst, f *clip.Frame) {
+	first := !s.began || f.At != s.lastAt
+	if first {
+		elapsed := s.due - s.start
+		s.ts = s.tsBase + uint32(elapsed/1000*int64(s.clip.ClockRate)/1e6)
+		s.picture = (s.picture + 1) & 0x7fff
+		if f.Temporal == 0 {
+			s.tl0++
+		}
+	}
+	s.began, s.lastAt = true, f.At
+	key := f.Key
+	if !s.track.video { // a point to count from, once a second
+		key = s.due/int64(time.Second) != s.second
+		s.second = s.due / int64(time.Second)
+	}
+	if first {
+		s.sent.Frame(s.due, key)
+	}
+	if s.pub.dest == nil {
+		for i := range f.Payloads {
+			s.sent.Packet(0, len(f.Payloads[i]), false)
+		}
+		return
+	}
+	b.Reset()
+	seq := s.sent.Seq()
+	for i := range f.Payloads {
+		k := keptPacket{
+			seq: seq + uint64(i), frame: int32(s.next), index: int32(i), ts: s.ts, intended: s.due, picture: s.picture, tl0: s.tl0,
+			marker: i == len(f.Payloads)-1 && (f.Last || !s.track.video), first: first && i == 0, named: s.named, valid: true,
+		}
+		s.ring[k.seq%kept] = k
+		if err := s.write(b, s.sent.RTP()+uint16(i), k, key); err != nil {
+			s.pub.failing(err)
+			return
+		}
+	}
+	failed, err := b.Send(s.pub.dest)
+	if err != nil {
+		s.pub.note(err)
+	}
+	head := s.headerSize(s.named) + flow.Tag
+	for i := range f.Payloads {
+		s.sent.Packet(head+len(f.Payloads[i]), len(f.Payloads[i]), !contains(failed, i))
+	}
+}
+
+func contains(list []int, v int) bool {
+	for _, x := range list {
+		if x == v {
+			return true
+		}
+	}
+	return false
+}
+
+// headerSize is the length of the RTP header with extensions (RFC 8285 section
+// 4.2: padded to words).
+func (s *source) headerSize(named bool) int {
+	n := 1 + 8
+	if s.rid != "" && !named {
+		n += 1 + len(s.track.mid) + 1 + len(s.rid)
+	}
+	return 12 + 4 + (n+3)&^3
+}
+
+// write makes a packet and puts it into the burst.
+func (s *source) write(b *wire.Burst, seq uint16, k keptPacket, key bool) error {
+	f := &s.clip.Frames[k.frame]
+	payload := f.Payloads[k.index]
+	return b.Add(s.pub.dest, func(room []byte) ([]byte, error) {
+		n := s.headerSize(k.named)
+		p := room[:n]
+		clear(p)
+		p[0] = 0x90 // version 2, with an extension
+		p[1] = s.pt
+		if k.marker {
+			p[1] |= 0x80
+		}
+		binary.BigEndian.PutUint16(p[2:], seq)
+		binary.BigEndian.PutUint32(p[4:], k.ts)
+		binary.BigEndian.PutUint32(p[8:], s.ssrc)
+		binary.BigEndian.PutUint16(p[12:], 0xbede) // RFC 8285 section 4.2
+		binary.BigEndian.PutUint16(p[14:], uint16((n-16)/4))
+		p[16] = idCaptureTime<<4 | 7
+		stamp := flow.Stamp{Intended: k.intended, Seq: uint16(k.seq), Layer: s.layer, Key: key, First: k.first}
+		binary.BigEndian.PutUint64(p[17:], stamp.NTP())
+		if at := 25; s.rid != "" && !k.named {
+			p[at] = idMid<<4 | uint8(len(s.track.mid)-1)
+			at += 1 + copy(p[at+1:], s.track.mid)
+			p[at] = idRid<<4 | uint8(len(s.rid)-1)
+			copy(p[at+1:], s.rid)
+		}
+		p = append(p, payload...)
+		if f.PictureID >= 0 {
+			binary.BigEndian.PutUint16(p[n+f.PictureID:], 0x8000|k.picture)
+		}
+		if f.TL0 >= 0 {
+			p[n+f.TL0] = k.tl0
+		}
+		return s.pub.rtp.EncryptRTP(p[:0], p, &s.header)
+	})
+}
+
+// advance goes to the next frame, round the clip, or to the next key frame
+// where one was asked for.
+func (s *source) advance() {
+	f := s.clip.Frames[s.next]
+	s.next++
+	if s.next == len(s.clip.Frames) {
+		s.next = 0
+		s.anchor, s.anchAt = s.anchor+int64(s.clip.Length-s.anchAt), 0
+	}
+	samePicture := s.next != 0 && s.clip.Frames[s.next].At == f.At
+	if s.key && !samePicture {
+		s.jump()
+	}
+	s.due = flow.Align(s.anchor + int64(s.clip.Frames[s.next].At-s.anchAt))
+}
+
+// jump goes on with the next key frame of the clip at the moment when the
+// current frame would be due.
+func (s *source) jump() {
+	s.key = false
+	now := s.anchor + int64(s.clip.Frames[s.next].At-s.anchAt)
+	for range s.clip.Frames {
+		if f := s.clip.Frames[s.next]; f.Key && f.Spatial == 0 {
+			break
+		}
+		s.next = (s.next + 1) % len(s.clip.Frames)
+	}
+	s.anchor, s.anchAt = now, s.clip.Frames[s.next].At
+}
+
+// keyEvery bounds how often a key frame is brought forward.
+const keyEvery = 500 * time.Millisecond
+
+// wantKey answers a PLI: encoded media cannot make a key frame, but it can go
+// to the next one that it has.
+func (s *source) wantKey(now int64) {
+	if now-s.keyAt >= int64(keyEvery) && !s.clip.Frames[s.next].Key {
+		s.key, s.keyAt = true, now
+	}
+}
+
+// resend answers a NACK.
+func (s *source) resend(b *wire.Burst, seq uint16) {
+	last := s.sent.Seq() // the newest that has this number
+	back := uint64(s.sent.RTP() - seq)
+	if back == 0 || back > last || back > kept {
+		return
+	}
+	k := s.ring[(last-back)%kept]
+	if !k.valid || k.seq != last-back || s.pub.dest == nil {
+		return
+	}
+	f := &s.clip.Frames[k.frame]
+	if err := s.write(b, seq, k, f.Key && s.track.video); err == nil {
+		s.sent.Resent()
+	}
+}
