@@ -1,0 +1,101 @@
+package capacity
+
+import (
+	"time"
+
+	"github.com/openova-io/bp-relay/loadtest/report"
+)
+
+// result is what the trials say.
+func (s *search) result() Result {
+	r := Result{
+		Confidence: s.cfg.Confidence, Runs: len(s.trials), Took: time.Since(s.begun), Trials: s.trials,
+		Levels: s.sorted(),
+	}
+	var told []Level // something
+	var y, w []float64
+	for i := range r.Levels {
+		l := &r.Levels[i]
+		l.Low, l.High = wilson(l.Passed, l.conclusive(), s.cfg.Confidence)
+		if n := l.conclusive(); n > 0 {
+			told, y, w = append(told, *l), append(y, float64(l.Passed)/float64(n)), append(w, float64(n))
+		}
+	}
+	fit := isotonic(y, w)
+	for i := range r.Levels {
+		if l := &r.Levels[i]; l.conclusive() > 0 {
+			l.Fit, fit = &fit[0], fit[1:]
+		}
+	}
+	low, high, _ := s.bounds()
+	r.Capacity = low
+	for _, l := range r.Levels {
+		if l.N > low && s.failed(l) {
+			r.Fails = l.N
+			break
+		}
+	}
+	s.verdict(&r, high)
+	if len(told) > 0 {
+		r.Low, r.High, r.LowOpen, r.HighOpen = interval(told, s.cfg.Confidence, s.cfg.Seed)
+		if r.Capacity > 0 {
+			// The capacity is the lower side of a step, the interval is of a point
+			// within the step.
+			r.Low, r.High = min(r.Low, float64(r.Capacity)), max(r.High, float64(r.Capacity))
+		}
+	} else {
+		r.LowOpen, r.HighOpen = true, true
+	}
+	return r
+}
+
+// failed says whether a population was seen to be too much for the system.
+func (s *search) failed(l Level) bool {
+	return l.Failed > 0 && (s.judge(l.N, 1) == fails || s.exhausted() && !l.holds())
+}
+
+// verdict says what ended the search: high is the smallest population that did
+// not hold, 0 with none.
+func (s *search) verdict(r *Result, high int) {
+	gap := max(1, int(s.cfg.Resolution*float64(r.Capacity)))
+	top := s.levels[high]
+	switch {
+	case r.Capacity == 0 && high != 0 && r.Fails == high:
+		r.Verdict = None
+	case r.Capacity == 0:
+		r.Verdict = Unknown
+	case high != 0 && r.Fails == high:
+		r.Verdict = Found
+	default:
+		r.Verdict = AtLeast
+	}
+	if r.Capacity > 0 && r.Capacity < s.cfg.Max && (high == 0 || high-r.Capacity > gap) {
+		r.Exhausted = true // or ctx ended
+	}
+	if r.Verdict == Found || r.Verdict == None {
+		return
+	}
+	switch {
+	case r.Capacity == s.cfg.Max:
+		r.Limit, r.LimitAt = LimitMax, s.cfg.Max
+	case top != nil && top.Inconclusive > 0 && top.Inconclusive >= top.Broken:
+		r.Limit, r.LimitAt = LimitGenerator, high
+	case top != nil && top.Broken > 0:
+		r.Limit, r.LimitAt = LimitBroken, high
+	default:
+		r.Limit, r.LimitAt = LimitRuns, max(high, r.Capacity)
+	}
+}
+
+// ExitCode is the search as a report's verdict, for exit codes: at least one
+// population that holds passes, none fails, and what could not be judged is
+// inconclusive.
+func (r Result) ExitCode() int {
+	switch r.Verdict {
+	case Found, AtLeast:
+		return report.Verdict{Result: report.Pass}.ExitCode()
+	case None:
+		return report.Verdict{Result: report.Fail}.ExitCode()
+	}
+	return report.Verdict{Result: report.Inconclusive}.ExitCode()
+}

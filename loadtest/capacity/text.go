@@ -1,0 +1,76 @@
+package capacity
+
+import (
+	"fmt"
+	"io"
+	"math"
+	"strings"
+	"text/tabwriter"
+	"time"
+)
+
+// Sentence says the result in words.
+func (r Result) Sentence() string {
+	var b strings.Builder
+	switch r.Verdict {
+	case Found:
+		fmt.Fprintf(&b, "capacity: %d participants (%s); %d did not hold", r.Capacity, r.bounds(), r.Fails)
+	case AtLeast:
+		fmt.Fprintf(&b, "capacity: at least %d participants; %s", r.Capacity, r.limit())
+		if r.Fails > 0 {
+			fmt.Fprintf(&b, "; %d did not hold", r.Fails)
+		}
+	case None:
+		fmt.Fprintf(&b, "capacity: none; already %d participants do not hold", r.Fails)
+	default:
+		fmt.Fprintf(&b, "capacity: unknown; %s", r.limit())
+	}
+	if r.Exhausted {
+		b.WriteString("; the search ended early, so the true capacity may be well above")
+	}
+	fmt.Fprintf(&b, ". %d runs in %v.", r.Runs, r.Took.Round(time.Second))
+	return b.String()
+}
+
+func (r Result) bounds() string {
+	low, high := fmt.Sprintf("%.0f", math.Floor(r.Low)), fmt.Sprintf("%.0f", math.Ceil(r.High))
+	if r.LowOpen {
+		low = "less than was tried"
+	}
+	if r.HighOpen {
+		high = "more than was tried"
+	}
+	return fmt.Sprintf("%.0f %%: %s to %s", r.Confidence*100, low, high)
+}
+
+func (r Result) limit() string {
+	switch r.Limit {
+	case LimitMax:
+		return "that was the most to be tried"
+	case LimitGenerator:
+		return fmt.Sprintf("the generator ran out at %d: use more or larger workers", r.LimitAt)
+	case LimitBroken:
+		return fmt.Sprintf("the runs at %d failed by themselves: see their reasons", r.LimitAt)
+	}
+	return "the runs were used up"
+}
+
+// WriteText writes the result as a sentence and a table of the levels.
+func (r Result) WriteText(w io.Writer) error {
+	if _, err := fmt.Fprintln(w, r.Sentence()); err != nil {
+		return err
+	}
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprintf(t, "participants\tpassed\tfailed\tinconclusive\tbroken\tpass share\t%.0f %% (Wilson)\tfit\t\n", r.Confidence*100)
+	for _, l := range r.Levels {
+		share, fit := "-", "-"
+		if n := l.conclusive(); n > 0 {
+			share = fmt.Sprintf("%.2f", float64(l.Passed)/float64(n))
+		}
+		if l.Fit != nil {
+			fit = fmt.Sprintf("%.2f", *l.Fit)
+		}
+		fmt.Fprintf(t, "%d\t%d\t%d\t%d\t%d\t%s\t%.2f to %.2f\t%s\t\n", l.N, l.Passed, l.Failed, l.Inconclusive, l.Broken, share, l.Low, l.High, fit)
+	}
+	return t.Flush()
+}
