@@ -1,0 +1,121 @@
+package bench
+
+import (
+	"context"
+	"io"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/openova-io/bp-relay/loadtest/child"
+	"github.com/openova-io/bp-relay/loadtest/measure"
+)
+
+// tracksOf is picture and sound.
+const tracksOf = 2
+
+// meteredLab is a lab with a LiveKit that shows its counters.
+func meteredLab(t *testing.T) (*Lab, *metered) {
+	t.Helper()
+	l, err := newLab(t.Context(), Config{Quick: true, Out: io.Discard})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, l.close()) })
+	lk, err := l.metered(t.Context())
+	require.NoError(t, err)
+	return l, lk
+}
+
+// again starts a role, which ends with the test.
+func again(t *testing.T, role string, config any) *child.Process {
+	t.Helper()
+	p, err := child.Again(t.Context(), role, config, nil)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, p.Stop()) })
+	return p
+}
+
+// The SDK's publishers send the clip at its rate, to a room where joiners see
+// both tracks of each, however they join.
+func TestSDKPublishersAndJoins(t *testing.T) {
+	_, lk := meteredLab(t)
+	at, err := lk.room(t.Context(), "sdk")
+	require.NoError(t, err)
+	const publishing = 2
+	source := again(t, "sdk-publish", publishConfig{SFU: at, Count: publishing})
+
+	var before, after traffic
+	require.NoError(t, source.Call(t.Context(), nil, &before))
+	begin := time.Now()
+	for _, cfg := range []sdkJoinConfig{
+		{SFU: at, Tracks: publishing * tracksOf},
+		{SFU: at, Tracks: publishing * tracksOf, PerSecond: 4, Stay: true},
+	} {
+		p := again(t, "sdk-join", cfg)
+		idle, err := measure.CPU(p.Pid())
+		require.NoError(t, err)
+		for range 2 { // a child joins as often as it is asked to
+			var got joined
+			require.NoError(t, p.Call(t.Context(), 3, &got))
+			require.Equal(t, 3, got.Count)
+			require.Len(t, got.FirstPacket, 3)
+			for i, ms := range got.FirstPacket {
+				require.Greater(t, ms, got.Connected[i])
+				require.Positive(t, got.Connected[i])
+			}
+		}
+		used, err := measure.CPU(p.Pid())
+		require.NoError(t, err)
+		require.Greater(t, used, idle)
+	}
+	require.NoError(t, source.Call(t.Context(), nil, &after))
+	sent := after.since(before)
+	perSecond := sent.gbit() * 1000 / time.Since(begin).Seconds() / publishing
+	require.InDelta(t, 1.7, perSecond, 0.5, "Mbit/s of each publisher")
+	require.Greater(t, sent.Bytes/sent.Packets, int64(300), "packets of pictures are in it")
+}
+
+// Nobody is counted who did not get what there should be.
+func TestSDKJoinSaysWhatIsMissing(t *testing.T) {
+	_, lk := meteredLab(t)
+	at, err := lk.room(t.Context(), "refused")
+	require.NoError(t, err)
+	at.Secret = "of another server, and long enough"
+	p, err := child.Again(t.Context(), "sdk-join", sdkJoinConfig{SFU: at, Tracks: 1}, nil)
+	require.NoError(t, err)
+	var said *child.Error
+	require.ErrorAs(t, p.Call(t.Context(), 1, nil), &said)
+	require.Contains(t, said.Text, "join")
+	require.Error(t, p.Stop())
+}
+
+// livekit-cli's subscribers get all that the publisher sends, as the SFU counts
+// it.
+func TestLiveKitCLISubscribes(t *testing.T) {
+	l, lk := meteredLab(t)
+	at, err := lk.room(t.Context(), "lk")
+	require.NoError(t, err)
+	source := again(t, "publish", publishConfig{SFU: at, Count: 1})
+	p, err := lkCLI(t.Context(), l, at, 2)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, p.Stop()) })
+	require.NoError(t, sleep(t.Context(), loadgenSettle))
+	var offered [2]int64
+	require.NoError(t, source.Call(t.Context(), nil, &offered[0]))
+	u, err := watch(t.Context(), p.Pid(), statsInterval, lk.sent)
+	require.NoError(t, err)
+	require.NoError(t, source.Call(t.Context(), nil, &offered[1]))
+	require.InEpsilon(t, 2*(offered[1]-offered[0]), u.Bytes, 0.2)
+	require.Positive(t, u.perGbit())
+	require.Greater(t, u.took, statsInterval-time.Millisecond)
+
+	var running int
+	require.NoError(t, p.Call(t.Context(), nil, &running))
+	require.Equal(t, 2, running)
+}
+
+func TestNothingFlows(t *testing.T) {
+	p := again(t, "sdk-join", sdkJoinConfig{})
+	_, err := watch(t.Context(), p.Pid(), time.Millisecond, func(context.Context) (traffic, error) { return traffic{Packets: 5, Bytes: 9}, nil })
+	require.ErrorContains(t, err, "no media")
+}
