@@ -24,7 +24,7 @@ type Scenario struct {
 	// Witnesses is the share of subscribers, 0 to 1, that decrypt and check all
 	// they receive; the others read headers only. At least one per path is a
 	// witness unless the share is 0.
-	Witnesses float64 `yaml:"witnesses"`
+	Witnesses float64 `yaml:"witnesses" unit:"share"`
 	// BWE is what subscribers offer: none (as LiveKit's Go SDK) or remb.
 	BWE string `yaml:"bwe"`
 	// NACK says whether lost packets are asked for again; true by default.
@@ -36,6 +36,12 @@ type Scenario struct {
 	API        *API       `yaml:"api"`
 	Tunnel     *Tunnel    `yaml:"tunnel"`
 	Recording  *Recording `yaml:"recording"`
+
+	// Part is set by [Share]; no file has it.
+	Part *Part `yaml:"-"`
+	// given has the place of each key that a file or Set gave: what is there is
+	// not replaced by a default, even when it is 0.
+	given map[string]place
 }
 
 // Target is the installation under test. Exactly one of Local, API and LiveKit;
@@ -116,11 +122,11 @@ type Media struct {
 // Video says what the picture is. Frames are real ones, made by ffmpeg once
 // and kept in the user's cache.
 type Video struct {
-	Codec   string `yaml:"codec"`   // vp8, vp9, av1, h264
-	Width   int    `yaml:"width"`   // pixels, even, 16 to 3840
-	Height  int    `yaml:"height"`  // pixels, even, 16 to 2160
-	FPS     int    `yaml:"fps"`     // 1 to 60
-	Bitrate int    `yaml:"bitrate"` // bit/s of the highest layer; YAML takes 1.7Mbps, 300kbps
+	Codec   string `yaml:"codec"`                // vp8, vp9, av1, h264
+	Width   int    `yaml:"width"`                // pixels, even, 16 to 3840
+	Height  int    `yaml:"height"`               // pixels, even, 16 to 2160
+	FPS     int    `yaml:"fps"`                  // 1 to 60
+	Bitrate int    `yaml:"bitrate" unit:"bit/s"` // bit/s of the highest layer; YAML takes 1.7Mbps, 300kbps
 	// Simulcast is the number of layers, 1 to 3, each of half the size of the
 	// next (LiveKit's q, h, f).
 	Simulcast int `yaml:"simulcast"`
@@ -135,8 +141,16 @@ type Video struct {
 
 // Audio is Opus.
 type Audio struct {
-	Bitrate int `yaml:"bitrate"` // bit/s
+	Bitrate int `yaml:"bitrate" unit:"bit/s"` // bit/s, 6000 to 510000 (RFC 6716 2.1.1)
 }
+
+// The paths that media may take.
+const (
+	Direct  = "direct"   // to the SFU's own candidates
+	TURNUDP = "turn-udp" // UDP to the TURN server, relayed to the SFU
+	TURNTCP = "turn-tcp"
+	TURNTLS = "turn-tls"
+)
 
 // The load's modes.
 const (
@@ -196,7 +210,7 @@ type Speaker struct {
 	Every  time.Duration `yaml:"every"`
 }
 
-// Thresholds are what must hold: each an expression, see Parse.
+// Thresholds are what must hold: each an expression, see package judge.
 type Thresholds []string
 
 // Fault drops and delays packets in the generator's own sockets, to see what
@@ -210,7 +224,7 @@ type Fault struct {
 
 // Impair is what happens to packets in one direction.
 type Impair struct {
-	Loss  float64       `yaml:"loss"` // share, 0 to 1; YAML takes 1%
+	Loss  float64       `yaml:"loss" unit:"share"` // share, 0 to 1; YAML takes 1%
 	Delay time.Duration `yaml:"delay"`
 }
 
@@ -219,7 +233,7 @@ type API struct {
 	// Rate is calls per second of all methods together, in the shares of Mix.
 	Rate float64 `yaml:"rate"`
 	// Mix has the share of each of join, create_room, list_rooms, get_room.
-	Mix     map[string]float64 `yaml:"mix"`
+	Mix     map[string]float64 `yaml:"mix" unit:"share"`
 	Hold    time.Duration      `yaml:"hold"`
 	Callers int                `yaml:"callers"` // calls under way at most
 }
@@ -237,5 +251,5 @@ type Tunnel struct {
 // subscribers watch.
 type Recording struct {
 	// Share of the rooms that are recorded, 0 to 1; 1 by default.
-	Share float64 `yaml:"share"`
+	Share float64 `yaml:"share" unit:"share"`
 }

@@ -1,0 +1,101 @@
+package scenario
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// MaxFile bounds the length of a scenario file, in bytes: they are written by
+// hand.
+const MaxFile = 1 << 20
+
+// ReadFile reads the scenario in a file, see [Parse].
+func ReadFile(path string) (*Scenario, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, fmt.Errorf("open scenario: %w", err)
+	}
+	defer f.Close() //nolint:errcheck // it was only read
+	return Parse(path, f)
+}
+
+// Parse reads a scenario, fills in the defaults and checks it. The name is that
+// of the file: it stands in errors, and without its ending it is the
+// scenario's name where the file gives none. What is wrong with the scenario is
+// an [*InvalidError] with every problem and its line; text that is no YAML is
+// another error.
+func Parse(name string, r io.Reader) (*Scenario, error) {
+	text, err := io.ReadAll(io.LimitReader(r, MaxFile+1))
+	if err != nil {
+		return nil, fmt.Errorf("read scenario %s: %w", name, err)
+	}
+	if len(text) > MaxFile {
+		return nil, fmt.Errorf("scenario %s is longer than %d bytes: is it one?", name, MaxFile)
+	}
+	dec := yaml.NewDecoder(bytes.NewReader(text))
+	var doc, more yaml.Node
+	if err := dec.Decode(&doc); err != nil && !errors.Is(err, io.EOF) {
+		return nil, fmt.Errorf("scenario %s: %w", name, err)
+	}
+	if err := dec.Decode(&more); !errors.Is(err, io.EOF) {
+		return nil, fmt.Errorf("scenario %s: a file has one scenario; put the second document (---) into another", name)
+	}
+
+	s := &Scenario{given: make(map[string]place)}
+	d := decoder{s: s}
+	if len(doc.Content) > 0 {
+		d.value(reflect.ValueOf(s).Elem(), doc.Content[0], "", "")
+	}
+	if len(d.problems) > 0 {
+		return nil, &InvalidError{Name: name, Problems: d.problems}
+	}
+	if s.Name == "" {
+		s.Name = strings.TrimSuffix(filepath.Base(name), filepath.Ext(name))
+	}
+	s.Defaults()
+	if err := s.Validate(); err != nil {
+		var invalid *InvalidError
+		if errors.As(err, &invalid) {
+			invalid.Name = name
+		}
+		return nil, err
+	}
+	return s, nil
+}
+
+// Set gives one key another value, both as in a file: Set("media.video.codec",
+// "vp9"), Set("paths", "[direct, turn-udp]"). Sections on the way are made. Call
+// Defaults and Validate when all is set.
+func (s *Scenario) Set(field, value string) error {
+	var doc yaml.Node
+	if err := yaml.Unmarshal([]byte(value), &doc); err != nil {
+		return fmt.Errorf("set %s: %w", field, err)
+	}
+	if len(doc.Content) == 0 {
+		return fmt.Errorf("set %s: there is no value", field)
+	}
+	// The value is wrapped into a section for each part of the path and read as
+	// a file of that one key.
+	node := doc.Content[0]
+	parts := strings.Split(field, ".")
+	for i := len(parts) - 1; i >= 0; i-- {
+		node = &yaml.Node{Kind: yaml.MappingNode, Content: []*yaml.Node{{Kind: yaml.ScalarNode, Tag: "!!str", Value: parts[i]}, node}}
+	}
+	if s.given == nil {
+		s.given = make(map[string]place)
+	}
+	d := decoder{s: s, nowhere: true}
+	d.value(reflect.ValueOf(s).Elem(), node, "", "")
+	if len(d.problems) > 0 {
+		return &InvalidError{Problems: d.problems}
+	}
+	return nil
+}

@@ -1,0 +1,79 @@
+package scenario
+
+import (
+	"math"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/openova-io/bp-relay/loadtest/report"
+)
+
+// Calls are the gRPC calls that api.mix may have.
+func Calls() []string { return []string{"join", "create_room", "list_rooms", "get_room"} }
+
+// sections checks the section of the kind, and that there is none of another.
+func (c *check) sections() {
+	s := c.s
+	for kind, given := range map[string]bool{
+		report.KindAPI: s.API != nil, report.KindTunnel: s.Tunnel != nil, report.KindRecording: s.Recording != nil,
+	} {
+		if given && s.Kind != kind {
+			c.problem(kind, "is of kind %s, and this scenario is of kind %s", kind, s.Kind)
+		}
+	}
+	switch s.Kind {
+	case report.KindAPI:
+		c.api()
+	case report.KindTunnel:
+		c.tunnel()
+	case report.KindRecording:
+		if r := s.Recording; r != nil {
+			within(c, "recording.share", r.Share, 0, 1)
+			if r.Share == 0 {
+				c.problem("recording.share", "no room is recorded: use kind media")
+			}
+		}
+		if s.Rooms.Publishers == 0 {
+			c.problem("rooms.publishers", "there is nothing to record without one")
+		}
+	}
+	if s.Kind != report.KindMedia && s.Target.LiveKit != nil {
+		c.problem("target.livekit", "kind %s goes through relay's API: give target.api or target.local", s.Kind)
+	}
+}
+
+func (c *check) api() {
+	a := c.s.API
+	if a == nil {
+		c.problem("api", "is needed in kind api: give its rate")
+		return
+	}
+	within(c, "api.rate", a.Rate, .01, 1_000_000)
+	within(c, "api.callers", a.Callers, 1, 100_000)
+	within(c, "api.hold", a.Hold, time.Second, 7*24*time.Hour)
+	sum := 0.0
+	for call, share := range a.Mix {
+		if !slices.Contains(Calls(), call) {
+			c.problem("api.mix."+call, "is none of %s", strings.Join(Calls(), ", "))
+		}
+		within(c, "api.mix."+call, share, 0, 1)
+		sum += share
+	}
+	if math.Abs(sum-1) > 1e-6 {
+		c.problem("api.mix", "the shares add up to %.6g, not 1 (100%%)", sum)
+	}
+}
+
+func (c *check) tunnel() {
+	t := c.s.Tunnel
+	if t == nil {
+		return
+	}
+	within(c, "tunnel.sessions", t.Sessions, 1, 100_000)
+	within(c, "tunnel.hold", t.Hold, time.Second, 7*24*time.Hour)
+	within(c, "tunnel.rate", t.Rate, 0, 1_000_000_000)
+	if t.Replay != "" && !strings.HasSuffix(t.Replay, ".guac") {
+		c.problem("tunnel.replay", "%q is no .guac file", t.Replay)
+	}
+}

@@ -1,0 +1,128 @@
+package scenario
+
+import (
+	"fmt"
+	"net"
+	"net/url"
+	"slices"
+	"strings"
+
+	"github.com/pion/stun/v3"
+)
+
+func (c *check) target() {
+	t := c.s.Target
+	n := 0
+	for _, given := range []bool{t.Local, t.API != nil, t.LiveKit != nil} {
+		if given {
+			n++
+		}
+	}
+	if n > 1 {
+		c.problem("target", "give one of local, api and livekit")
+	}
+	if a := t.API; a != nil {
+		if host, port, err := net.SplitHostPort(a.Address); err != nil || host == "" || port == "" {
+			c.problem("target.api.address", "%q is no host:port", a.Address)
+		}
+		if a.Org == "" {
+			c.problem("target.api.org", "is needed: rooms are made as orgs/{org}/rooms/{room}")
+		}
+		c.variable("target.api.token_env", a.TokenEnv)
+	}
+	if t.LiveKit != nil {
+		c.livekit(*t.LiveKit)
+	}
+	for name, program := range t.Processes {
+		if name == "" || program == "" || name == "generator" {
+			c.problem("target.processes."+name, "write a name of ours and a pid or program: {sfu: livekit-server}; generator is measured anyway")
+		}
+	}
+	c.url("target.sfu_metrics", t.SFUMetrics, "http", "https")
+	c.url("target.turn_metrics", t.TURNMetrics, "http", "https")
+}
+
+func (c *check) livekit(l LiveKit) {
+	if l.URL == "" {
+		c.problem("target.livekit.url", "is needed: ws://host:7880")
+	}
+	c.url("target.livekit.url", l.URL, "ws", "wss", "http", "https")
+	c.variable("target.livekit.key_env", l.KeyEnv)
+	c.variable("target.livekit.secret_env", l.SecretEnv)
+	var served []string
+	for i, t := range l.TURN {
+		field := fmt.Sprintf("target.livekit.turn[%d]", i)
+		if path := c.turn(field, t); path != "" {
+			served = append(served, path)
+		}
+	}
+	for i, p := range append(slices.Clone(c.s.Paths), c.s.PublishPath) {
+		if len(l.TURN) > 0 && i < len(c.s.Paths) && strings.HasPrefix(p, "turn-") && !slices.Contains(served, p) {
+			c.problem(fmt.Sprintf("paths[%d]", i), "no server in target.livekit.turn serves %s", p)
+		}
+	}
+}
+
+// turn checks a server and returns the path that it serves.
+func (c *check) turn(field string, t TURN) string {
+	uri, err := stun.ParseURI(t.URL)
+	if err != nil || (uri.Scheme != stun.SchemeTypeTURN && uri.Scheme != stun.SchemeTypeTURNS) {
+		c.problem(field+".url", "%q is none: write turn:host:port?transport=udp (or tcp), or turns:host:port", t.URL)
+		return ""
+	}
+	tls := uri.Scheme == stun.SchemeTypeTURNS
+	if tls && uri.Proto == stun.ProtoTypeUDP {
+		c.problem(field+".url", "TURN over DTLS is not supported: write turns: without transport=udp")
+		return ""
+	}
+	if !tls && (t.CAFile != "" || t.Insecure) {
+		c.problem(field, "ca_file and insecure are of turns: only")
+	}
+	switch {
+	case t.CredentialEnv != "" && t.SecretEnv != "":
+		c.problem(field, "give credential_env (with username) or secret_env, not both")
+	case t.CredentialEnv != "":
+		c.variable(field+".credential_env", t.CredentialEnv)
+		if t.Username == "" {
+			c.problem(field+".username", "is needed with credential_env")
+		}
+	case t.SecretEnv != "":
+		c.variable(field+".secret_env", t.SecretEnv)
+	default:
+		c.problem(field, "give the name of the variable that holds the credential (credential_env, with username) or the shared secret (secret_env)")
+	}
+	switch {
+	case tls:
+		return TURNTLS
+	case uri.Proto == stun.ProtoTypeTCP:
+		return TURNTCP
+	}
+	return TURNUDP
+}
+
+// url checks an address that may be empty. User info in it would be a secret
+// that stands in a file.
+func (c *check) url(field, text string, schemes ...string) {
+	if text == "" {
+		return
+	}
+	u, err := url.Parse(text)
+	switch {
+	case err != nil || u.Host == "" || !slices.Contains(schemes, u.Scheme):
+		c.problem(field, "is no URL that begins with %s://", strings.Join(schemes, ":// or "))
+	case u.User != nil:
+		c.problem(field, "has a user or password in it: secrets never stand in a scenario")
+	}
+}
+
+// variable checks the name of an environment variable; a secret that was put
+// there by mistake is not repeated in the error.
+func (c *check) variable(field, name string) {
+	ok := name != "" && len(name) <= 100 && (name[0] < '0' || name[0] > '9')
+	for _, r := range name {
+		ok = ok && (r == '_' || r >= '0' && r <= '9' || r >= 'A' && r <= 'Z')
+	}
+	if !ok {
+		c.problem(field, "is to be the name of an environment variable, of A-Z, 0-9 and _: secrets never stand in a scenario")
+	}
+}
