@@ -1,0 +1,144 @@
+package clip
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+
+	"github.com/pion/rtp/codecs"
+	"github.com/pion/rtp/codecs/vp9"
+)
+
+// checkVP8 follows RFC 7741 section 4.2 for the descriptors and RFC 6386
+// section 9.1 for the frame's header.
+func checkVP8(payloads [][]byte) (seen, error) {
+	var frame []byte // enough of it for the header
+	var size int
+	var first codecs.VP8Packet
+	for i, p := range payloads {
+		var d codecs.VP8Packet
+		data, err := d.Unmarshal(p)
+		if err != nil {
+			return seen{}, fmt.Errorf("packet %d: %w", i, err)
+		}
+		switch {
+		case len(data) == 0:
+			return seen{}, fmt.Errorf("packet %d: nothing after the descriptor", i)
+		case i == 0 && (d.S != 1 || d.PID != 0):
+			return seen{}, errors.New("its first packet does not begin a frame")
+		case i == 0:
+			first = d
+		case d.S == 1 && d.PID == 0:
+			return seen{}, fmt.Errorf("packet %d begins another frame", i)
+		case d.I != first.I || d.PictureID != first.PictureID || d.TID != first.TID || d.TL0PICIDX != first.TL0PICIDX:
+			return seen{}, fmt.Errorf("packet %d is of another frame (picture %d, not %d)", i, d.PictureID, first.PictureID)
+		}
+		size += len(data)
+		frame = append(frame, data[:min(len(data), max(10-len(frame), 0))]...)
+	}
+	if size < 3 || len(frame) < 3 {
+		return seen{}, errShort
+	}
+	tag := int(frame[0]) | int(frame[1])<<8 | int(frame[2])<<16
+	if version := tag >> 1 & 7; version > 3 {
+		return seen{}, fmt.Errorf("version %d", version)
+	}
+	part, head := tag>>5, 3
+	var s seen
+	if s.key = tag&1 == 0; s.key {
+		head = 10
+		if len(frame) < head {
+			return seen{}, errShort
+		}
+		if !bytes.Equal(frame[3:6], []byte{0x9d, 0x01, 0x2a}) {
+			return seen{}, errors.New("a key frame without a start code")
+		}
+		s.width = (int(frame[6]) | int(frame[7])<<8) & 0x3FFF
+		s.height = (int(frame[8]) | int(frame[9])<<8) & 0x3FFF
+		if s.width == 0 || s.height == 0 {
+			return seen{}, errors.New("a key frame without a size")
+		}
+	}
+	if part == 0 || head+part > size {
+		return seen{}, fmt.Errorf("a first partition of %d bytes in a frame of %d", part, size)
+	}
+	return s, nil
+}
+
+// checkVP9 follows RFC 9628 section 4.2 for the descriptors and the VP9
+// bitstream specification section 6.2 for the header of each spatial layer.
+func checkVP9(payloads [][]byte) (seen, error) {
+	var s seen
+	var first, structure codecs.VP9Packet
+	open, below := false, -1 // within a layer's frame; the layer before
+	for i, p := range payloads {
+		var d codecs.VP9Packet
+		data, err := d.Unmarshal(p)
+		if err != nil {
+			return seen{}, fmt.Errorf("packet %d: %w", i, err)
+		}
+		switch {
+		case len(data) == 0:
+			return seen{}, fmt.Errorf("packet %d: nothing after the descriptor", i)
+		case d.B == open:
+			return seen{}, fmt.Errorf("packet %d: B is %v, where the frame before has not its end or there is none: %w", i, d.B, errOrder)
+		case i > 0 && (d.I != first.I || d.PictureID != first.PictureID || d.TID != first.TID):
+			return seen{}, fmt.Errorf("packet %d is of another picture (%d, not %d)", i, d.PictureID, first.PictureID)
+		}
+		if i == 0 {
+			first = d
+		}
+		if d.B {
+			if int(d.SID) <= below {
+				return seen{}, fmt.Errorf("packet %d: spatial layer %d after %d: %w", i, d.SID, below, errOrder)
+			}
+			below = int(d.SID)
+			if d.V {
+				structure = d
+			}
+			if err := s.vp9(d, data); err != nil {
+				return seen{}, fmt.Errorf("spatial layer %d: %w", d.SID, err)
+			}
+		} else if int(d.SID) != below {
+			return seen{}, fmt.Errorf("packet %d: spatial layer %d within %d: %w", i, d.SID, below, errOrder)
+		}
+		open = !d.E
+	}
+	if open {
+		return seen{}, errors.New("its end is missing")
+	}
+	// Upper layers of a key picture tell no size themselves: the structure does.
+	if s.key && below > 0 && below < len(structure.Width) {
+		s.width, s.height = int(structure.Width[below]), int(structure.Height[below])
+	}
+	return s, nil
+}
+
+var errOrder = errors.New("packets are missing or out of order")
+
+// vp9 looks at the header of a layer's frame.
+func (s *seen) vp9(d codecs.VP9Packet, data []byte) error {
+	var h vp9.Header
+	if err := h.Unmarshal(data); err != nil {
+		return fmt.Errorf("header: %w", err)
+	}
+	if h.ShowExistingFrame {
+		return nil
+	}
+	// P: predicted from earlier pictures. A key frame is not.
+	if d.P && !h.NonKeyFrame {
+		return errors.New("a key frame in a picture that says it is predicted")
+	}
+	if h.NonKeyFrame {
+		return nil
+	}
+	s.key = true
+	s.width, s.height = int(h.Width()), int(h.Height())
+	if s.width == 0 || s.height == 0 {
+		return errors.New("a key frame without a size")
+	}
+	if n := int(d.SID); n < len(d.Width) && (int(d.Width[n]) != s.width || int(d.Height[n]) != s.height) {
+		return fmt.Errorf("%dx%d where its structure says %dx%d", s.width, s.height, d.Width[n], d.Height[n])
+	}
+	return nil
+}

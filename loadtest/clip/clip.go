@@ -1,0 +1,111 @@
+package clip
+
+import (
+	"context"
+	"fmt"
+	"time"
+)
+
+// MTU is the largest RTP payload in bytes. With an RTP header (12), its
+// extensions (up to 16), the tag of SRTP's AES-GCM (16) and TURN's channel
+// header (4), a packet stays within 1208 bytes of UDP payload, less than the
+// 1280 - 48 that any IPv6 path carries.
+const MTU = 1160
+
+// opusFrame is the length of each packet of sound.
+const opusFrame = 20 * time.Millisecond
+
+// Frame is one encoded picture, one spatial layer of one, or one packet of
+// sound.
+type Frame struct {
+	// Payloads are RTP payloads in order, payload descriptors included, of MTU
+	// bytes at most. All but the last are equally long, so that a sender can use
+	// UDP GSO; H.264 key frames have a shorter first one, with the parameter
+	// sets. Nobody writes to them: a sender patches its copies.
+	Payloads [][]byte
+	Key      bool
+	// At is media time from the clip's begin, Duration the time to the next
+	// picture.
+	At, Duration      time.Duration
+	Spatial, Temporal int
+	// PictureID is the offset in each payload of a 15-bit picture id (two bytes,
+	// the first one's top bit set), -1 where there is none: a sender rewrites it
+	// so that it goes on when the clip is looped. It counts pictures from 0.
+	PictureID int
+	// TL0 is the offset of TL0PICIDX in each payload, -1 where there is none. It
+	// counts pictures of the temporal base layer, the first one is 0.
+	TL0 int
+	// Last is set for a picture's last (highest) spatial layer: its last payload
+	// has the RTP marker bit.
+	Last bool
+}
+
+// Clip is made media, ready to be sent again and again. It is not changed once
+// made, and many may send it at a time.
+type Clip struct {
+	Spec         Spec
+	MIME         string // "video/VP8"
+	ClockRate    int    // Hz
+	Channels     int    // of sound; 0 for video
+	Fmtp         string // as an SDP has it
+	Frames       []Frame
+	PayloadBytes int64 // of all frames, payload descriptors included
+	Length       time.Duration
+	// Pictures and Bases are what a round adds to the picture id and to
+	// TL0PICIDX: the number of pictures, and of those of temporal layer 0.
+	Pictures, Bases int
+}
+
+// Make returns the clip of a spec, made once and kept in dir, which may be
+// shared by processes. Its errors are [SpecError], [MissingError] and
+// [EncoderError], or those of files.
+func Make(ctx context.Context, dir string, s Spec) (*Clip, error) {
+	s = s.filled()
+	if err := s.check(); err != nil {
+		return nil, err
+	}
+	units, err := encoded(ctx, dir, s)
+	if err != nil {
+		return nil, fmt.Errorf("make %s clip: %w", s.Codec, err)
+	}
+	return packetise(s, units)
+}
+
+// Shares of the bitrate that the layers below the top one have, from the
+// nearest to it on: those of LiveKit's presets for 720p, 360p and 180p (1.7
+// Mbit/s, 450 and 160 kbit/s; client-sdk-js src/room/track/options.ts).
+func shares() []float64 { return []float64{450. / 1700, 160. / 1700} }
+
+// Layers makes a simulcast of n clips, 1 to 3, lowest first. The last one is as
+// the spec says; each other one has half the size of the next, the same frame
+// rate and its key frames at the same instants.
+func Layers(ctx context.Context, dir string, s Spec, n int) ([]*Clip, error) {
+	s = s.filled()
+	switch {
+	case n < 1 || n > 3:
+		return nil, &SpecError{Field: "Simulcast", Value: n, Want: "1 to 3 layers"}
+	case n > 1 && s.audio():
+		return nil, &SpecError{Field: "Simulcast", Value: n, Want: "1 for Opus"}
+	case n > 1 && s.SVC == L3T3Key:
+		return nil, &SpecError{Field: "Simulcast", Value: n, Want: "1 with L3T3_KEY, which has spatial layers already"}
+	}
+	if err := s.check(); err != nil {
+		return nil, err
+	}
+	clips := make([]*Clip, n)
+	for i := range n {
+		layer, down := s, n-1-i
+		if down > 0 {
+			layer.Width, layer.Height = s.Width>>down&^1, s.Height>>down&^1
+			layer.Bitrate = max(int(float64(s.Bitrate)*shares()[down-1]), 10_000)
+		}
+		if layer.Width != 0 && (layer.Width < 16 || layer.Height < 16) {
+			return nil, &SpecError{Field: "Simulcast", Value: n, Want: fmt.Sprintf("fewer layers for %dx%d: the lowest would be %dx%d", s.Width, s.Height, layer.Width, layer.Height)}
+		}
+		var err error
+		if clips[i], err = Make(ctx, dir, layer); err != nil {
+			return nil, fmt.Errorf("simulcast layer %d of %d: %w", i+1, n, err)
+		}
+	}
+	return clips, nil
+}

@@ -1,0 +1,168 @@
+package clip
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/gofrs/flock"
+)
+
+// MissingError says that a program, or an encoder of it, is not there.
+type MissingError struct {
+	Program string // "ffmpeg", "encoder libvpx-vp9"
+	Fix     string // what brings it
+	Err     error  // may be nil
+}
+
+func (e *MissingError) Error() string {
+	if e.Err != nil {
+		return fmt.Sprintf("%s is missing (%v): %s", e.Program, e.Err, e.Fix)
+	}
+	return fmt.Sprintf("%s is missing: %s", e.Program, e.Fix)
+}
+
+func (e *MissingError) Unwrap() error { return e.Err }
+
+// EncoderError says that an encoder ran and failed, or made what cannot be.
+type EncoderError struct {
+	Command string
+	Output  string // its last lines
+	Err     error
+}
+
+func (e *EncoderError) Error() string {
+	if e.Output == "" {
+		return fmt.Sprintf("%s: %v", e.Command, e.Err)
+	}
+	return fmt.Sprintf("%s: %v: %s", e.Command, e.Err, e.Output)
+}
+
+func (e *EncoderError) Unwrap() error { return e.Err }
+
+// job is one run of ffmpeg, or of ffmpeg and our own encoder behind it.
+type job struct {
+	encoder string   // of ffmpeg, "" for none
+	args    []string // of ffmpeg, without the file it makes
+	svc     []string // arguments of svcenc, which reads ffmpeg's frames; nil: none
+}
+
+// file has a name that changes whenever what is made would.
+func (j job) file(dir, ext string) string {
+	sum := sha256.New()
+	_, _ = fmt.Fprintf(sum, "1\x00%q\x00%q\x00", j.args, j.svc)
+	if j.svc != nil {
+		_, _ = sum.Write(svcencSource)
+	}
+	return filepath.Join(dir, "clip-"+hex.EncodeToString(sum.Sum(nil))[:20]+ext)
+}
+
+// kept reads the file of a job, which is made unless it is there. What is there
+// and cannot be read (a disk that lost it) is made once more.
+func kept(ctx context.Context, dir, ext string, j job, read func(data []byte) ([]unit, error)) ([]unit, error) {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, fmt.Errorf("clip folder: %w", err)
+	}
+	path := j.file(dir, ext)
+	if data, err := os.ReadFile(path); err == nil {
+		if units, err := read(data); err == nil {
+			return units, nil
+		}
+	} else if !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("kept clip: %w", err)
+	}
+	// Several who want the same file, here or in other processes: one makes it.
+	lock := flock.New(path + ".lock")
+	if _, err := lock.TryLockContext(ctx, 100*time.Millisecond); err != nil {
+		return nil, fmt.Errorf("lock %s: %w", lock.Path(), err)
+	}
+	defer func() { _ = lock.Close() }()
+	if data, err := os.ReadFile(path); err == nil {
+		if units, err := read(data); err == nil {
+			return units, nil
+		}
+	}
+	part := path + ".part"
+	defer func() { _ = os.Remove(part) }() // gone already when all went well
+	if err := j.run(ctx, dir, part); err != nil {
+		return nil, err
+	}
+	data, err := os.ReadFile(part)
+	if err != nil {
+		return nil, fmt.Errorf("read what was encoded: %w", err)
+	}
+	units, err := read(data)
+	if err != nil {
+		return nil, &EncoderError{Command: j.String(), Err: err}
+	}
+	if err := os.Rename(part, path); err != nil {
+		return nil, fmt.Errorf("keep clip: %w", err)
+	}
+	return units, nil
+}
+
+func (j job) String() string { return "ffmpeg " + strings.Join(j.args, " ") }
+
+// run makes the file.
+func (j job) run(ctx context.Context, dir, path string) error {
+	ffmpeg, err := exec.LookPath("ffmpeg")
+	if err != nil {
+		return &MissingError{Program: "ffmpeg", Fix: "install it, on Debian: apt-get install ffmpeg", Err: err}
+	}
+	if j.encoder != "" {
+		if err := has(ctx, ffmpeg, j.encoder); err != nil {
+			return err
+		}
+	}
+	args := append([]string{"-nostdin", "-v", "error", "-y"}, j.args...)
+	if j.svc != nil {
+		return j.pipe(ctx, dir, exec.CommandContext(ctx, ffmpeg, append(args, "pipe:1")...), path)
+	}
+	return finish(ctx, exec.CommandContext(ctx, ffmpeg, append(args, path)...))
+}
+
+// has says whether ffmpeg was built with an encoder.
+func has(ctx context.Context, ffmpeg, encoder string) error {
+	out, err := exec.CommandContext(ctx, ffmpeg, "-nostdin", "-v", "quiet", "-encoders").Output()
+	if err != nil {
+		return &EncoderError{Command: "ffmpeg -encoders", Err: errors.Join(err, context.Cause(ctx))}
+	}
+	for line := range strings.Lines(string(out)) {
+		// " V....D libvpx   libvpx VP8 (codec vp8)"
+		if f := strings.Fields(line); len(f) > 1 && f[1] == encoder {
+			return nil
+		}
+	}
+	return &MissingError{Program: "ffmpeg's encoder " + encoder, Fix: "install an ffmpeg that has it (Debian's and Ubuntu's own have)"}
+}
+
+// finish runs a command to its end.
+func finish(ctx context.Context, cmd *exec.Cmd) error {
+	out, err := cmd.CombinedOutput()
+	if err == nil {
+		return nil
+	}
+	if ctx.Err() != nil {
+		return fmt.Errorf("encode: %w", context.Cause(ctx))
+	}
+	return &EncoderError{Command: strings.Join(cmd.Args, " "), Output: tail(out), Err: err}
+}
+
+// tail has the last lines of a program's output.
+func tail(out []byte) string {
+	const most = 600
+	out = bytes.TrimSpace(out)
+	if len(out) > most {
+		out = out[len(out)-most:]
+	}
+	return string(out)
+}

@@ -1,0 +1,140 @@
+package clip
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+
+	"github.com/pion/rtp/codecs"
+)
+
+// cut makes the payloads of one unit and says where the counters are in them.
+type cut func(s Spec, u unit, tl0 uint8) (Frame, error)
+
+// packetise makes a clip of what was encoded. The descriptors of VP8 and VP9
+// are written here, since pion's payloaders write no layers and begin with
+// picture ids of varying length; AV1, H.264 and Opus are theirs.
+func packetise(s Spec, units []unit) (*Clip, error) {
+	c := &Clip{Spec: s, ClockRate: 90_000, Frames: make([]Frame, 0, len(units)), Length: s.at(s.frames()), Pictures: s.frames()}
+	var cut cut
+	switch s.Codec {
+	case VP8:
+		c.MIME, cut = "video/VP8", cutVP8
+	case VP9:
+		c.MIME, c.Fmtp, cut = "video/VP9", "profile-id=0", cutVP9
+	case AV1:
+		c.MIME, cut = "video/AV1", cutAV1
+	case H264:
+		c.MIME, c.Fmtp, cut = "video/H264", "level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=42e01f", cutH264
+	case Opus:
+		c.MIME, c.Fmtp, c.ClockRate, c.Channels, cut = "audio/opus", "minptime=10;useinbandfec=1", 48_000, 2, cutOpus
+	}
+	for i, u := range units {
+		if u.temporal == 0 && u.spatial == 0 {
+			c.Bases++
+		}
+		f, err := cut(s, u, uint8(c.Bases-1))
+		if err == nil && len(f.Payloads) == 0 {
+			err = errors.New("no payload")
+		}
+		if err != nil {
+			return nil, fmt.Errorf("packetise %s: frame %d: %w", s.Codec, i, err)
+		}
+		f.At, f.Duration = s.at(u.picture), s.at(u.picture+1)-s.at(u.picture)
+		f.Spatial, f.Temporal = u.spatial, u.temporal
+		f.Last = u.spatial == s.spatials()-1
+		for _, p := range f.Payloads {
+			if len(p) > MTU {
+				return nil, fmt.Errorf("packetise %s: frame %d: payload of %d bytes", s.Codec, i, len(p))
+			}
+			c.PayloadBytes += int64(len(p))
+		}
+		c.Frames = append(c.Frames, f)
+	}
+	if !c.Frames[0].Key {
+		return nil, fmt.Errorf("packetise %s: no key frame at the begin", s.Codec)
+	}
+	return c, nil
+}
+
+// split cuts data into payloads that lie one behind the other in memory, all of
+// MTU but the last; head writes each one's descriptor.
+func split(data []byte, head func(begin, end bool) []byte) [][]byte {
+	var out [][]byte
+	backing := make([]byte, 0, len(data)+(len(data)/(MTU-64)+1)*64)
+	for begin := true; len(data) > 0; begin = false {
+		// The descriptor's length may depend on begin, never on end.
+		n := min(len(data), MTU-len(head(begin, false)))
+		from := len(backing)
+		backing = append(backing, head(begin, n == len(data))...)
+		backing = append(backing, data[:n]...)
+		out = append(out, backing[from:len(backing):len(backing)])
+		data = data[n:]
+	}
+	return out
+}
+
+// cutVP8 writes the descriptor of RFC 7741 section 4.2 as Chrome does: a 15-bit
+// picture id in each packet; with temporal layers TL0PICIDX and TID too.
+func cutVP8(s Spec, u unit, tl0 uint8) (Frame, error) {
+	if len(u.data) < 3 {
+		return Frame{}, errors.New("a VP8 frame has 3 bytes at least")
+	}
+	f := Frame{Key: u.data[0]&1 == 0, PictureID: 2, TL0: -1} // RFC 6386 section 9.1: P bit
+	layers := len(s.pattern()) > 1
+	if layers {
+		f.TL0 = 4
+	}
+	f.Payloads = split(u.data, func(begin, _ bool) []byte {
+		d := []byte{0x80, 0x80, 0, 0} // X; I
+		if begin {
+			d[0] |= 0x10 // S
+		}
+		if u.temporal > 0 && u.temporal == len(distinct(s.pattern()))-1 {
+			d[0] |= 0x20 // N: no other frame refers to the highest layer's
+		}
+		binary.BigEndian.PutUint16(d[2:], 0x8000|uint16(u.picture&0x7FFF))
+		if layers {
+			d[1] |= 0x60 // L, T
+			tid := byte(u.temporal) << 6
+			if u.temporal > 0 {
+				tid |= 0x20 // Y: depends on the base layer and lower ones only
+			}
+			d = append(d, tl0, tid)
+		}
+		return d
+	})
+	return f, nil
+}
+
+// distinct is the set of temporal layers.
+func distinct(pattern []int) map[int]bool {
+	set := map[int]bool{}
+	for _, t := range pattern {
+		set[t] = true
+	}
+	return set
+}
+
+func cutAV1(_ Spec, u unit, _ uint8) (Frame, error) {
+	f := Frame{PictureID: -1, TL0: -1, Payloads: (&codecs.AV1Payloader{}).Payload(MTU, u.data)}
+	if len(f.Payloads) > 0 {
+		// N: the first packet of a coded video sequence, which begins with a key
+		// frame's sequence header (AV1 RTP 1.0 section 4.4).
+		f.Key = f.Payloads[0][0]&0x08 != 0
+	}
+	return f, nil
+}
+
+func cutH264(_ Spec, u unit, _ uint8) (Frame, error) {
+	// A new payloader each time: it keeps parameter sets from one access unit to
+	// the next.
+	f := Frame{PictureID: -1, TL0: -1, Payloads: (&codecs.H264Payloader{}).Payload(MTU, u.data)}
+	// Parameter sets stand before each IDR, and only there: STAP-A (24) has them.
+	f.Key = len(f.Payloads) > 0 && f.Payloads[0][0]&0x1F == 24
+	return f, nil
+}
+
+func cutOpus(_ Spec, u unit, _ uint8) (Frame, error) {
+	return Frame{PictureID: -1, TL0: -1, Key: true, Payloads: (&codecs.OpusPayloader{}).Payload(MTU, u.data)}, nil
+}
