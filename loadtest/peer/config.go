@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"strings"
 
 	"github.com/pion/ice/v4"
 	"github.com/pion/logging"
@@ -73,13 +72,13 @@ func Serves(url string) string {
 	return ""
 }
 
-// uri is the server as ICE gets it: TLS is done below ICE.
+// uri is the server as ICE gets it: TCP and TLS are done below ICE.
 func (t TURN) uri() (*stun.URI, error) {
 	u, err := stun.ParseURI(t.URL)
 	if err != nil || Serves(t.URL) == "" {
 		return nil, fmt.Errorf("%w: %q", ErrTURN, t.URL)
 	}
-	u.Scheme = stun.SchemeTypeTURN
+	u.Scheme, u.Proto = stun.SchemeTypeTURN, stun.ProtoTypeUDP
 	u.Username, u.Password = t.Username, t.Credential
 	return u, nil
 }
@@ -180,12 +179,8 @@ func (t *transport) pair() (Pair, error) {
 		return netip.AddrPortFrom(a, uint16(c.Port()))
 	}
 	p := Pair{Local: sel.Local.Type().String(), Remote: sel.Remote.Type().String(), LocalAddr: at(sel.Local), RemoteAddr: at(sel.Remote)}
-	if relay, ok := sel.Local.(*ice.CandidateRelay); ok {
-		p.Relay = relay.RelayProtocol()
-		if p.Relay == "tcp" && t.cfg.TLS != nil {
-			p.Relay = "tls" // below ICE
-		}
-		p.Relay = strings.ToLower(p.Relay)
+	if sel.Local.Type() == ice.CandidateTypeRelay {
+		p.Relay = t.net.Relay() // ICE takes all of them for UDP
 	}
 	return p, nil
 }

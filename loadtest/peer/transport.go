@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -59,7 +60,15 @@ func quiet() logging.LoggerFactory {
 
 func newTransport(cfg *Config, sink wire.Sink, tell func(candidate string)) (*transport, error) {
 	t := &transport{cfg: cfg, failed: make(chan struct{})}
-	t.net = cfg.Engine.Reactor.Net(wire.NetConfig{Host: cfg.Engine.Host, Local: cfg.Local, Sink: sink, TLS: cfg.TLS, Impair: cfg.Impair})
+	way := wire.NetConfig{Host: cfg.Engine.Host, Local: cfg.Local, Sink: sink, TLS: cfg.TLS, Impair: cfg.Impair}
+	if cfg.Path == TURNTCP || cfg.Path == TURNTLS {
+		u, err := cfg.TURN.uri()
+		if err != nil {
+			return nil, err
+		}
+		way.TURNStream = net.JoinHostPort(u.Host, strconv.Itoa(u.Port))
+	}
+	t.net = cfg.Engine.Reactor.Net(way)
 	kind, zero := ice.NetworkTypeUDP4, time.Duration(0)
 	if cfg.Local.Is6() {
 		kind = ice.NetworkTypeUDP6
@@ -72,7 +81,6 @@ func newTransport(cfg *Config, sink wire.Sink, tell func(candidate string)) (*tr
 	}
 	if cfg.Path != Direct {
 		ac.CandidateTypes = []ice.CandidateType{ice.CandidateTypeRelay}
-		ac.NetworkTypes = append(ac.NetworkTypes, ice.NetworkTypeTCP4)
 		u, err := cfg.TURN.uri()
 		if err != nil {
 			return nil, err
@@ -150,6 +158,9 @@ func (t *transport) why(ctx context.Context, err error) error {
 	}
 	if t.cfg.Path == Direct {
 		return fmt.Errorf("no answer from LiveKit's media port in time: check that it is open for UDP from %s: %w", t.cfg.Local, err)
+	}
+	if nerr := t.net.Err(); nerr != nil {
+		return errors.Join(nerr, err)
 	}
 	if c, lerr := t.agent.GetLocalCandidates(); lerr == nil && len(c) == 0 {
 		return fmt.Errorf("the TURN server %s gave no allocation: check that it listens, and its credentials: %w", t.cfg.TURN.URL, err)

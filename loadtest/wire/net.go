@@ -17,12 +17,14 @@ type Net struct {
 	r           *Reactor
 	local       netip.Addr
 	sink        Sink
+	server      string
 	tls         *tls.Config
 	in          *Impairment
 
 	mu      sync.Mutex
 	sockets []*Socket
 	streams []*Stream
+	err     error
 }
 
 // NetConfig says how a participant reaches the network.
@@ -32,17 +34,18 @@ type NetConfig struct {
 	// Local is the address that sockets are bound to.
 	Local netip.Addr
 	Sink  Sink
-	// TLS, where it is set, makes TCP connections to TURN servers TLS ones. ICE
-	// is to be given turn:...?transport=tcp then: it would do TLS above us,
-	// where media cannot be seen.
-	TLS *tls.Config
+	// TURNStream is host:port of a TURN server that is reached over TCP, with
+	// TLS over TLS; "" for UDP. ICE is to be given the same server with
+	// transport=udp.
+	TURNStream string
+	TLS        *tls.Config
 	// Impair drops or delays media; nil for none.
 	Impair *Impairment
 }
 
 // Net makes a participant's way to the network.
 func (r *Reactor) Net(c NetConfig) *Net {
-	return &Net{Net: c.Host, r: r, local: c.Local, sink: c.Sink, tls: c.TLS, in: c.Impair}
+	return &Net{Net: c.Host, r: r, local: c.Local, sink: c.Sink, server: c.TURNStream, tls: c.TLS, in: c.Impair}
 }
 
 // ListenUDP opens a socket for a host candidate.
@@ -54,9 +57,40 @@ func (n *Net) ListenUDP(_ string, addr *net.UDPAddr) (transport.UDPConn, error) 
 	return n.open(uint16(port))
 }
 
-// ListenPacket opens a socket for a TURN server: on the participant's address,
-// not on every one as ICE asks.
-func (n *Net) ListenPacket(string, string) (net.PacketConn, error) { return n.open(0) }
+// ListenPacket opens the way to a TURN server: a socket on the participant's
+// address, not on every one as ICE asks, or a connection.
+func (n *Net) ListenPacket(string, string) (net.PacketConn, error) {
+	if n.server == "" {
+		return n.open(0)
+	}
+	s, err := dialStream(n.r, n.local, n.server, n.tls, n.sink, n.in)
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if err != nil {
+		n.err = err
+		return nil, err
+	}
+	n.streams = append(n.streams, s)
+	return s, nil
+}
+
+// Relay is how the TURN server is reached: udp, tcp or tls.
+func (n *Net) Relay() string {
+	switch {
+	case n.server == "":
+		return "udp"
+	case n.tls == nil:
+		return "tcp"
+	}
+	return "tls"
+}
+
+// Err is why a TURN server could not be connected to; ICE tells nobody.
+func (n *Net) Err() error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.err
+}
 
 func (n *Net) open(port uint16) (*Socket, error) {
 	s, err := listen(n.r, netip.AddrPortFrom(n.local, port), n.sink, n.in)
@@ -66,20 +100,6 @@ func (n *Net) open(port uint16) (*Socket, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.sockets = append(n.sockets, s)
-	return s, nil
-}
-
-// DialTCP connects to a TURN server.
-func (n *Net) DialTCP(network string, _, raddr *net.TCPAddr) (transport.TCPConn, error) {
-	s, err := dialStream(n.r, func() (*net.TCPConn, error) {
-		return net.DialTCP(network, &net.TCPAddr{IP: n.local.AsSlice()}, raddr)
-	}, n.tls, n.sink, n.in)
-	if err != nil {
-		return nil, err
-	}
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	n.streams = append(n.streams, s)
 	return s, nil
 }
 

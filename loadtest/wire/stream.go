@@ -1,11 +1,13 @@
 package wire
 
 import (
+	"context"
 	"crypto/tls"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"sync"
 	"time"
 )
@@ -15,18 +17,21 @@ import (
 const streamQueue = 1 << 20
 
 // Stream is a connection to a TURN server over TCP or TLS: it keeps media out
-// of what is read, and sends media without waiting.
+// of what is read, and sends media without waiting. It looks like a UDP socket
+// to who holds it: pion's ICE (v4.2) pairs no relay candidate of a TURN server
+// over TCP with a peer's UDP candidates.
 type Stream struct {
-	*net.TCPConn // for what pion asks of a TCP connection beyond reading and writing
-	conn         net.Conn
-	r            *Reactor
-	sink         Sink
-	in           *Impairment
-	channel      channelTable
+	conn    net.Conn
+	tcp     *net.TCPConn
+	r       *Reactor
+	sink    Sink
+	in      *Impairment
+	channel channelTable
 
 	// Reading, by one goroutine.
 	raw   []byte // read and not yet sorted
-	ready []byte // sorted, for pion
+	ready []byte // sorted messages, for pion
+	sizes []int
 	pkts  []Packet
 
 	write sync.Mutex // one frame at a time
@@ -39,17 +44,27 @@ type Stream struct {
 	once  sync.Once
 }
 
+// dialWithin bounds the connection to a TURN server, TLS included.
+const dialWithin = 10 * time.Second
+
 // dialStream connects; with a TLS config the TURN server is spoken to over TLS.
-func dialStream(r *Reactor, dial func() (*net.TCPConn, error), secure *tls.Config, sink Sink, in *Impairment) (*Stream, error) {
-	tcp, err := dial()
+func dialStream(r *Reactor, local netip.Addr, server string, secure *tls.Config, sink Sink, in *Impairment) (*Stream, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), dialWithin)
+	defer cancel()
+	d := &net.Dialer{LocalAddr: &net.TCPAddr{IP: local.AsSlice()}}
+	c, err := d.DialContext(ctx, "tcp", server)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("TURN server: %w", err)
 	}
-	s := &Stream{TCPConn: tcp, conn: tcp, r: r, sink: sink, in: in, raw: make([]byte, 0, 64<<10), some: make(chan struct{}, 1), done: make(chan struct{})}
+	tcp, ok := c.(*net.TCPConn)
+	if !ok {
+		return nil, errors.Join(fmt.Errorf("TURN server %s: not TCP", server), c.Close())
+	}
+	s := &Stream{conn: tcp, tcp: tcp, r: r, sink: sink, in: in, raw: make([]byte, 0, 64<<10), some: make(chan struct{}, 1), done: make(chan struct{})}
 	if secure != nil {
 		t := tls.Client(tcp, secure)
-		if err := errors.Join(t.SetDeadline(time.Now().Add(10*time.Second)), t.Handshake(), t.SetDeadline(time.Time{})); err != nil { //nolint:noctx // the deadline bounds it
-			return nil, errors.Join(fmt.Errorf("TLS with the TURN server %s: %w", tcp.RemoteAddr(), err), tcp.Close())
+		if err := t.HandshakeContext(ctx); err != nil {
+			return nil, errors.Join(fmt.Errorf("TLS with the TURN server %s: %w", server, err), tcp.Close())
 		}
 		s.conn = t
 	}
@@ -57,16 +72,18 @@ func dialStream(r *Reactor, dial func() (*net.TCPConn, error), secure *tls.Confi
 	return s, nil
 }
 
-// Read gives pion whole STUN messages, and ChannelData that is not media.
-func (s *Stream) Read(p []byte) (int, error) {
-	for len(s.ready) == 0 {
+// ReadFrom gives pion one STUN message, or ChannelData that is not media.
+func (s *Stream) ReadFrom(p []byte) (int, net.Addr, error) {
+	for len(s.sizes) == 0 {
+		s.ready = s.ready[:0]
 		if err := s.fill(); err != nil {
-			return 0, err
+			return 0, nil, err
 		}
 	}
-	n := copy(p, s.ready)
-	s.ready = s.ready[:copy(s.ready, s.ready[n:])]
-	return n, nil
+	size := s.sizes[0]
+	n := copy(p, s.ready[:size])
+	s.ready, s.sizes = s.ready[size:], s.sizes[1:]
+	return n, s.conn.RemoteAddr(), nil
 }
 
 func (s *Stream) fill() error {
@@ -92,6 +109,7 @@ func (s *Stream) fill() error {
 		} else {
 			s.r.Control.Add(1)
 			s.ready = append(s.ready, rest[:size]...)
+			s.sizes = append(s.sizes, size)
 		}
 		rest = rest[size:]
 	}
@@ -120,18 +138,36 @@ func frame(b []byte) (int, bool) {
 	case b[0] <= 0x4f:
 		n = (channelHeader + n + 3) &^ 3
 	default:
-		n = len(b)
+		n = len(b) // pion refuses it
 	}
 	return n, n <= len(b)
 }
 
-// Write sends a message of pion's.
-func (s *Stream) Write(p []byte) (int, error) {
+// WriteTo sends a message of pion's to the TURN server.
+func (s *Stream) WriteTo(p []byte, _ net.Addr) (int, error) {
 	s.channel.sent(p)
 	s.write.Lock()
 	defer s.write.Unlock()
 	return s.conn.Write(p)
 }
+
+// LocalAddr is the connection's, in the form that ICE wants.
+func (s *Stream) LocalAddr() net.Addr {
+	a, ok := s.conn.LocalAddr().(*net.TCPAddr)
+	if !ok {
+		return &net.UDPAddr{}
+	}
+	return &net.UDPAddr{IP: a.IP, Port: a.Port}
+}
+
+// SetDeadline implements net.PacketConn.
+func (s *Stream) SetDeadline(t time.Time) error { return s.conn.SetDeadline(t) }
+
+// SetReadDeadline implements net.PacketConn.
+func (s *Stream) SetReadDeadline(t time.Time) error { return s.conn.SetReadDeadline(t) }
+
+// SetWriteDeadline implements net.PacketConn.
+func (s *Stream) SetWriteDeadline(t time.Time) error { return s.conn.SetWriteDeadline(t) }
 
 // errStreamFull: when the TURN server's TCP window stays closed.
 var errStreamFull = errors.New("wire: the TURN connection does not take more")
@@ -181,7 +217,7 @@ func (s *Stream) Close() error {
 	var err error
 	s.once.Do(func() {
 		close(s.done)
-		err = s.TCPConn.Close() // not TLS's goodbye, which may wait
+		err = s.tcp.Close() // not TLS's goodbye, which may wait
 		s.ended.Wait()
 	})
 	return err
