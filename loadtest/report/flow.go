@@ -69,8 +69,16 @@ func flows(r *Report) []flow {
 		if path != nil {
 			sfu.Count = count(path.Received.Expected) + " to deliver"
 		}
-		f.Steps = append(f.Steps, step{Station: "publishers", Count: sent}, way(HopOwnSend, "our sockets", true), way(HopPublisher, "to the SFU", false), sfu)
-		f.Steps = append(f.Steps, way(HopSubscriber, subscriberHop(name), false), way(HopOwnReceive, "our sockets", true), step{Station: "subscribers", Count: got})
+		via := "straight"
+		if Relayed(name) {
+			via = "via TURN"
+		}
+		// Subscribers of a path may watch publishers of another one: then this
+		// path begins at the SFU.
+		if path == nil || path.Sent.Packets > 0 || hops[key{name, HopOwnSend}].Packets+hops[key{name, HopPublisher}].Packets > 0 {
+			f.Steps = append(f.Steps, step{Station: "publishers", Count: sent}, way(HopOwnSend, "our sockets", true), way(HopPublisher, via, false))
+		}
+		f.Steps = append(f.Steps, sfu, way(HopSubscriber, via, false), way(HopOwnReceive, "our sockets", true), step{Station: "subscribers", Count: got})
 		residual, ok := hops[key{name, HopResidual}]
 		f.Sum = plural(int(sum+residual.Packets), "packet")
 		f.Exact = ok && residual.Packets == 0
@@ -84,11 +92,4 @@ func flows(r *Report) []flow {
 		out = append(out, f)
 	}
 	return out
-}
-
-func subscriberHop(path string) string {
-	if Relayed(path) {
-		return "through TURN (" + path + ")"
-	}
-	return "to the subscriber"
 }

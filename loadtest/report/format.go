@@ -51,7 +51,7 @@ func percent(share float64) string {
 
 func millis(ms float64) string {
 	switch a := math.Abs(ms); {
-	case a >= 10_000:
+	case a >= 999.5:
 		return plot.Short(ms/1000) + " s"
 	case a != 0 && a < .1:
 		return plot.Short(ms*1000) + " µs"
@@ -76,6 +76,8 @@ func count(n int64) string {
 func signed(v float64, unit string) string {
 	s := figure(math.Abs(v), unit)
 	switch {
+	case strings.HasPrefix(s, "<"):
+		return "≈ 0%"
 	case v > 0:
 		return "+" + s
 	case v < 0:

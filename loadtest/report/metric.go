@@ -17,6 +17,8 @@ type metric struct {
 	value func(*Report, *Path) (float64, bool)
 	// series is the figure second by second, where the timeline has it.
 	series func(PointPath) float64
+	// seconds is the same for what is of no path.
+	seconds func(*Report) []float64
 	// dist and q say that the value is a quantile of a distribution.
 	dist func(*Path) *Hist
 	q    float64

@@ -87,7 +87,7 @@ func pageOf(r *Report) (*page, error) {
 	}
 	for _, c := range r.Processes {
 		p.CPU = append(p.CPU, processRow{
-			fmt.Sprintf("%s (%d)", c.Name, c.PID), c.Host, lasted(c.CPUSeconds), plot.Short(c.Cores),
+			fmt.Sprintf("%s (%d)", c.Name, c.PID), r.host(c.Host), lasted(c.CPUSeconds), plot.Short(c.Cores),
 			plot.Number(float64(c.RSSBytes), unitBytes), plot.Number(float64(c.PeakBytes), unitBytes), count(c.SocketDrops), cost(c.CPUSecondsPerGbit),
 		})
 	}
@@ -98,6 +98,14 @@ func pageOf(r *Report) (*page, error) {
 	p.Health = health(r)
 	p.Origin = origin(r)
 	return p, p.draw(r)
+}
+
+// host is where a process ran; of a report without parts it is not known.
+func (r *Report) host(name string) string {
+	if name == "" && len(r.Parts) > 0 {
+		return r.Parts[0].Host
+	}
+	return name
 }
 
 func cost(v *float64) string {
@@ -140,13 +148,13 @@ func tableOf(r *Report) table {
 	}
 	for _, m := range metrics() {
 		line := row{Name: m.name}
-		any := false
+		there := false
 		for _, p := range paths {
 			line.Cells = append(line.Cells, m.text(r, p))
 			_, ok := m.of(r, p)
-			any = any || ok
+			there = there || ok
 		}
-		if !any {
+		if !there {
 			continue
 		}
 		if n := len(t.Groups); n == 0 || t.Groups[n-1].Name != m.group {

@@ -227,6 +227,26 @@ func TestWriteLeavesTheOldReportWhenItFails(t *testing.T) {
 	require.Len(t, files, 1)
 }
 
+func FuzzRead(f *testing.F) {
+	small := sample.Report(1)
+	small.Timeline = small.Timeline[:2]
+	raw, err := json.Marshal(small)
+	require.NoError(f, err)
+	f.Add(raw)
+	f.Add([]byte(`{"schema":"relay-loadtest/v1"}`))
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		r, err := report.Read(bytes.NewReader(raw))
+		if err != nil {
+			return
+		}
+		// What could be read can be shown, whatever is in it.
+		require.NoError(t, report.HTML(new(bytes.Buffer), r))
+		report.Summary(new(bytes.Buffer), r)
+		require.NoError(t, report.Compare(new(bytes.Buffer), r, r))
+		_, _ = report.Merge([]*report.Report{r})
+	})
+}
+
 func asJSON(t *testing.T, r *report.Report) string {
 	t.Helper()
 	raw, err := json.Marshal(r)

@@ -40,7 +40,7 @@ type Chart struct {
 // The size of the drawing, in SVG units: the page scales it.
 const (
 	width, height            = 640, 280
-	left, right, top, bottom = 62, 14, 12, 44
+	left, right, top, bottom = 74, 22, 12, 46
 )
 
 func px(s Scale, v float64) float64 { return left + s.Pos(v)*(width-left-right) }

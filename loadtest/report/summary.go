@@ -1,0 +1,157 @@
+package report
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/openova-io/bp-relay/loadtest/report/plot"
+)
+
+// Summary writes what a person wants to know at the end of a run, in plain
+// text of at most 80 columns but for long thresholds and reasons: the verdict,
+// one line per path, what TURN costs, the ledger, and the generator's health.
+// What cannot be written to w is lost.
+func Summary(w io.Writer, r *Report) {
+	var out strings.Builder
+	words := r.Verdict.words()
+	fmt.Fprintf(&out, "\n%s %s  %s\n", words.Mark, strings.ToUpper(words.Word), r.Name)
+	fmt.Fprintf(&out, "  %s\n  %s\n", words.Means, r.about())
+	for _, s := range r.Verdict.Reasons {
+		fmt.Fprintf(&out, "  - %s\n", s)
+	}
+	summaryChecks(&out, r)
+	summaryPaths(&out, r)
+	summaryCosts(&out, r)
+	summaryLedger(&out, r)
+	summaryHealth(&out, r)
+	for i, e := range r.Errors {
+		if i == 0 {
+			fmt.Fprintf(&out, "\nerrors\n")
+		}
+		if i == 5 {
+			fmt.Fprintf(&out, "  and %d other kinds\n", len(r.Errors)-i)
+			break
+		}
+		fmt.Fprintf(&out, "  %6s × %s\n", count(e.Count), e.Text)
+	}
+	// A terminal may be without the thin space.
+	fmt.Fprint(w, strings.ReplaceAll(out.String(), "\u202f", " "))
+}
+
+func columns(out io.Writer, head string, rows func(tabs io.Writer)) {
+	fmt.Fprintln(out)
+	tabs := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(tabs, head)
+	rows(tabs)
+	_ = tabs.Flush() // into a string, which takes all
+}
+
+func summaryChecks(out io.Writer, r *Report) {
+	if len(r.Thresholds) == 0 {
+		return
+	}
+	columns(out, "threshold\tmeasured\t", func(tabs io.Writer) {
+		for _, c := range r.Thresholds {
+			word := "✗ broken"
+			switch {
+			case c.Passed:
+				word = "✓ held"
+			case c.Value == nil:
+				word = "? not measured"
+			}
+			fmt.Fprintf(tabs, "%s\t%s\t%s\n", c.Expr, c.value(), word)
+		}
+	})
+}
+
+func summaryPaths(out io.Writer, r *Report) {
+	if r.Total.Calls != nil && r.Total.Received.Expected == 0 {
+		columns(out, "path\tcalls\tfailed\tdue, not begun\tp50\tp99\tp99.9", func(tabs io.Writer) {
+			for _, p := range r.shown() {
+				if c := p.Calls; c != nil {
+					fmt.Fprintf(tabs, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", p.Name, count(c.Succeeded), count(c.Failed), count(c.Dropped), quantile(c.Time, .5), quantile(c.Time, .99), quantile(c.Time, .999))
+				}
+			}
+		})
+		return
+	}
+	columns(out, "path\tpub/sub\treceived\tloss\tp50\tp99\tp99.9\tjoin", func(tabs io.Writer) {
+		for _, p := range r.shown() {
+			rate, loss := none, none
+			if p.Received.Expected > 0 && r.Seconds > 0 {
+				rate, loss = figure(float64(p.Received.Bytes)*8/r.Seconds, unitBps), percent(p.Loss())
+			}
+			fmt.Fprintf(tabs, "%s\t%d/%d\t%s\t%s\t%s\t%s\t%s\t%s\n", p.Name, p.Publishers, p.Subscribers, rate, loss,
+				quantile(p.Latency, .5), quantile(p.Latency, .99), quantile(p.Latency, .999), quantile(p.Joins.Time, .5))
+		}
+	})
+	if got := r.Total.Received; got.Expected > 0 {
+		fmt.Fprintf(out, "freezes %s, %s in all; broken frames %s; joins failed %d, not begun %d\n",
+			count(got.Freezes), lasted(got.FreezeSeconds), count(got.FramesBroken), r.Total.Joins.Failed, r.Total.Joins.Dropped)
+	}
+	if rec := r.Total.Recordings; rec != nil {
+		fmt.Fprintf(out, "recordings: %d started, %d sealed, %d failed; %s, %d gaps; sealed after %s (p99)\n",
+			rec.Started, rec.Sealed, rec.Failed, figure(float64(rec.Bytes), unitBytes), rec.Gaps, quantile(rec.Stop, .99))
+	}
+}
+
+func quantile(h *Hist, q float64) string {
+	if h.Count() == 0 {
+		return none
+	}
+	return millis(Ms(h.Quantile(q)))
+}
+
+func summaryCosts(out io.Writer, r *Report) {
+	if len(r.Taxes) > 0 {
+		columns(out, "TURN costs\tcpu\tp50\tp99\tloss\tjoin p50", func(tabs io.Writer) {
+			for _, t := range r.Taxes {
+				fmt.Fprintf(tabs, "%s\t%s\t%s\t%s\t%s\t%s\n", t.Path, cost(t.TurnCPUSecondsPerGbit), signed(t.LatencyP50Ms, unitMs),
+					signed(t.LatencyP99Ms, unitMs), signed(t.LossPoints, unitShare), signed(t.JoinP50Ms, unitMs))
+			}
+		})
+	}
+	if len(r.Processes) > 0 {
+		columns(out, "process\tcores\tmemory\tcpu per Gbit", func(tabs io.Writer) {
+			for _, p := range r.Processes {
+				name := p.Name
+				if p.Host != "" {
+					name += "@" + p.Host
+				}
+				fmt.Fprintf(tabs, "%s\t%s\t%s\t%s\n", name, plot.Short(p.Cores), figure(float64(p.RSSBytes), unitBytes), cost(p.CPUSecondsPerGbit))
+			}
+		})
+	}
+}
+
+func summaryLedger(out io.Writer, r *Report) {
+	if len(r.Ledger) == 0 {
+		return
+	}
+	columns(out, "lost packets\tour send\tto the SFU\tafter it\tour receive\tunexplained", func(tabs io.Writer) {
+		for _, f := range flows(r) {
+			fmt.Fprintf(tabs, "%s", f.Path)
+			for _, hop := range hopOrder {
+				text := none
+				for _, h := range r.Ledger {
+					if h.Path == f.Path && h.Hop == hop {
+						text = count(h.Packets)
+					}
+				}
+				fmt.Fprintf(tabs, "\t%s", text)
+			}
+			fmt.Fprintln(tabs)
+		}
+	})
+}
+
+func summaryHealth(out io.Writer, r *Report) {
+	s := r.Self
+	fmt.Fprintf(out, "\ngenerator: sent late %s (p99), waited for cpu %s, machine busy %s,\n", quantile(s.Lag, .99), percent(s.RunDelay), percent(s.Busy))
+	fmt.Fprintf(out, "  steal %s, gc %s; dropped by our sockets %s, by our queues %s, failed sends %s\n", percent(s.Steal), percent(s.GC), count(s.SocketDrops), count(s.QueueDrops), count(s.SendErrors))
+	for _, n := range r.Provenance.Notes {
+		fmt.Fprintf(out, "note: %s\n", n)
+	}
+}
