@@ -7,8 +7,8 @@ import (
 
 // gap is a row of sequence numbers that did not come. prev and next are the
 // runs that it lies between, none where other packets lie in between. Within a
-// run (prev == next) its n packets are among the run's from lo up to hi, all
-// of them if there are just n.
+// run (prev == next) its n packets are among the run's from lo up to hi: all
+// of them if there are just n, or fewer and padding of the SFU's was lost too.
 type gap struct {
 	down       uint64
 	n          int64
@@ -44,8 +44,6 @@ func (t *mapping) resolve(m *Meter, next int, lo, hi int64) {
 			if holes == hi-lo { // all of them: in order
 				g.lo, g.hi = at, at+g.n
 				at += g.n
-			} else if g.n > hi-lo { // filler was lost too
-				g.prev, g.next = none, none
 			}
 		case t.fill == 0 && t.stray == 0:
 			g.prev, g.next = t.run, next
@@ -144,7 +142,7 @@ func (m *Meter) take(i int, x uint64, p *Packet) {
 		}
 		r := &t.runs[g.prev]
 		q := r.after(g.lo, p.Stamp.Seq)
-		if p.Stamp.Layer != r.Layer || q >= g.hi || left.n > q-g.lo || right.n > g.hi-q-1 {
+		if p.Stamp.Layer != r.Layer || q >= g.hi || g.n <= g.hi-g.lo && (left.n > q-g.lo || right.n > g.hi-q-1) {
 			m.c.Contradictions++
 			left.prev, left.next, right.prev, right.next = none, none, none, none
 			break

@@ -10,6 +10,7 @@ import (
 type span struct {
 	pub      *book
 	from, to int64
+	zero     int64 // of the run's packet 0
 	known    bool
 }
 
@@ -42,10 +43,16 @@ func (a *account) place() {
 	add := func(s *span, from, to, n int64) {
 		switch {
 		case n <= 0:
-		case !s.known || from < 0 || to > s.pub.sent() || n > to-from:
+		case !s.known || from < 0 || to > s.pub.sent():
 			a.unplaced += n
 		default:
-			items[s.pub] = append(items[s.pub], item{a.id, from, to, n})
+			if over := n - (to - from); over > 0 { // the SFU's padding was lost too
+				a.unplaced += over
+				n -= over
+			}
+			if n > 0 {
+				items[s.pub] = append(items[s.pub], item{a.id, from, to, n})
+			}
 		}
 	}
 	a.lost = a.Lost
@@ -63,8 +70,7 @@ func (a *account) place() {
 		case prev == nil && next == nil:
 			a.unplaced += g.N
 		case g.Prev == g.Next:
-			base := prev.from - a.Runs[g.Prev].From
-			add(prev, base+g.From, base+g.To, g.N)
+			add(prev, prev.zero+g.From, prev.zero+g.To, g.N)
 		default:
 			a.border(prev, next, g, add)
 		}
@@ -158,7 +164,7 @@ func (a *account) locate(r *Run) span {
 			a.wrong++
 			return span{pub: b}
 		}
-		s.from, s.to, s.known = from, to, true
+		s.from, s.to, s.zero, s.known = from, to, zero, true
 	}
 	return s
 }
