@@ -148,8 +148,9 @@ func value(text, in string) (float64, error) {
 			return float64(d) / float64(time.Millisecond), nil
 		case UnitShare:
 			v, err := unit.Share(text)
-			if err == nil && v > 1 {
-				return 0, fmt.Errorf("%q is more than the whole: write 1%% or 0.01", text)
+			if err == nil && (v > 1 || v == 1 && !strings.HasSuffix(text, "%")) {
+				// "loss < 1" holds always, and nobody means that.
+				return 0, fmt.Errorf("%q is the whole or more: write 1%%, 0.01, or 100%%", text)
 			}
 			return v * 100, err
 		case UnitBitrate:

@@ -64,7 +64,8 @@ func TestParseRefuses(t *testing.T) {
 		"loss != 1%":             "operators are",
 		"loss = 1%":              "operators are",
 		"loss < 150ms":           "loss is in %",
-		"loss < 1.5":             "more than the whole",
+		"loss < 1.5":             "the whole or more",
+		"loss < 1":               "the whole or more",
 		"loss < -1%":             "below 0",
 		"latency_p99 < 1%":       "no duration",
 		"latency_p98 < 1s":       "there is latency_min",
@@ -112,7 +113,7 @@ func TestMetricsAreWhole(t *testing.T) {
 		require.False(t, seen[m.Name], m.Name)
 		seen[m.Name] = true
 		require.Equal(t, strings.ToLower(m.Name), m.Name)
-		_, err := judge.Parse(m.Name + " < 1")
+		_, err := judge.Parse(m.Name + " < 0.5")
 		require.NoError(t, err, m.Name)
 	}
 }

@@ -130,7 +130,8 @@ type Video struct {
 	// Simulcast is the number of layers, 1 to 3, each of half the size of the
 	// next (LiveKit's q, h, f).
 	Simulcast int `yaml:"simulcast"`
-	// SVC is a scalability mode: "" or L1T2, L1T3, L3T3_KEY (W3C webrtc-svc).
+	// SVC is a scalability mode: "" or L1T2, L1T3 (vp8, vp9), L3T3_KEY (vp9)
+	// (W3C webrtc-svc).
 	SVC string `yaml:"svc"`
 	// KeyInterval is the time between key frames, 2 s by default: encoded
 	// media cannot answer a PLI before the next one.
@@ -141,7 +142,7 @@ type Video struct {
 
 // Audio is Opus.
 type Audio struct {
-	Bitrate int `yaml:"bitrate" unit:"bit/s"` // bit/s, 6000 to 510000 (RFC 6716 2.1.1)
+	Bitrate int `yaml:"bitrate" unit:"bit/s"` // bit/s, 6000 to 256000 (RFC 6716 2.1.1 has 6000 as the least)
 }
 
 // The paths that media may take.

@@ -113,7 +113,7 @@ func (c *check) rooms() {
 	if r.Publishers == 0 && r.Subscribers == 0 && c.s.Load.Mode == Closed {
 		c.problem("rooms", "nobody is in them: give publishers or subscribers")
 	}
-	most := r.Publishers
+	most := max(r.Publishers, 0)
 	if r.Existing != "" {
 		most = 1000 // somebody else's are there as well
 	}

@@ -15,7 +15,7 @@ func (c *check) media() {
 		c.video(*m.Video)
 	}
 	if m.Audio != nil {
-		within(c, "media.audio.bitrate", m.Audio.Bitrate, 6000, 510_000)
+		within(c, "media.audio.bitrate", m.Audio.Bitrate, 6000, 256_000)
 	}
 }
 
@@ -34,6 +34,9 @@ func (c *check) video(v Video) {
 	within(c, "media.video.fps", v.FPS, 1, 60)
 	within(c, "media.video.bitrate", v.Bitrate, 10_000, 50_000_000)
 	within(c, "media.video.key_interval", v.KeyInterval, 100*time.Millisecond, time.Minute)
+	if v.FPS >= 1 && v.KeyInterval >= 100*time.Millisecond && v.KeyInterval < time.Second/time.Duration(v.FPS) {
+		c.problem("media.video.key_interval", "%s is shorter than a frame at %d fps", v.KeyInterval, v.FPS)
+	}
 	if v.KeyInterval > c.s.Media.Clip {
 		c.problem("media.video.key_interval", "%s is longer than the clip (%s), which begins with a key frame each time", v.KeyInterval, c.s.Media.Clip)
 	}
@@ -50,8 +53,10 @@ func (c *check) layers(v Video) {
 		switch {
 		case v.SVC == "L3T3_KEY" && v.Codec != "vp9":
 			c.problem("media.video.svc", "L3T3_KEY is of vp9 only, not of %s", v.Codec)
-		case !slices.Contains([]string{"vp9", "av1"}, v.Codec):
-			c.problem("media.video.svc", "%s is of vp9 and av1, not of %s: leave it out, or use simulcast", v.SVC, v.Codec)
+		case !slices.Contains([]string{"vp8", "vp9"}, v.Codec):
+			c.problem("media.video.svc", "%s is of vp8 and vp9, not of %s: leave it out, or use simulcast", v.SVC, v.Codec)
+		case v.SVC == "L3T3_KEY" && (v.Width%8 != 0 || v.Height%8 != 0 || min(v.Width, v.Height) < 128):
+			c.problem("media.video.svc", "L3T3_KEY needs a width and height of 128 or more, multiples of 8, not %dx%d: its lowest layer has a quarter of them", v.Width, v.Height)
 		}
 		if v.Simulcast > 1 {
 			c.problem("media.video.simulcast", "contradicts svc: layers are streams of their own, or in one stream")
