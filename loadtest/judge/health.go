@@ -74,8 +74,7 @@ func (l Limits) Health(r *report.Report) []Problem {
 // at our sockets are counted by themselves, and those of the SFU or of TURN on
 // the same machine are the system's own and no fault of ours.
 func foreign(r *report.Report) int64 {
-	var own, others int64
-	own = r.Self.SocketDrops
+	own, others := r.Self.SocketDrops, int64(0)
 	for _, p := range r.Processes {
 		if p.Name == "generator" {
 			own = max(own, p.SocketDrops)

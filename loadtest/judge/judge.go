@@ -1,6 +1,7 @@
 package judge
 
 import (
+	"cmp"
 	"fmt"
 
 	"github.com/openova-io/bp-relay/loadtest/report"
@@ -31,7 +32,7 @@ func (l Limits) Judge(r *report.Report, rules []string) {
 // says why.
 func (r Rule) Check(rep *report.Report) []report.Check {
 	if r.Path != Each {
-		return []report.Check{r.on(rep, find(rep, r.Path))}
+		return []report.Check{r.on(rep, rep.Path(cmp.Or(r.Path, report.Total)))}
 	}
 	var out []report.Check
 	for i := range rep.Paths {
@@ -62,19 +63,6 @@ func (r Rule) on(rep *report.Report, p *report.Path) report.Check {
 	v = grid(v)
 	c.Value, c.Passed = &v, r.Holds(v)
 	return c
-}
-
-// find is the path of a name, nil where there is none.
-func find(r *report.Report, name string) *report.Path {
-	if name == "" {
-		return &r.Total
-	}
-	for i := range r.Paths {
-		if r.Paths[i].Name == name {
-			return &r.Paths[i]
-		}
-	}
-	return nil
 }
 
 // failures are the reasons why the run itself is void.

@@ -72,8 +72,8 @@ func Parse(name string, r io.Reader) (*Scenario, error) {
 }
 
 // Set gives one key another value, both as in a file: Set("media.video.codec",
-// "vp9"), Set("paths", "[direct, turn-udp]"). Sections on the way are made. Call
-// Defaults and Validate when all is set.
+// "vp9"), Set("paths", "[direct, turn-udp]"). Sections on the way are made; of a
+// list, only the whole can be set. Call Defaults and Validate when all is set.
 func (s *Scenario) Set(field, value string) error {
 	var doc yaml.Node
 	if err := yaml.Unmarshal([]byte(value), &doc); err != nil {

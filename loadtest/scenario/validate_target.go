@@ -56,8 +56,8 @@ func (c *check) livekit(l LiveKit) {
 			served = append(served, path)
 		}
 	}
-	for i, p := range append(slices.Clone(c.s.Paths), c.s.PublishPath) {
-		if len(l.TURN) > 0 && i < len(c.s.Paths) && strings.HasPrefix(p, "turn-") && !slices.Contains(served, p) {
+	for i, p := range c.s.Paths {
+		if len(l.TURN) > 0 && strings.HasPrefix(p, "turn-") && !slices.Contains(served, p) {
 			c.problem(fmt.Sprintf("paths[%d]", i), "no server in target.livekit.turn serves %s", p)
 		}
 	}
