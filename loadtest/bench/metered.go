@@ -2,15 +2,13 @@ package bench
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"net/http"
 	"time"
 
-	dto "github.com/prometheus/client_model/go"
-	"github.com/prometheus/common/expfmt"
-	"github.com/prometheus/common/model"
+	"github.com/livekit/protocol/livekit"
+	lksdk "github.com/livekit/server-sdk-go/v2"
 
+	"github.com/openova-io/bp-relay/loadtest/probe"
 	"github.com/openova-io/bp-relay/services/local"
 )
 
@@ -45,40 +43,26 @@ func (l *Lab) metered(ctx context.Context) (*metered, error) {
 	return &metered{LiveKit: lk, url: fmt.Sprintf("http://127.0.0.1:%d/metrics", port)}, nil
 }
 
-// sent is what the server sent so far to all subscribers, what it had to send
-// again left out.
-func (m *metered) sent(ctx context.Context) (t traffic, err error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, m.url, nil)
+// room makes a room and says how to get into it.
+func (m *metered) room(ctx context.Context, name string) (sfu, error) {
+	at := sfu{Signal: m.SignalURL, Key: m.Key, Secret: m.Secret, Room: name}
+	_, err := lksdk.NewRoomServiceClient(m.URL, m.Key, m.Secret).CreateRoom(ctx, &livekit.CreateRoomRequest{Name: name, EmptyTimeout: 600})
 	if err != nil {
-		return traffic{}, err
+		return sfu{}, fmt.Errorf("create room: %w", err)
 	}
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return traffic{}, fmt.Errorf("LiveKit's counters: %w", err)
-	}
-	defer func() { err = errors.Join(err, resp.Body.Close()) }()
-	parser := expfmt.NewTextParser(model.LegacyValidation)
-	families, err := parser.TextToMetricFamilies(resp.Body)
-	if err != nil {
-		return traffic{}, fmt.Errorf("LiveKit's counters: %w", err)
-	}
-	return traffic{
-		Packets: outgoing(families["livekit_packet_total"]),
-		Bytes:   outgoing(families["livekit_packet_bytes"]),
-	}, nil
+	return at, nil
 }
 
-// outgoing sums what a counter has of first transmissions to clients.
-func outgoing(f *dto.MetricFamily) int64 {
-	var sum float64
-	for _, m := range f.GetMetric() {
-		labels := map[string]string{}
-		for _, l := range m.GetLabel() {
-			labels[l.GetName()] = l.GetValue()
-		}
-		if labels["direction"] == "outgoing" && labels["transmission"] == "initial" {
-			sum += m.GetCounter().GetValue()
-		}
+// sent is what the server sent so far to all subscribers, what it had to send
+// again left out. Unlike the roles' own counts its bytes have the RTP headers.
+func (m *metered) sent(ctx context.Context) (traffic, error) {
+	got, err := probe.Scrape(ctx, m.url)
+	if err != nil {
+		return traffic{}, fmt.Errorf("LiveKit's counters: %w", err)
 	}
-	return int64(sum)
+	s, ok := got.SFU()
+	if !ok {
+		return traffic{}, fmt.Errorf("%s has no counters of LiveKit", m.url)
+	}
+	return traffic{Packets: s.PacketsOut, Bytes: s.BytesOut}, nil
 }

@@ -21,7 +21,7 @@ import (
 	"github.com/openova-io/bp-relay/services/recording/tracks"
 )
 
-// traffic is RTP: its packets, and the bytes of their payloads.
+// traffic is RTP: its packets, and their bytes.
 type traffic struct{ Packets, Bytes int64 }
 
 func (t traffic) since(u traffic) traffic {
@@ -32,7 +32,7 @@ func (t traffic) gbit() float64 { return float64(t.Bytes) * 8 / 1e9 }
 
 // sdkPublishRole publishes what the role "publish" does, but with the Go SDK's
 // own tracks, as its users do. Each request is answered with the traffic sent
-// so far.
+// so far, bytes of payload.
 func sdkPublishRole(ctx context.Context, c *child.Conn) (err error) {
 	var cfg publishConfig
 	if err := c.Next(&cfg); err != nil {
