@@ -1,0 +1,112 @@
+package plan
+
+import "slices"
+
+// row is one observation: what was done in a time, and the CPU time it took.
+type row struct {
+	x [factors]float64
+	y float64
+	w float64 // weight
+}
+
+// What a generator's CPU time goes into.
+const (
+	fIdle = iota // seconds
+	fJoin
+	fSent
+	fHeader
+	fWitness
+	factors
+)
+
+// pull is how strongly factors are drawn to their priors: one that is off by
+// its scale counts like this share of all that was observed. So little decides
+// only where the rows say nothing.
+const pull = 1e-5
+
+// belief is what a factor is taken for without rows, and how far off that may
+// well be.
+type belief struct{ prior, scale float64 }
+
+// fit finds factors, none below zero, that explain the rows by least squares,
+// drawn to the prior where the rows do not tell factors apart (ridge regression
+// with a bound). Five factors are few enough to solve for each set of those that
+// are not zero, and to take the best.
+func fit(rows []row, prior [factors]belief) [factors]float64 {
+	var m [factors][factors]float64
+	var b [factors]float64
+	seen := 0.0
+	for _, r := range rows {
+		seen += r.w * r.y * r.y
+		for i := range factors {
+			for j := range factors {
+				m[i][j] += r.w * r.x[i] * r.x[j]
+			}
+			b[i] += r.w * r.x[i] * r.y
+		}
+	}
+	for i := range factors {
+		k := pull * seen / (prior[i].scale * prior[i].scale)
+		m[i][i] += k
+		b[i] += k * prior[i].prior
+	}
+	var best [factors]float64
+	least := 0.0 // of the empty set
+	for set := 1; set < 1<<factors; set++ {
+		v := solve(m, b, set)
+		cost := 0.0
+		for i := range factors {
+			cost -= v[i] * b[i] // what is left of v'Mv - 2b'v at the solution
+		}
+		if slices.Min(v[:]) >= 0 && cost < least {
+			best, least = v, cost
+		}
+	}
+	return best
+}
+
+// solve solves m v = b for the factors in a set; the others are zero. m is
+// symmetric and positive definite, so no pivot is zero.
+func solve(m [factors][factors]float64, b [factors]float64, set int) [factors]float64 {
+	in := func(i int) bool { return set>>i&1 == 1 }
+	for i := range factors {
+		if !in(i) {
+			continue
+		}
+		for j := i + 1; j < factors; j++ {
+			if !in(j) {
+				continue
+			}
+			f := m[j][i] / m[i][i]
+			for k := i; k < factors; k++ {
+				m[j][k] -= f * m[i][k]
+			}
+			b[j] -= f * b[i]
+		}
+	}
+	var v [factors]float64
+	for i := factors - 1; i >= 0; i-- {
+		if !in(i) {
+			continue
+		}
+		v[i] = b[i]
+		for k := i + 1; k < factors; k++ {
+			v[i] -= m[i][k] * v[k]
+		}
+		v[i] /= m[i][i]
+	}
+	return v
+}
+
+// told says which factors the rows tell: those that hardly move with their
+// prior.
+func told(rows []row, prior [factors]belief) [factors]bool {
+	var out [factors]bool
+	base := fit(rows, prior)
+	for i := range factors {
+		moved := prior
+		moved[i].prior += prior[i].scale
+		out[i] = (fit(rows, moved)[i]-base[i])/prior[i].scale < 0.1
+	}
+	return out
+}
