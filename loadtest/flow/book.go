@@ -92,7 +92,7 @@ func (b *book) sweep() []interval {
 	}
 	for i := range b.items {
 		x := &b.items[i]
-		events = append(events, event{at: x.from, item: x}, event{at: x.to, item: x})
+		events = append(events, event{at: x.from, item: x}, event{at: x.to})
 	}
 	for _, r := range b.Failed {
 		events = append(events, event{at: int64(r.From), fail: 1}, event{at: int64(r.To), fail: -1})
@@ -100,27 +100,26 @@ func (b *book) sweep() []interval {
 	for _, v := range all {
 		events = append(events, event{at: v.end})
 	}
-	slices.SortStableFunc(events, func(x, y event) int { return cmp.Compare(x.at, y.at) })
+	slices.SortFunc(events, func(x, y event) int { return cmp.Compare(x.at, y.at) })
 
 	var at int64
 	var cover, fail, in int
 	var missing []*item
 	for _, e := range events {
-		if n := e.at - at; n > 0 && in < len(all) {
-			all[in].enter(n, cover, missing, fail > 0)
+		if e.at > at {
+			if in < len(all) {
+				all[in].enter(e.at-at, cover, missing, fail > 0)
+			}
+			at = e.at
+			missing = slices.DeleteFunc(missing, func(x *item) bool { return x.to <= at })
+			for in < len(all) && at >= all[in].end {
+				in++
+			}
 		}
-		at = max(at, e.at)
 		cover += e.cover
 		fail += e.fail
 		if e.item != nil {
-			if i := slices.Index(missing, e.item); i >= 0 {
-				missing = slices.Delete(missing, i, i+1)
-			} else {
-				missing = append(missing, e.item)
-			}
-		}
-		for in < len(all) && at >= all[in].end {
-			in++
+			missing = append(missing, e.item)
 		}
 	}
 	return all

@@ -75,29 +75,29 @@ func (c Counters) Expected() int64 { return c.Packets + c.Lost }
 // Meter counts one received SSRC. It takes about 6 KB; what it keeps of each
 // gap and each layer switch comes on top. Make it with [NewMeter].
 type Meter struct {
-	audio   bool
-	begun   bool
-	perNs   float64 // ticks
-	latency *report.Hist
-	rtt     int64
-	c       Counters
-
+	// What each packet touches stands first: in a generator with thousands of
+	// streams, the time goes to fetching it.
 	base, high uint64 // lowest and highest sequence number, extended; from 1<<16
-	ring       [window]uint32
-	nacked     [window / 64]uint64
-	strays     int
-	stray      uint16
+	lastAt     int64
+	jitter     float64 // ticks
+	perNs      float64 // ticks
+	latency    *report.Hist
+	lastTS     uint32
+	audio      bool
+	begun      bool
+	frame      frame
+	mapping    mapping
+	c          Counters
+	pace       pace
 
-	lastAt int64
-	lastTS uint32
-	jitter float64 // ticks
-
-	frame   frame
-	pace    pace
-	mapping mapping
 	gaps    []gap // in order of down
 	pending []hole
+	rtt     int64
 	last    struct{ expected, lost int64 } // of the last receiver report
+	strays  int
+	stray   uint16
+	nacked  [window / 64]uint64
+	ring    [window]uint32
 }
 
 // NewMeter is an empty one.

@@ -131,11 +131,3 @@ func stampedDatagram(t testing.TB) []byte {
 	require.NoError(t, h.SetExtension(actID, act(flow.Stamp{Intended: flow.Align(1_800_000_000_000_000_000), Seq: 7})))
 	return datagram(t, h, 1100)
 }
-
-func BenchmarkParse(b *testing.B) {
-	d := stampedDatagram(b)
-	var p flow.Packet
-	for b.Loop() {
-		flow.Parse(d, len(d), actID, &p)
-	}
-}

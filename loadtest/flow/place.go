@@ -90,14 +90,21 @@ func (a *account) place() {
 		s.to += tail
 	}
 	a.rest = a.lost
+	var over int64 // more received and missing than there was
 	for i := range spans {
 		if s := &spans[i]; s.known {
 			s.pub.covers = append(s.pub.covers, [2]int64{s.from, s.to})
+			over += a.Runs[i].Packets - (s.to - s.from)
 		}
 	}
 	for b, list := range items {
-		b.items = append(b.items, a.merge(list)...)
+		list = a.merge(list)
+		for _, x := range list {
+			over += x.n
+		}
+		b.items = append(b.items, list...)
 	}
+	a.wrong += max(0, over)
 }
 
 // border divides a gap between two runs: what the key frame with which next

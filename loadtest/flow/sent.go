@@ -117,11 +117,12 @@ func (s *Sent) Reported(next, lost uint32) {
 		return // about packets that were never sent
 	}
 	u := Upstream{Next: s.next - uint64(back), Lost: max(0, int64(int32(lost<<8)>>8))}
-	s.resent = 0
 	n := len(s.upstream)
-	switch {
-	case n > 0 && u.Next < s.upstream[n-1].Next:
+	if n > 0 && u.Next < s.upstream[n-1].Next {
 		return // reordered on its way
+	}
+	s.resent = 0
+	switch {
 	// In between two reports that say the same, nothing was lost either.
 	case n > 0 && u.Next == s.upstream[n-1].Next, n > 1 && u.Lost == s.upstream[n-1].Lost && u.Lost == s.upstream[n-2].Lost:
 		s.upstream[n-1] = u

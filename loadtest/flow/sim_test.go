@@ -3,6 +3,7 @@ package flow_test
 import (
 	"math/rand/v2"
 	"slices"
+	"strconv"
 
 	"github.com/openova-io/bp-relay/loadtest/flow"
 )
@@ -322,13 +323,7 @@ func (s *sim) deliver(u *simSub) {
 
 // settle is the ledger, and the truth by hop.
 func (s *sim) settle() (got map[string]int64, truth [5]int64) {
-	var pubs []flow.Publication
-	for i, l := range s.layers {
-		pubs = append(pubs, l.log.Publication("track", uint8(i), s.c.audio))
-	}
-	var subs []flow.Subscription
-	for i, u := range s.subs {
-		subs = append(subs, u.meter.Subscription("track", "direct", string(rune('a'+i)), u.own, u.on && !u.paused))
+	for _, u := range s.subs {
 		for i, n := range u.truth {
 			truth[i] += n
 		}
@@ -355,8 +350,19 @@ func (s *sim) settle() (got map[string]int64, truth [5]int64) {
 		}
 	}
 	got = map[string]int64{}
-	for _, h := range flow.Settle(pubs, subs) {
+	for _, h := range flow.Settle(s.books()) {
 		got[h.Path+" "+h.Hop] = h.Packets
 	}
 	return got, truth
+}
+
+// books is what Settle takes.
+func (s *sim) books() (pubs []flow.Publication, subs []flow.Subscription) {
+	for i, l := range s.layers {
+		pubs = append(pubs, l.log.Publication("track", uint8(i), s.c.audio))
+	}
+	for i, u := range s.subs {
+		subs = append(subs, u.meter.Subscription("track", "direct", strconv.Itoa(i), u.own, u.on && !u.paused))
+	}
+	return pubs, subs
 }
