@@ -72,7 +72,7 @@ type Counters struct {
 // Expected is what the SFU had to deliver.
 func (c Counters) Expected() int64 { return c.Packets + c.Lost }
 
-// Meter counts one received SSRC. It takes about 6 KB; what it keeps of each
+// Meter counts one received SSRC. It takes about 5 KB; what it keeps of each
 // gap and each layer switch comes on top. Make it with [NewMeter].
 type Meter struct {
 	// What each packet touches stands first: in a generator with thousands of
