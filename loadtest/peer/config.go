@@ -184,3 +184,12 @@ func (t *transport) pair() (Pair, error) {
 	}
 	return p, nil
 }
+
+// Host is the host name in a TURN server's URL.
+func Host(url string) (string, error) {
+	u, err := stun.ParseURI(url)
+	if err != nil {
+		return "", fmt.Errorf("%w: %q", ErrTURN, url)
+	}
+	return u.Host, nil
+}

@@ -143,3 +143,6 @@ func (r *Reactor) remove(s *Socket) {
 	defer r.mu.Unlock()
 	delete(r.sockets, int32(s.fd))
 }
+
+// Gather is what NewReactor was told.
+func (r *Reactor) Gather() time.Duration { return r.gather }

@@ -1,0 +1,429 @@
+package run
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/openova-io/bp-relay/loadtest/peer"
+	"github.com/openova-io/bp-relay/loadtest/report"
+	"github.com/openova-io/bp-relay/loadtest/scenario"
+	"github.com/openova-io/bp-relay/loadtest/wire"
+)
+
+// joinWithin bounds each join.
+const joinWithin = 20 * time.Second
+
+// seat is a place in the scenario that a subscriber takes: a room and a path.
+type seat struct {
+	index int
+	room  int
+	path  *lane
+}
+
+// guest is a subscriber that is in, or about to be.
+type guest struct {
+	seat  seat
+	l     *listener
+	sub   *peer.Subscriber
+	until time.Time // open mode: when it leaves
+}
+
+// lane is what is counted of one path.
+type lane struct {
+	name   string
+	shards [shards]*shard
+	next   int
+
+	mu          sync.Mutex
+	joins       report.Joins
+	time        *report.Hist
+	firstPacket *report.Hist
+	firstFrame  *report.Hist
+	pairs       map[string]int
+	wrong       int
+	present     int
+	most        int
+	publishers  int
+	witnesses   int
+	headers     int
+	lastJoins   int // at the last second
+	lastFailed  int
+}
+
+func newLane(name string) *lane {
+	l := &lane{name: name, time: report.NewHist(), firstPacket: report.NewHist(), firstFrame: report.NewHist(), pairs: map[string]int{}}
+	for i := range l.shards {
+		l.shards[i] = newShard()
+	}
+	return l
+}
+
+// crowd lets subscribers in and out as the load says.
+type crowd struct {
+	r       *runner
+	load    scenario.Load
+	total   int
+	rng     *rand.Rand
+	seats   []seat // free, closed mode
+	started int    // seats handed out in open mode
+
+	mu      sync.Mutex
+	in      map[*guest]struct{}
+	pending int
+	wg      sync.WaitGroup
+
+	tokens  float64
+	last    time.Time
+	due     float64 // open mode: arrivals that are due and not begun, in parts
+	leaving bool
+}
+
+func newCrowd(r *runner, total int) *crowd {
+	c := &crowd{r: r, load: r.s.Load, total: total, in: map[*guest]struct{}{}, last: time.Now(), rng: rand.New(rand.NewPCG(r.s.Seed, 0x63726f7764))}
+	for i := total - 1; i >= 0; i-- {
+		c.seats = append(c.seats, r.seat(i))
+	}
+	return c
+}
+
+// seat is the i-th place: rooms in turn, and within a room the paths in turn.
+func (r *runner) seat(i int) seat {
+	rooms := len(r.rooms)
+	return seat{index: i, room: i % rooms, path: r.lanes[(i/rooms)%len(r.s.Paths)]}
+}
+
+// size is how many are in, and how many are about to be.
+func (c *crowd) size() (in, pending int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.in), c.pending
+}
+
+// tick brings the population to what it is to be at a time since the measured
+// part began.
+func (c *crowd) tick(now time.Time, at time.Duration) {
+	gap := now.Sub(c.last)
+	c.last = now
+	target := c.load.Target(at, c.total)
+	if c.load.Mode == scenario.Open {
+		c.arrivals(now, gap, target)
+		return
+	}
+	c.tokens = min(c.tokens+gap.Seconds()*c.load.JoinRate, max(1, c.load.JoinRate/10))
+	c.churn(gap)
+	in, pending := c.size()
+	want := int(math.Round(target))
+	for ; in+pending < want && c.tokens >= 1 && len(c.seats) > 0; pending++ {
+		if pending >= c.load.MaxPending {
+			break // not dropped: closed populations wait
+		}
+		c.tokens--
+		s := c.seats[len(c.seats)-1]
+		c.seats = c.seats[:len(c.seats)-1]
+		c.enter(s, now, time.Time{})
+	}
+	for ; in > want; in-- {
+		c.dismiss(c.pick())
+	}
+}
+
+// arrivals lets in what the rate says, Poisson distributed, however many are
+// here; who stayed long enough leaves.
+func (c *crowd) arrivals(now time.Time, gap time.Duration, rate float64) {
+	for range poisson(c.rng, rate*gap.Seconds()) {
+		s := c.r.seat(c.started)
+		c.started++
+		if _, pending := c.size(); pending >= c.load.MaxPending {
+			s.path.mu.Lock()
+			s.path.joins.Dropped++
+			s.path.mu.Unlock()
+			continue
+		}
+		stay := time.Duration(c.rng.ExpFloat64() * float64(c.load.Stay))
+		c.enter(s, now, now.Add(stay))
+	}
+	c.mu.Lock()
+	var over []*guest
+	for g := range c.in {
+		if now.After(g.until) {
+			over = append(over, g)
+		}
+	}
+	c.mu.Unlock()
+	for _, g := range over {
+		c.dismiss(g)
+	}
+}
+
+// poisson draws from a Poisson distribution of a small mean (Knuth).
+func poisson(rng *rand.Rand, mean float64) int {
+	limit, p, n := math.Exp(-mean), 1.0, 0
+	for {
+		if p *= rng.Float64(); p <= limit {
+			return n
+		}
+		n++
+	}
+}
+
+func (c *crowd) churn(gap time.Duration) {
+	if c.load.Churn == nil || c.leaving {
+		return
+	}
+	in, _ := c.size()
+	mean := float64(in) * math.Ln2 * gap.Seconds() / c.load.Churn.HalfLife.Seconds()
+	for range poisson(c.rng, mean) {
+		c.dismiss(c.pick())
+	}
+}
+
+// pick is any of those who are in; nil when nobody is.
+func (c *crowd) pick() *guest {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for g := range c.in {
+		return g
+	}
+	return nil
+}
+
+// enter begins a join.
+func (c *crowd) enter(s seat, due, until time.Time) {
+	c.mu.Lock()
+	c.pending++
+	c.mu.Unlock()
+	s.path.mu.Lock()
+	s.path.joins.Attempted++
+	s.path.mu.Unlock()
+	c.wg.Go(func() {
+		g := &guest{seat: s, until: until}
+		err := c.join(g, due)
+		c.mu.Lock()
+		c.pending--
+		if err == nil {
+			c.in[g] = struct{}{}
+		} else {
+			c.back(s)
+		}
+		c.mu.Unlock()
+		if err != nil {
+			s.path.mu.Lock()
+			s.path.joins.Failed++
+			s.path.mu.Unlock()
+			c.r.fault(fmt.Errorf("join on %s: %w", s.path.name, err))
+			return
+		}
+		c.wg.Go(func() { c.attend(g) })
+	})
+}
+
+// back gives a seat back; the caller holds mu. In open mode there are none.
+func (c *crowd) back(s seat) {
+	if c.load.Mode != scenario.Open {
+		c.seats = append(c.seats, s)
+	}
+}
+
+func (c *crowd) join(g *guest, due time.Time) error {
+	lane := g.seat.path
+	lane.mu.Lock()
+	shard := lane.shards[lane.next%shards]
+	lane.next++
+	lane.mu.Unlock()
+	identity := fmt.Sprintf("subscriber-%d-%d", g.seat.index, c.r.joined.Add(1))
+	ctx, cancel := context.WithTimeout(c.r.ctx, joinWithin)
+	defer cancel()
+	cfg, err := c.r.entry(ctx, g.seat.room, identity, lane.name, false)
+	if err != nil {
+		return err
+	}
+	l := newListener(shard, lane.name, identity, due)
+	l.nack, l.remb = cfg.NACK, c.r.s.BWE == "remb"
+	if c.r.isWitness(g.seat) {
+		l.witness = new(witness)
+	}
+	conf := peer.SubscriberConfig{
+		Sink: l, OnTracks: l.tracks, OnRTCP: l.reports, OnMute: l.muted, REMB: l.remb,
+		Choose: chooser(g.seat.index/len(c.r.rooms), c.r.s.Rooms.Subscriptions, c.r.s.Rooms.Publishers),
+	}
+	if c.r.s.Data != nil {
+		conf.OnData = l.message
+	}
+	if v := c.r.s.Media.Video; v != nil && (v.Simulcast > 1 || v.SVC != "") {
+		conf.Quality = quality(v, rand.New(rand.NewPCG(c.r.s.Seed, uint64(g.seat.index))))
+	}
+	shard.mu.Lock()
+	shard.live[l] = struct{}{}
+	shard.mu.Unlock()
+	sub, err := peer.Subscribe(ctx, cfg, conf)
+	if err != nil {
+		l.leave(false)
+		return err
+	}
+	took := time.Since(due)
+	if err := c.seated(g, l, sub, took); err != nil {
+		l.leave(false)
+		return errors.Join(err, sub.Close())
+	}
+	return nil
+}
+
+// seated notes that a join succeeded.
+func (c *crowd) seated(g *guest, l *listener, sub *peer.Subscriber, took time.Duration) error {
+	lane := g.seat.path
+	pair, err := sub.Pair()
+	if err != nil {
+		return err
+	}
+	l.shard.mu.Lock()
+	l.sub = sub
+	if l.witness != nil {
+		l.witness.ctx, err = sub.Decrypter()
+	}
+	l.shard.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	lane.mu.Lock()
+	defer lane.mu.Unlock()
+	lane.joins.Succeeded++
+	lane.time.Record(took)
+	lane.pairs[pair.Kind()]++
+	if !pair.Is(lane.name) {
+		lane.wrong++
+	}
+	lane.present++
+	lane.most = max(lane.most, lane.present)
+	if l.witness != nil {
+		lane.witnesses++
+	} else {
+		lane.headers++
+	}
+	g.l, g.sub = l, sub
+	return nil
+}
+
+// attend watches a guest until it ends. Who fell out makes room for another.
+func (c *crowd) attend(g *guest) {
+	<-g.sub.Done()
+	c.mu.Lock()
+	_, still := c.in[g]
+	delete(c.in, g)
+	if still {
+		c.back(g.seat)
+	}
+	c.mu.Unlock()
+	if !still {
+		return // dismissed
+	}
+	lane := g.seat.path
+	lane.mu.Lock()
+	lane.present--
+	lane.joins.Reconnects++
+	lane.mu.Unlock()
+	c.r.fault(fmt.Errorf("fell out on %s: %w", lane.name, g.sub.Err()))
+	g.l.leave(false)
+	_ = g.sub.Close() // it has failed already
+}
+
+// dismiss lets a guest leave; nil is nobody.
+func (c *crowd) dismiss(g *guest) {
+	if g == nil {
+		return
+	}
+	c.mu.Lock()
+	_, in := c.in[g]
+	delete(c.in, g)
+	if in {
+		c.back(g.seat)
+	}
+	c.mu.Unlock()
+	if !in {
+		return
+	}
+	c.depart(g, false)
+}
+
+func (c *crowd) depart(g *guest, complete bool) {
+	lane := g.seat.path
+	packet, frame := g.l.firsts()
+	g.l.leave(complete)
+	lane.mu.Lock()
+	lane.present--
+	lane.joins.Left++
+	lane.firsts(packet, frame)
+	lane.mu.Unlock()
+	c.wg.Go(func() { _ = g.sub.Close() }) // LiveKit notices a lost goodbye by itself
+}
+
+// firsts notes the times of a guest; the caller holds mu.
+func (l *lane) firsts(packet, frame time.Duration) {
+	if packet > 0 {
+		l.firstPacket.Record(packet)
+	}
+	if frame > 0 {
+		l.firstFrame.Record(frame)
+	}
+}
+
+// guests are those who are in.
+func (c *crowd) guests() []*guest {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	out := make([]*guest, 0, len(c.in))
+	for g := range c.in {
+		out = append(out, g)
+	}
+	return out
+}
+
+// speak lets everybody send what they have to say.
+func (c *crowd) speak(now time.Time) {
+	for _, g := range c.guests() {
+		if pkts := g.l.speak(now); len(pkts) > 0 {
+			_ = g.sub.WriteRTCP(pkts) // one that has failed ends by itself
+		}
+		packet, frame := g.l.firsts()
+		if packet > 0 || frame > 0 {
+			g.seat.path.mu.Lock()
+			g.seat.path.firsts(packet, frame)
+			g.seat.path.mu.Unlock()
+		}
+	}
+}
+
+// clear lets everybody leave; their counts are complete.
+func (c *crowd) clear() {
+	for _, g := range c.guests() {
+		c.mu.Lock()
+		_, in := c.in[g]
+		delete(c.in, g)
+		c.mu.Unlock()
+		if in {
+			c.depart(g, true)
+		}
+	}
+	c.wg.Wait()
+}
+
+// impairment is what the scenario does to a participant's media.
+func (r *runner) impairment(i scenario.Impair, send bool) *wire.Impairment {
+	if i.Loss == 0 && i.Delay == 0 {
+		return nil
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	im := wire.NewImpairment(r.s.Seed + uint64(len(r.impaired)))
+	if send {
+		im.SendLoss, im.SendDelay = i.Loss, i.Delay
+	} else {
+		im.ReceiveLoss, im.ReceiveDelay = i.Loss, i.Delay
+	}
+	r.impaired = append(r.impaired, im)
+	return im
+}

@@ -1,0 +1,380 @@
+package run
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/netip"
+	"net/url"
+	"os"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/openova-io/bp-relay/loadtest/clip"
+	"github.com/openova-io/bp-relay/loadtest/judge"
+	"github.com/openova-io/bp-relay/loadtest/peer"
+	"github.com/openova-io/bp-relay/loadtest/probe"
+	"github.com/openova-io/bp-relay/loadtest/report"
+	"github.com/openova-io/bp-relay/loadtest/report/live"
+	"github.com/openova-io/bp-relay/loadtest/scenario"
+	"github.com/openova-io/bp-relay/loadtest/wire"
+)
+
+// gather is how long received packets wait for others: see wire.NewReactor.
+const gather = 5 * time.Millisecond
+
+// Options say how a scenario is run.
+type Options struct {
+	// Scenario is valid and filled with defaults.
+	Scenario *scenario.Scenario
+	// Place is the installation; it stays the caller's.
+	Place Place
+	// View shows progress; nil: nobody looks.
+	View *live.View
+	// Publish gets a snapshot of the report each second; nil: nobody.
+	Publish func(*report.Report)
+	// Worker of Workers is this process's part; Workers 0 is one of one.
+	Worker, Workers int
+	// Begin is when the measured part of all workers begins; zero: when this
+	// one is ready.
+	Begin func(ctx context.Context) (time.Time, error)
+	// During runs beside the measured part, with the rooms' names: the
+	// controller of recordings.
+	During func(ctx context.Context, rooms []string) error
+	Log    io.Writer
+}
+
+// runner is one run.
+type runner struct {
+	o      Options
+	s      *scenario.Scenario
+	ctx    context.Context //nolint:containedctx // the run's life, which all its goroutines follow
+	engine *peer.Engine
+	pacers []*peer.Pacer
+	video  []*clip.Clip
+	audio  *clip.Clip
+	local  map[string]netip.Addr // by host of what is to be reached
+	rooms  []string
+	made   []string
+	lanes  []*lane // the scenario's paths first
+	cast   *cast
+	crowd  *crowd
+	joined atomic.Int64
+	done   atomic.Bool
+
+	mu       sync.Mutex
+	faults   map[string]int64
+	impaired []*wire.Impairment
+	seconds  *clock
+}
+
+// Run does a media scenario and returns its report, without a verdict where
+// ctx ended it. Whatever happened to participants is in the report; the error
+// is of what kept the run from being one.
+func Run(ctx context.Context, o Options) (rep *report.Report, err error) {
+	r := &runner{o: o, s: o.Scenario, faults: map[string]int64{}, local: map[string]netip.Addr{}}
+	life, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	r.ctx = life
+	if err := r.prepare(ctx); err != nil {
+		return nil, err
+	}
+	reactor, err := wire.NewReactor(gather)
+	if err != nil {
+		return nil, err
+	}
+	if r.engine, err = peer.NewEngine(reactor); err != nil {
+		return nil, errors.Join(err, reactor.Close())
+	}
+	work, end := context.WithCancel(context.Background())
+	var wg sync.WaitGroup
+	failed := make(chan error, 1+runtime.GOMAXPROCS(0))
+	start := func(f func(context.Context) error) {
+		wg.Go(func() {
+			if err := f(work); err != nil {
+				failed <- err
+			}
+		})
+	}
+	start(reactor.Run)
+	for range max(1, runtime.GOMAXPROCS(0)/2) {
+		p := peer.NewPacer()
+		r.pacers = append(r.pacers, p)
+		start(p.Run)
+	}
+	defer func() {
+		end()
+		wg.Wait()
+		err = errors.Join(err, reactor.Close(), r.tidy())
+	}()
+	return r.play(ctx, failed)
+}
+
+// prepare makes media and rooms.
+func (r *runner) prepare(ctx context.Context) error {
+	r.show("making the media", 0, 0)
+	var err error
+	if r.video, r.audio, err = makeMedia(ctx, r.s.Media); err != nil {
+		return err
+	}
+	for _, p := range r.s.Paths {
+		r.lanes = append(r.lanes, newLane(p))
+	}
+	r.lane(r.s.PublishPath)
+	if r.s.Rooms.Existing != "" {
+		r.rooms = []string{r.s.Rooms.Existing}
+		return nil
+	}
+	r.show("making the rooms", 0, 0)
+	for i := range r.s.Rooms.Count {
+		id := fmt.Sprintf("%s-%s-%d", r.s.Rooms.Prefix, uuid.NewString()[:8], i)
+		name, err := r.o.Place.MakeRoom(ctx, id)
+		if err != nil {
+			return errors.Join(err, r.tidy())
+		}
+		r.rooms, r.made = append(r.rooms, name), append(r.made, name)
+	}
+	return nil
+}
+
+// lane is a path's counts; publishers may use one that no subscriber does.
+func (r *runner) lane(path string) *lane {
+	for _, l := range r.lanes {
+		if l.name == path {
+			return l
+		}
+	}
+	l := newLane(path)
+	r.lanes = append(r.lanes, l)
+	return l
+}
+
+// tidy removes the rooms.
+func (r *runner) tidy() error {
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	var err error
+	for _, name := range r.made {
+		if e := r.o.Place.RemoveRoom(ctx, name); e != nil {
+			err = errors.Join(err, fmt.Errorf("remove room %s: %w", name, e))
+		}
+	}
+	r.made = nil
+	return err
+}
+
+// entry is what a participant joins with.
+func (r *runner) entry(ctx context.Context, room int, identity, path string, publish bool) (peer.Config, error) {
+	e, err := r.o.Place.Enter(ctx, r.rooms[room], identity, path, publish)
+	if err != nil {
+		return peer.Config{}, err
+	}
+	cfg := peer.Config{Engine: r.engine, URL: e.URL, Token: e.Token, Path: path, TURN: e.TURN, TLS: e.TLS, NACK: *r.s.NACK}
+	host, err := hostOf(e, path)
+	if err != nil {
+		return peer.Config{}, err
+	}
+	if cfg.Local, err = r.localFor(host); err != nil {
+		return peer.Config{}, err
+	}
+	if f := r.s.Fault; f != nil {
+		if publish {
+			cfg.Impair = r.impairment(f.Publish, true)
+		} else {
+			cfg.Impair = r.impairment(f.Receive, false)
+		}
+	}
+	return cfg, nil
+}
+
+// hostOf is who media is exchanged with first: the SFU, by its signalling's
+// name, or the TURN server.
+func hostOf(e Entry, path string) (string, error) {
+	if path != peer.Direct {
+		return peer.Host(e.TURN.URL)
+	}
+	u, err := url.Parse(e.URL)
+	if err != nil {
+		return "", fmt.Errorf("LiveKit's address: %w", err)
+	}
+	return u.Hostname(), nil
+}
+
+func (r *runner) localFor(host string) (netip.Addr, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if a, ok := r.local[host]; ok {
+		return a, nil
+	}
+	a, err := peer.LocalFor(host)
+	if err == nil {
+		r.local[host] = a
+	}
+	return a, err
+}
+
+// isWitness spreads witnesses evenly; the first of each path is one unless
+// there are to be none.
+func (r *runner) isWitness(s seat) bool {
+	share := r.s.Witnesses
+	if share <= 0 {
+		return false
+	}
+	n := s.index / len(r.s.Paths)
+	if s.index < len(r.rooms)*len(r.s.Paths) && s.room == 0 {
+		return true
+	}
+	return int(float64(n+1)*share) > int(float64(n)*share)
+}
+
+// fault counts an error by its text without what differs each time.
+func (r *runner) fault(err error) {
+	if err == nil || r.done.Load() {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	const kinds = 50
+	text := err.Error()
+	if _, known := r.faults[text]; !known && len(r.faults) >= kinds {
+		text = "other errors"
+	}
+	r.faults[text]++
+}
+
+func (r *runner) ending() bool { return r.done.Load() }
+
+func (r *runner) show(phase string, at, total time.Duration) {
+	if r.o.View != nil {
+		r.o.View.Update(live.Progress{Phase: phase, Elapsed: at, Total: total})
+	}
+}
+
+// play lets everybody in, watches, and lets everybody out.
+func (r *runner) play(ctx context.Context, failed <-chan error) (*report.Report, error) {
+	total := r.s.Rooms.Count * r.s.Rooms.Subscribers
+	r.show("publishers join", 0, 0)
+	var err error
+	r.cast, err = startCast(ctx, r)
+	r.crowd = newCrowd(r, total)
+	if err == nil {
+		err = r.watch(ctx, failed)
+	}
+	r.show("settling the ledger", 0, 0)
+	if r.seconds != nil {
+		r.seconds.stopMeasuring(r)
+	}
+	r.cast.stop()
+	r.done.Store(true)
+	if err != nil {
+		r.crowd.clear()
+		r.cast.close()
+		return nil, err
+	}
+	r.listenOn() // what is under way still comes
+	r.crowd.clear()
+	rep := r.report(r.cast.sent())
+	r.cast.close()
+	return rep, nil
+}
+
+// listenOn lets subscribers hear what is still to come, and NACK it.
+func (r *runner) listenOn() {
+	for end := time.Now().Add(600 * time.Millisecond); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
+		r.crowd.speak(time.Now())
+	}
+	for _, im := range r.impaired {
+		im.Wait()
+	}
+}
+
+// watch is the warm-up and the measured part.
+func (r *runner) watch(ctx context.Context, failed <-chan error) error {
+	begin := time.Now().Add(r.s.Load.Warmup)
+	if r.o.Begin != nil {
+		at, err := r.o.Begin(ctx)
+		if err != nil {
+			return err
+		}
+		begin = at
+	}
+	length := r.s.Load.Length()
+	guard, err := judge.NewWatch(r.s.Thresholds)
+	if err != nil {
+		return err
+	}
+	var side sync.WaitGroup
+	defer side.Wait()
+	sideErr := make(chan error, 1)
+	sideCtx, endSide := context.WithCancel(ctx)
+	defer endSide()
+	r.seconds = newClock(r, begin)
+	const beat = 20 * time.Millisecond
+	ticker := time.NewTicker(beat)
+	defer ticker.Stop()
+	for n := 0; ; n++ {
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case err := <-failed:
+			return err
+		case err := <-sideErr:
+			if err != nil {
+				return err
+			}
+		case <-ticker.C:
+		}
+		now := time.Now()
+		at := now.Sub(begin)
+		if at >= length {
+			return nil
+		}
+		if at >= 0 && !r.seconds.measuring {
+			if err := r.seconds.measure(r); err != nil {
+				return err
+			}
+			if r.o.During != nil {
+				side.Go(func() { sideErr <- r.o.During(sideCtx, r.rooms) })
+			}
+		}
+		r.crowd.tick(now, at)
+		if n%2 == 0 {
+			r.crowd.speak(now)
+		}
+		if r.seconds.due(now) {
+			r.seconds.tick(r, now)
+			if at > 0 && !guard.Empty() {
+				if broken := guard.Broken(at, r.snapshot()); len(broken) > 0 {
+					return nil // the verdict says which
+				}
+			}
+		}
+	}
+}
+
+// processes are those that are watched: the installation's and this one.
+func (r *runner) processes() map[string]int {
+	ids := map[string]int{report.Generator: os.Getpid()}
+	for name, pid := range r.o.Place.Processes() {
+		ids[name] = pid
+	}
+	return ids
+}
+
+// host is this machine in the report.
+func (r *runner) host() (report.Part, *float64) {
+	part := report.Part{Worker: r.o.Worker, Workers: max(1, r.o.Workers), Cores: runtime.NumCPU()}
+	if h, err := probe.ReadHost(); err == nil {
+		part.Host, part.Kernel = h.Name, h.Kernel
+	}
+	var bound *float64
+	if c, err := probe.ReadClock(); err == nil {
+		bound = c.BoundMs()
+	}
+	return part, bound
+}

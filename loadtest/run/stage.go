@@ -1,0 +1,252 @@
+package run
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/openova-io/bp-relay/loadtest/peer"
+	"github.com/openova-io/bp-relay/loadtest/report"
+)
+
+// speaker is a publisher in its room.
+type speaker struct {
+	room, index int
+	path        *lane
+
+	mu  sync.Mutex
+	pub *peer.Publisher
+}
+
+// cast are the publishers of all rooms.
+type cast struct {
+	r        *runner
+	all      []*speaker
+	wg       sync.WaitGroup
+	mu       sync.Mutex
+	messages int64
+	bytes    int64
+	ended    []*peer.Publisher // that fell out; what they sent counts
+}
+
+// startCast lets all publishers in: without them there is nothing to measure.
+func startCast(ctx context.Context, r *runner) (*cast, error) {
+	c := &cast{r: r}
+	group, gctx := errgroup.WithContext(ctx)
+	group.SetLimit(16)
+	rng := rand.New(rand.NewPCG(r.s.Seed, 0x63617374))
+	for room := range r.rooms {
+		for i := range r.s.Rooms.Publishers {
+			s := &speaker{room: room, index: i, path: r.lane(r.s.PublishPath)}
+			phase := time.Duration(rng.Int64N(int64(time.Second)))
+			c.all = append(c.all, s)
+			group.Go(func() error { return c.join(gctx, s, phase) })
+		}
+	}
+	if err := group.Wait(); err != nil {
+		return c, err
+	}
+	for _, s := range c.all {
+		c.wg.Go(func() { c.attend(s) })
+	}
+	if sp := r.s.Speakers; sp != nil && r.audio != nil {
+		c.wg.Go(func() { c.turns(ctx, sp.Active, sp.Every) })
+	}
+	return c, nil
+}
+
+func (c *cast) join(ctx context.Context, s *speaker, phase time.Duration) error {
+	due := time.Now()
+	s.path.mu.Lock()
+	s.path.joins.Attempted++
+	s.path.mu.Unlock()
+	within, cancel := context.WithTimeout(ctx, joinWithin)
+	defer cancel()
+	pub, err := c.publish(within, s, phase)
+	s.path.mu.Lock()
+	defer s.path.mu.Unlock()
+	if err != nil {
+		s.path.joins.Failed++
+		return fmt.Errorf("a publisher on %s: %w", s.path.name, err)
+	}
+	s.path.joins.Succeeded++
+	s.path.time.Record(time.Since(due))
+	pair, err := pub.Pair()
+	if err != nil {
+		return errors.Join(err, pub.Close())
+	}
+	s.path.pairs[pair.Kind()]++
+	if !pair.Is(s.path.name) {
+		s.path.wrong++
+	}
+	s.path.publishers++
+	s.mu.Lock()
+	s.pub = pub
+	s.mu.Unlock()
+	return nil
+}
+
+func (c *cast) publish(ctx context.Context, s *speaker, phase time.Duration) (*peer.Publisher, error) {
+	r := c.r
+	cfg, err := r.entry(ctx, s.room, publisherName(s.index), s.path.name, true)
+	if err != nil {
+		return nil, err
+	}
+	pub, err := peer.Publish(ctx, cfg, peer.PublisherConfig{
+		Video: r.video, Audio: r.audio, Data: r.s.Data != nil, Pacer: r.pacers[(s.room+s.index)%len(r.pacers)], Phase: phase,
+	})
+	if err != nil {
+		return nil, err
+	}
+	if d := r.s.Data; d != nil {
+		id := uint32(s.room)<<16 | uint32(s.index)
+		c.wg.Go(func() {
+			sendMessages(r.ctx, pub, d, id, func(bytes int, err error) {
+				if err != nil {
+					r.fault(err)
+					return
+				}
+				c.mu.Lock()
+				c.messages, c.bytes = c.messages+1, c.bytes+int64(bytes)
+				c.mu.Unlock()
+			})
+		})
+	}
+	return pub, nil
+}
+
+// attend lets a publisher that fell out come again.
+func (c *cast) attend(s *speaker) {
+	for {
+		s.mu.Lock()
+		pub := s.pub
+		s.mu.Unlock()
+		<-pub.Done()
+		if c.r.ending() {
+			return
+		}
+		c.r.fault(fmt.Errorf("a publisher fell out: %w", pub.Err()))
+		_ = pub.Close() // it has failed already
+		c.mu.Lock()
+		c.ended = append(c.ended, pub)
+		c.mu.Unlock()
+		s.path.mu.Lock()
+		s.path.joins.Reconnects++
+		s.path.publishers--
+		s.path.mu.Unlock()
+		for {
+			err := c.join(c.r.ctx, s, 0)
+			if err == nil {
+				break
+			}
+			c.r.fault(err)
+			select {
+			case <-time.After(time.Second):
+			case <-c.r.ctx.Done():
+				return
+			}
+		}
+	}
+}
+
+// turns lets so many of each room's publishers speak at a time.
+func (c *cast) turns(ctx context.Context, active int, every time.Duration) {
+	ticker := time.NewTicker(every)
+	defer ticker.Stop()
+	for turn := 0; ; turn++ {
+		for _, s := range c.all {
+			n := c.r.s.Rooms.Publishers
+			silent := (s.index-turn*active%n+n)%n >= active
+			if pub := s.now(); pub != nil && pub.Err() == nil {
+				if err := pub.Mute(false, silent); err != nil {
+					c.r.fault(err)
+				}
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+	}
+}
+
+func (s *speaker) now() *peer.Publisher {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.pub
+}
+
+// publishers are all that there were.
+func (c *cast) publishers() []*peer.Publisher {
+	c.mu.Lock()
+	out := append([]*peer.Publisher(nil), c.ended...)
+	c.mu.Unlock()
+	for _, s := range c.all {
+		if p := s.now(); p != nil {
+			out = append(out, p)
+		}
+	}
+	return out
+}
+
+// sent sums up what publishers sent.
+func (c *cast) sent() report.Sent {
+	var out report.Sent
+	for _, p := range c.publishers() {
+		for _, l := range p.Layers() {
+			out.Packets += l.Sent.Packets
+			out.Bytes += l.Sent.Bytes
+			out.PayloadBytes += l.Sent.PayloadBytes
+			out.Frames += l.Sent.Frames
+			out.Retransmitted += l.Sent.Retransmitted
+		}
+		nacks, plis := p.Asked()
+		out.NACKs += nacks
+		out.PLIs += plis
+		if err := p.SendErr(); err != nil {
+			c.r.fault(fmt.Errorf("send: %w", err))
+		}
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	out.Messages, out.MessageBytes = c.messages, c.bytes
+	return out
+}
+
+// stop ends the media, and waits until LiveKit has reported on all of it or
+// does not any more.
+func (c *cast) stop() {
+	for _, p := range c.publishers() {
+		p.Stop()
+	}
+	const most = 3 * time.Second // LiveKit reports each second
+	for end := time.Now().Add(most); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
+		settled := true
+		for _, p := range c.publishers() {
+			if p.Err() == nil && !p.Settled() {
+				settled = false
+			}
+		}
+		if settled {
+			return
+		}
+	}
+}
+
+// close ends all.
+func (c *cast) close() {
+	var wg sync.WaitGroup
+	for _, s := range c.all {
+		if p := s.now(); p != nil {
+			wg.Go(func() { _ = p.Close() })
+		}
+	}
+	wg.Wait()
+	c.wg.Wait()
+}
