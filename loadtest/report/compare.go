@@ -62,7 +62,7 @@ type comparison struct {
 func Compare(w io.Writer, a, b *Report) error {
 	c := compare(a, b)
 	var out strings.Builder
-	fmt.Fprintf(&out, "A  %s\nB  %s\n", line(a), line(b))
+	fmt.Fprintf(&out, "A  %s: %s\nB  %s: %s\n", title(a), a.Verdict.words().Word, title(b), b.Verdict.words().Word)
 	for _, s := range c.Not {
 		fmt.Fprintf(&out, "NOT COMPARABLE: %s\n", s)
 	}
@@ -84,8 +84,8 @@ func Compare(w io.Writer, a, b *Report) error {
 	return nil
 }
 
-func line(r *Report) string {
-	return fmt.Sprintf("%s, %s, %s %s: %s", r.Name, r.Started.UTC().Format("2006-01-02 15:04:05"), r.Tool.Name, r.Tool.Version, r.Verdict.words().Word)
+func title(r *Report) string {
+	return fmt.Sprintf("%s, %s, %s %s", r.Name, r.Started.UTC().Format("2006-01-02 15:04:05"), r.Tool.Name, r.Tool.Version)
 }
 
 func compare(a, b *Report) comparison {

@@ -18,6 +18,7 @@ type comparePage struct {
 	ClassA       string
 	ClassB       string
 	Charts       []template.HTML
+	Told, Noise  []change // those that say something, and the others
 }
 
 // CompareHTML is Compare as a page of the kind that HTML makes, with the
@@ -25,8 +26,15 @@ type comparePage struct {
 func CompareHTML(w io.Writer, a, b *Report) error {
 	c := compare(a, b)
 	p := comparePage{
-		sealed: seal(), comparison: c, LineA: line(a), LineB: line(b), Summary: c.summary(),
+		sealed: seal(), comparison: c, LineA: title(a), LineB: title(b), Summary: c.summary(),
 		WordsA: a.Verdict.words(), WordsB: b.Verdict.words(), ClassA: class(a.Verdict), ClassB: class(b.Verdict),
+	}
+	for _, x := range c.Changes {
+		if x.Word == wordNoise {
+			p.Noise = append(p.Noise, x)
+		} else {
+			p.Told = append(p.Told, x)
+		}
 	}
 	for i, path := range a.shown() {
 		other := b.Path(path.Name)

@@ -71,7 +71,7 @@ func pageOf(r *Report) (*page, error) {
 		row := checkRow{c, c.value(), "broken", "bad"}
 		switch {
 		case c.Value == nil && !c.Passed:
-			row.Word, row.Class = "not measured", "unsure"
+			row.Measured, row.Word, row.Class = none, "not measured", "unsure"
 		case c.Passed:
 			row.Word, row.Class = "held", "good"
 		}

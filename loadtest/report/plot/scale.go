@@ -30,20 +30,27 @@ func (s Scale) Pos(v float64) float64 {
 
 // Linear goes from lo to hi, with about n round ticks, written by label.
 func Linear(lo, hi float64, n int, label func(float64) string) Scale {
-	if !(hi > lo) { // also when either is not a number
-		hi = lo + 1
+	lo, hi = held(lo), held(hi)
+	if hi <= lo {
+		hi = lo + max(1, math.Abs(lo)/1e6)
 	}
 	s := Scale{pos: func(v float64) float64 { return (v - lo) / (hi - lo) }}
 	step := round(max((hi-lo)/float64(max(n, 1)), 1e-12))
-	for i := math.Ceil(lo/step - 1e-9); i*step <= hi*(1+1e-9) && len(s.Ticks) < 100; i++ {
-		s.Ticks = append(s.Ticks, Tick{i * step, label(i * step)})
+	first := math.Ceil(lo/step - 1e-9)
+	for i := range 100 {
+		at := (first + float64(i)) * step
+		if at > hi+step*1e-9 {
+			break
+		}
+		s.Ticks = append(s.Ticks, Tick{at, label(at)})
 	}
 	return s
 }
 
 // Ceil is the smallest round number that is not below v: the end of an axis.
 func Ceil(v float64) float64 {
-	if !(v > 0) || math.IsInf(v, 1) {
+	v = held(v)
+	if v <= 0 {
 		return 1
 	}
 	step := round(v / 5)
@@ -61,11 +68,20 @@ func round(v float64) float64 {
 	return 10 * p
 }
 
+// held keeps what is no number, or none that a person would plot, from being
+// the end of an axis: 10^15 is above every count and bitrate.
+func held(v float64) float64 {
+	if math.IsNaN(v) {
+		return 0
+	}
+	return min(max(v, -1e15), 1e15)
+}
+
 // Log goes from lo to hi, both above zero, by powers of ten, with ticks at 1,
 // 2 and 5 times them.
 func Log(lo, hi float64, label func(float64) string) Scale {
-	lo = max(lo, 1e-6)
-	hi = max(hi, lo*10)
+	lo = max(held(lo), 1e-6)
+	hi = max(held(hi), lo*10)
 	from, to := math.Log10(lo), math.Log10(hi)
 	s := Scale{pos: func(v float64) float64 { return (math.Log10(max(v, 1e-12)) - from) / (to - from) }}
 	parts := []float64{1, 2, 5}
