@@ -109,7 +109,7 @@ func (s SFU) Sub(before SFU) (d SFU, ok bool) {
 	}
 	ok = ok && s.Forwarded >= before.Forwarded
 	if ok {
-		d.Forwarded, d.ForwardNanoseconds = s.Forwarded-before.Forwarded, s.ForwardLatencyN-before.ForwardLatencyN
+		d.Forwarded, d.ForwardNanoseconds = s.Forwarded-before.Forwarded, s.ForwardNanoseconds-before.ForwardNanoseconds
 	}
 	return d, ok
 }
