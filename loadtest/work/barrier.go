@@ -62,8 +62,6 @@ func (s *Store) Barrier(ctx context.Context, w Worker, digest string) (Start, er
 	if err := w.Check(); err != nil {
 		return Start{}, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, s.config.Timeout)
-	defer cancel()
 	host, err := os.Hostname()
 	if err != nil {
 		return Start{}, fmt.Errorf("work: this machine's name: %w", err)
@@ -76,16 +74,26 @@ func (s *Store) Barrier(ctx context.Context, w Worker, digest string) (Start, er
 	if err != nil {
 		return Start{}, fmt.Errorf("work: announce worker %d of run %s: %w", w.Index, w.Run, err)
 	}
-	var st start
+	st, err := s.agree(ctx, w, me)
+	if err != nil {
+		return Start{}, err
+	}
+	return s.agreed(w, me, st)
+}
+
+// agree is what takes all workers: it ends with Config.Timeout.
+func (s *Store) agree(ctx context.Context, w Worker, me ready) (st start, err error) {
+	ctx, cancel := context.WithTimeout(ctx, s.config.Timeout)
+	defer cancel()
 	if w.Index == 0 {
 		st, err = s.lead(ctx, w, me)
 	} else {
 		st, err = s.follow(ctx, w, me)
 	}
-	if err != nil {
-		return Start{}, err
+	if err != nil && errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		return st, s.absentees(ctx, w, err)
 	}
-	return s.agreed(w, me, st)
+	return st, err
 }
 
 // Wait waits for the start by the clock that now reads. It fails only with the
@@ -120,7 +128,7 @@ func (s *Store) lead(ctx context.Context, w Worker, me ready) (start, error) {
 		if len(workers) == w.Count {
 			break
 		}
-		if err := s.pause(ctx, w, workers); err != nil {
+		if err := sleep(ctx, s.config.Poll); err != nil {
 			return st, err
 		}
 	}
@@ -152,7 +160,7 @@ func (s *Store) follow(ctx context.Context, w Worker, me ready) (start, error) {
 		if ctx.Err() == nil && !errors.Is(err, blob.ErrNotFound) {
 			return st, fmt.Errorf("work: start of run %s: %w", w.Run, err)
 		}
-		if err := s.pause(ctx, w, nil); err != nil {
+		if err := sleep(ctx, s.config.Poll); err != nil {
 			return st, err
 		}
 	}
@@ -192,20 +200,14 @@ func (s *Store) announced(ctx context.Context, w Worker) ([]Worker, error) {
 	return workers, err
 }
 
-// pause waits for the next look; when the time is over it says who is missing.
-func (s *Store) pause(ctx context.Context, w Worker, workers []Worker) error {
-	cause := sleep(ctx, s.config.Poll)
-	if cause == nil || !errors.Is(cause, context.DeadlineExceeded) {
-		return cause
-	}
-	if workers == nil {
-		// A last look, with a little time of its own: it is for the message only.
-		last, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
-		defer cancel()
-		var err error
-		if workers, err = s.announced(last, w); err != nil {
-			return errors.Join(cause, err)
-		}
+// absentees says who is missing, now that the time is over: it looks a last
+// time, with a little time of its own.
+func (s *Store) absentees(ctx context.Context, w Worker, cause error) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	defer cancel()
+	workers, err := s.announced(ctx, w)
+	if err != nil {
+		return errors.Join(cause, err)
 	}
 	e := &MissingError{Run: w.Run, What: "announced themselves", Workers: absent(workers, w.Count), Count: w.Count, Cause: cause}
 	if len(e.Workers) == 0 { // all are there, so it is worker 0's fault

@@ -18,7 +18,12 @@ import (
 	"github.com/openova-io/bp-relay/services/local/localtest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if os.Getenv(asWorker) != "" {
+		os.Exit(worker())
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // stores runs a test against each kind of store: a folder, and the real
 // SeaweedFS below a prefix. config has the address; each subtest has runs of
@@ -54,6 +59,7 @@ func TestStores(t *testing.T) {
 		t.Run("LargePart", func(t *testing.T) { largePart(t, s) })
 		t.Run("Faults", func(t *testing.T) { faults(t, s) })
 		t.Run("Barrier", func(t *testing.T) { barrier(t, config) })
+		t.Run("Processes", func(t *testing.T) { processes(t, config, s) })
 	})
 }
 
