@@ -32,7 +32,11 @@ func within(a, b measured, m metric) (bool, string) {
 		sa := benchmath.NewSample(slices.Clone(a.blocks), &benchmath.DefaultThresholds)
 		sb := benchmath.NewSample(slices.Clone(b.blocks), &benchmath.DefaultThresholds)
 		t := benchmath.AssumeNothing.Compare(sa, sb)
-		return t.P >= t.Alpha, fmt.Sprintf("p=%.3f, n=%d+%d", t.P, t.N1, t.N2)
+		p := fmt.Sprintf("p=%.3f", t.P)
+		if t.P < .001 {
+			p = "p<0.001"
+		}
+		return t.P >= t.Alpha, fmt.Sprintf("%s, n=%d+%d", p, t.N1, t.N2)
 	}
 	if a.hist != nil && b.hist != nil {
 		if n := min(a.hist.Count(), b.hist.Count()); float64(n)*(1-m.q) < fewest {
@@ -44,7 +48,7 @@ func within(a, b measured, m metric) (bool, string) {
 			return true, "95% intervals overlap"
 		}
 		// Values of one run hang together, so a narrow interval alone says too much.
-		return change < rough/2, "95% intervals"
+		return change < rough, "95% intervals, 10%"
 	}
 	if m.unit == unitCount && m.group != "People" {
 		return change < rough || math.Abs(b.v-a.v) < 3*math.Sqrt(a.v+b.v), "counts, 3σ and 10%"
