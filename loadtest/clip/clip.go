@@ -3,7 +3,10 @@ package clip
 import (
 	"context"
 	"fmt"
+	"path/filepath"
 	"time"
+
+	"github.com/openova-io/bp-relay/services/local"
 )
 
 // MTU is the largest RTP payload in bytes. With an RTP header (12), its
@@ -30,10 +33,11 @@ type Frame struct {
 	Spatial, Temporal int
 	// PictureID is the offset in each payload of a 15-bit picture id (two bytes,
 	// the first one's top bit set), -1 where there is none: a sender rewrites it
-	// so that it goes on when the clip is looped. It counts pictures from 0.
+	// so that it goes on when the clip is looped. It counts pictures from 0, modulo
+	// 1 << 15.
 	PictureID int
 	// TL0 is the offset of TL0PICIDX in each payload, -1 where there is none. It
-	// counts pictures of the temporal base layer, the first one is 0.
+	// counts pictures of the temporal base layer from 0, modulo 256.
 	TL0 int
 	// Last is set for a picture's last (highest) spatial layer: its last payload
 	// has the RTP marker bit.
@@ -57,12 +61,24 @@ type Clip struct {
 }
 
 // Make returns the clip of a spec, made once and kept in dir, which may be
-// shared by processes. Its errors are [SpecError], [MissingError] and
+// shared by processes; "" is the user's cache. Its errors are [SpecError], [MissingError] and
 // [EncoderError], or those of files.
 func Make(ctx context.Context, dir string, s Spec) (*Clip, error) {
 	s = s.filled()
 	if err := s.check(); err != nil {
 		return nil, err
+	}
+	if dir == "" {
+		cache, err := local.CacheDir()
+		if err != nil {
+			return nil, fmt.Errorf("clip folder: %w", err)
+		}
+		dir = filepath.Join(cache, "clips")
+	}
+	// Programs are given it, and one of ours is run from it.
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return nil, fmt.Errorf("clip folder: %w", err)
 	}
 	units, err := encoded(ctx, dir, s)
 	if err != nil {

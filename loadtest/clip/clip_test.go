@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	livekit "github.com/livekit/protocol/codecs"
 	"github.com/pion/rtp/codecs"
 	"github.com/stretchr/testify/require"
 
@@ -234,4 +235,16 @@ func TestSpecsThatCannotBe(t *testing.T) {
 	require.ErrorIs(t, err, clip.ErrSpec)
 	_, err = clip.NewChecker("")
 	require.ErrorIs(t, err, clip.ErrSpec)
+}
+
+// A clip's codec is one that LiveKit has, to the letter.
+func TestCodecsAreLiveKits(t *testing.T) {
+	for _, codec := range append([]string{clip.Opus}, video...) {
+		c := makeClip(t, small(codec))
+		var found bool
+		for _, p := range append(livekit.VideoCodecsParameters, livekit.OpusCodecParameters) {
+			found = found || p.MimeType == c.MIME && p.SDPFmtpLine == c.Fmtp && int(p.ClockRate) == c.ClockRate && int(p.Channels) == c.Channels
+		}
+		require.True(t, found, "%s %q", c.MIME, c.Fmtp)
+	}
 }

@@ -104,10 +104,23 @@ func kept(ctx context.Context, dir, ext string, j job, read func(data []byte) ([
 	if err != nil {
 		return nil, &EncoderError{Command: j.String(), Err: err}
 	}
-	if err := os.Rename(part, path); err != nil {
+	if err := keep(part, path); err != nil {
 		return nil, fmt.Errorf("keep clip: %w", err)
 	}
 	return units, nil
+}
+
+// keep gives a whole file its name: the file is on the disk before, so that no
+// half of it has that name after a crash.
+func keep(part, path string) error {
+	f, err := os.OpenFile(part, os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(f.Sync(), f.Close()); err != nil {
+		return err
+	}
+	return os.Rename(part, path)
 }
 
 func (j job) String() string { return "ffmpeg " + strings.Join(j.args, " ") }

@@ -76,8 +76,9 @@ func (s Spec) ffmpeg() job {
 	switch s.Codec {
 	case VP8:
 		// A positive -cpu-used would follow the machine's clock, and what was
-		// made would depend on the machine's load.
-		args = append(args, "-deadline", "realtime", "-cpu-used", "-12", "-lag-in-frames", "0", "-auto-alt-ref", "0", "-drop-threshold", "0")
+		// made would depend on the machine's load. More than one thread wait for
+		// each other by spinning.
+		args = append(args, "-threads", "1", "-deadline", "realtime", "-cpu-used", "-12", "-lag-in-frames", "0", "-auto-alt-ref", "0", "-drop-threshold", "0")
 		args = append(args, s.layering()...)
 		args = append(args, "-f", "ivf")
 	case VP9:

@@ -3,6 +3,7 @@ package clip_test
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -38,7 +39,11 @@ func needFFmpeg(t testing.TB) {
 func makeClip(t testing.TB, s clip.Spec) *clip.Clip {
 	t.Helper()
 	needFFmpeg(t)
-	c, err := clip.Make(t.Context(), t.TempDir(), s)
+	ctx, dir := t.Context(), t.TempDir()
+	c, err := clip.Make(ctx, dir, s)
+	if missing, is := errors.AsType[*clip.MissingError](err); is {
+		t.Skip(missing)
+	}
 	require.NoError(t, err)
 	return c
 }

@@ -94,7 +94,7 @@ func compiled(ctx context.Context, dir string) (string, error) {
 			return "", err
 		}
 	}
-	if err := os.Rename(part, path); err != nil {
+	if err := keep(part, path); err != nil {
 		return "", fmt.Errorf("keep encoder: %w", err)
 	}
 	return path, nil
