@@ -2,18 +2,16 @@ package run
 
 import (
 	"context"
-	"crypto/tls"
 	"fmt"
 	"strings"
 
 	"github.com/google/uuid"
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/credentials"
-	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/metadata"
 
 	roomv1 "github.com/openova-io/bp-relay/gen/relay/room/v1"
 
+	"github.com/openova-io/bp-relay/loadtest/apiload/relay"
 	"github.com/openova-io/bp-relay/loadtest/peer"
 )
 
@@ -28,16 +26,12 @@ type API struct {
 	turnURL string
 }
 
-func dialAPI(address, org string, secure bool, token func() (string, error)) (*API, error) {
-	creds := insecure.NewCredentials()
-	if secure {
-		creds = credentials.NewTLS(&tls.Config{})
-	}
-	conn, err := grpc.NewClient(address, grpc.WithTransportCredentials(creds))
+func dialAPI(t relay.Target) (*API, error) {
+	conn, err := t.Dial()
 	if err != nil {
-		return nil, fmt.Errorf("relay's API at %s: %w", address, err)
+		return nil, fmt.Errorf("relay's API at %s: %w", t.Address, err)
 	}
-	return &API{conn: conn, rooms: roomv1.NewRoomServiceClient(conn), org: org, token: token, what: "relay's API at " + address}, nil
+	return &API{conn: conn, rooms: roomv1.NewRoomServiceClient(conn), org: t.Org, token: t.Token, what: "relay's API at " + t.Address}, nil
 }
 
 // as adds the caller's token.
@@ -49,9 +43,6 @@ func (a *API) as(ctx context.Context) (context.Context, error) {
 	return metadata.AppendToOutgoingContext(ctx, "authorization", "Bearer "+token), nil
 }
 
-// Conn is the connection to relay's API, and Token the caller's.
-func (a *API) Conn() (*grpc.ClientConn, func() (string, error)) { return a.conn, a.token }
-
 // About implements Place.
 func (a *API) About() string { return a.what }
 
@@ -62,7 +53,9 @@ func (a *API) MakeRoom(ctx context.Context, id string) (string, error) {
 		return "", err
 	}
 	out, err := a.rooms.CreateRoom(ctx, &roomv1.CreateRoomRequest{
-		Parent: "orgs/" + a.org, RoomId: id, RequestId: uuid.NewString(), Room: &roomv1.Room{DisplayName: "Load test"},
+		Parent: "orgs/" + a.org, RoomId: id,
+		// The workers of a run that share a room ask for the same.
+		RequestId: uuid.NewSHA1(uuid.NameSpaceOID, []byte(id)).String(), Room: &roomv1.Room{DisplayName: "Load test"},
 	})
 	if err != nil {
 		return "", fmt.Errorf("create room: %w", err)

@@ -20,9 +20,10 @@ const joinWithin = 20 * time.Second
 
 // seat is a place in the scenario that a subscriber takes: a room and a path.
 type seat struct {
-	index int
-	room  int
-	path  *lane
+	index  int
+	room   int
+	inRoom int // the number among the room's subscribers, of all workers
+	path   *lane
 }
 
 // guest is a subscriber that is in, or about to be.
@@ -94,7 +95,8 @@ func newCrowd(r *runner, total int) *crowd {
 // seat is the i-th place: rooms in turn, and within a room the paths in turn.
 func (r *runner) seat(i int) seat {
 	rooms := len(r.rooms)
-	return seat{index: i, room: i % rooms, path: r.lanes[(i/rooms)%len(r.s.Paths)]}
+	inRoom := r.part().Subscriber + i/rooms
+	return seat{index: i, room: i % rooms, inRoom: inRoom, path: r.lanes[inRoom%len(r.s.Paths)]}
 }
 
 // size is how many are in, and how many are about to be.
@@ -235,7 +237,7 @@ func (c *crowd) join(g *guest, due time.Time) error {
 	shard := lane.shards[lane.next%shards]
 	lane.next++
 	lane.mu.Unlock()
-	identity := fmt.Sprintf("subscriber-%d-%d", g.seat.index, c.r.joined.Add(1))
+	identity := fmt.Sprintf("subscriber-%d-%d-%d", c.r.part().Worker, g.seat.index, c.r.joined.Add(1))
 	ctx, cancel := context.WithTimeout(c.r.ctx, joinWithin)
 	defer cancel()
 	cfg, err := c.r.entry(ctx, g.seat.room, identity, lane.name, false)
@@ -249,7 +251,7 @@ func (c *crowd) join(g *guest, due time.Time) error {
 	}
 	conf := peer.SubscriberConfig{
 		Sink: l, OnTracks: l.tracks, OnRTCP: l.reports, OnMute: l.muted, REMB: l.remb,
-		Choose: chooser(g.seat.index/len(c.r.rooms), c.r.s.Rooms.Subscriptions, c.r.s.Rooms.Publishers),
+		Choose: chooser(g.seat.inRoom, c.r.s.Rooms.Subscriptions, c.r.s.Rooms.Publishers),
 	}
 	if c.r.s.Data != nil {
 		conf.OnData = l.message

@@ -10,6 +10,7 @@ import (
 	"maps"
 	"time"
 
+	"github.com/openova-io/bp-relay/loadtest/apiload/relay"
 	"github.com/openova-io/bp-relay/loadtest/peer"
 	"github.com/openova-io/bp-relay/loadtest/probe"
 	"github.com/openova-io/bp-relay/loadtest/scenario"
@@ -76,11 +77,11 @@ func find(ctx context.Context, c FindConfig) (Place, error) {
 	case t.LiveKit != nil:
 		return rawFrom(t.LiveKit, c.Getenv)
 	case t.API != nil:
-		token := c.Getenv(t.API.TokenEnv)
-		if token == "" {
-			return nil, fmt.Errorf("the variable %s holds the token for relay's API: set it, e.g. export %s=$(bin/relay token)", t.API.TokenEnv, t.API.TokenEnv)
+		target, err := apiTarget(t.API, c.Getenv)
+		if err != nil {
+			return nil, err
 		}
-		return dialAPI(t.API.Address, t.API.Org, t.API.TLS, func() (string, error) { return token, nil })
+		return dialAPI(target)
 	case !t.Local:
 		up, err := stack.Running(ctx, c.Dir)
 		if err == nil {
@@ -93,9 +94,26 @@ func find(ctx context.Context, c FindConfig) (Place, error) {
 	return ownStack(ctx, c)
 }
 
+// apiTarget is relay's API as a scenario names it.
+func apiTarget(t *scenario.APITarget, getenv func(string) string) (relay.Target, error) {
+	token := getenv(t.TokenEnv)
+	if token == "" {
+		return relay.Target{}, fmt.Errorf("the variable %s holds the token for relay's API: set it, e.g. export %s=$(bin/relay token)", t.TokenEnv, t.TokenEnv)
+	}
+	target := relay.Target{Address: t.Address, Org: t.Org, Token: func() (string, error) { return token, nil }}
+	if t.TLS {
+		target.TLS = &tls.Config{}
+	}
+	return target, nil
+}
+
 // runningStack is a `make up`.
 func runningStack(up stack.Up) (Place, error) {
-	p, err := dialAPI(up.API, up.Org, false, func() (string, error) { return up.Token("relay-loadtest", "relay-backend") })
+	token, err := up.Token("relay-loadtest", "relay-backend")
+	if err != nil {
+		return nil, err
+	}
+	p, err := dialAPI(relay.Target{Address: up.API, Org: up.Org, Token: func() (string, error) { return token, nil }})
 	if err != nil {
 		return nil, err
 	}

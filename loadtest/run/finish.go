@@ -78,6 +78,10 @@ func (r *runner) make(sent report.Sent, ledger []report.Hop) *report.Report {
 	total := newPath(report.Total)
 	for _, l := range r.lanes {
 		p := r.path(l, sent)
+		if ledger != nil { // it knows what was lost before the first packet and after the last
+			p.Received.Lost = flow.Lost(ledger, l.name)
+			p.Received.Expected = p.Received.Packets + p.Received.Lost
+		}
 		total.Add(p)
 		if slices.Contains(r.s.Paths, l.name) {
 			rep.Paths = append(rep.Paths, p)

@@ -38,8 +38,9 @@ type Options struct {
 	View *live.View
 	// Publish gets a snapshot of the report each second; nil: nobody.
 	Publish func(*report.Report)
-	// Worker of Workers is this process's part; Workers 0 is one of one.
-	Worker, Workers int
+	// Run is the same for all workers of a run and names their rooms; "": a
+	// random one. Which part of the scenario this worker has is in it.
+	Run string
 	// Begin is when the measured part of all workers begins; zero: when this
 	// one is ready.
 	Begin func(ctx context.Context) (time.Time, error)
@@ -77,6 +78,9 @@ type runner struct {
 // ctx ended it. Whatever happened to participants is in the report; the error
 // is of what kept the run from being one.
 func Run(ctx context.Context, o Options) (rep *report.Report, err error) {
+	if o.Run == "" {
+		o.Run = uuid.NewString()[:8]
+	}
 	r := &runner{o: o, s: o.Scenario, faults: map[string]int64{}, local: map[string]netip.Addr{}}
 	life, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
@@ -131,15 +135,27 @@ func (r *runner) prepare(ctx context.Context) error {
 		return nil
 	}
 	r.show("making the rooms", 0, 0)
+	part := r.part()
 	for i := range r.s.Rooms.Count {
-		id := fmt.Sprintf("%s-%s-%d", r.s.Rooms.Prefix, uuid.NewString()[:8], i)
+		id := fmt.Sprintf("%s-%s-%d", r.s.Rooms.Prefix, r.o.Run, part.Room+i*part.RoomStep)
 		name, err := r.o.Place.MakeRoom(ctx, id)
 		if err != nil {
 			return errors.Join(err, r.tidy())
 		}
-		r.rooms, r.made = append(r.rooms, name), append(r.made, name)
+		r.rooms = append(r.rooms, name)
+		if part.Publishes {
+			r.made = append(r.made, name)
+		}
 	}
 	return nil
+}
+
+// part is which part of the scenario this is.
+func (r *runner) part() scenario.Part {
+	if r.s.Part != nil {
+		return *r.s.Part
+	}
+	return scenario.Part{Workers: 1, RoomStep: 1, Publishes: true}
 }
 
 // lane is a path's counts; publishers may use one that no subscriber does.
@@ -368,7 +384,7 @@ func (r *runner) processes() map[string]int {
 
 // host is this machine in the report.
 func (r *runner) host() (report.Part, *float64) {
-	part := report.Part{Worker: r.o.Worker, Workers: max(1, r.o.Workers), Cores: runtime.NumCPU()}
+	part := report.Part{Worker: r.part().Worker, Workers: r.part().Workers, Cores: runtime.NumCPU()}
 	if h, err := probe.ReadHost(); err == nil {
 		part.Host, part.Kernel = h.Name, h.Kernel
 	}

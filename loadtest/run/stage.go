@@ -40,6 +40,9 @@ func startCast(ctx context.Context, r *runner) (*cast, error) {
 	group, gctx := errgroup.WithContext(ctx)
 	group.SetLimit(16)
 	rng := rand.New(rand.NewPCG(r.s.Seed, 0x63617374))
+	if !r.part().Publishes {
+		return c, nil // another worker of the same room does
+	}
 	for room := range r.rooms {
 		for i := range r.s.Rooms.Publishers {
 			s := &speaker{room: room, index: i, path: r.lane(r.s.PublishPath)}

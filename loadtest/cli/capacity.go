@@ -1,0 +1,111 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"github.com/openova-io/bp-relay/loadtest/capacity"
+	"github.com/openova-io/bp-relay/loadtest/report"
+	"github.com/openova-io/bp-relay/loadtest/run"
+	"github.com/openova-io/bp-relay/loadtest/scenario"
+)
+
+func bytesReader(p []byte) io.Reader { return bytes.NewReader(p) }
+
+func capacityCommand() *cobra.Command {
+	var c chosen
+	var cfg capacity.Config
+	var jsonFile, dir string
+	cmd := &cobra.Command{
+		Use:   "find-capacity SCENARIO",
+		Short: "Search the largest population that keeps the thresholds",
+		Long: `find-capacity runs a scenario again and again with more and with fewer
+subscribers per room, and says which is the largest number that keeps its thresholds,
+with an interval: repeated runs at a load do not always agree. A run in which
+the generator itself was the bottleneck is never counted against the
+installation: then the answer is "at least N".
+
+The scenario's thresholds decide; without any, 'loss < 0.1%' and
+'latency_p99 < 150ms' do.`,
+		Example: `  relay-loadtest find-capacity livestream --min 10 --max 400 --hold 10s
+  relay-loadtest find-capacity my.yaml --trials 5 --confidence 0.95 --json capacity.json`,
+		Args: args(cobra.ExactArgs(1)),
+		RunE: func(cmd *cobra.Command, a []string) error {
+			s, err := c.read(a[0], cmd.Flags())
+			if err != nil {
+				return err
+			}
+			if len(s.Thresholds) == 0 {
+				s.Thresholds = scenario.Thresholds{"loss < 0.1%", "latency_p99 < 150ms"}
+			}
+			if s.Kind != report.KindMedia {
+				return usage{fmt.Errorf("find-capacity searches media scenarios; %s is of kind %s", s.Name, s.Kind)}
+			}
+			return search(cmd, s, cfg, dir, jsonFile)
+		},
+	}
+	c.flags(cmd.Flags())
+	f := cmd.Flags()
+	f.IntVar(&cfg.Min, "min", 1, "smallest number of subscribers per room to try")
+	f.IntVar(&cfg.Max, "max", 1000, "largest")
+	f.Float64Var(&cfg.Resolution, "resolution", .05, "how close to come, as a share")
+	f.IntVar(&cfg.Trials, "trials", 3, "runs that decide about a number")
+	f.IntVar(&cfg.MaxRuns, "max-runs", 60, "runs at most")
+	f.Float64Var(&cfg.Confidence, "confidence", .9, "of the interval")
+	f.StringVar(&jsonFile, "json", "", "write all trials as JSON")
+	f.StringVar(&dir, "dir", ".local", "folder of make up, whose stack is taken when it runs")
+	return cmd
+}
+
+func search(cmd *cobra.Command, s *scenario.Scenario, cfg capacity.Config, dir, jsonFile string) (err error) {
+	out := cmd.ErrOrStderr()
+	place, err := run.Find(cmd.Context(), run.FindConfig{Target: s.Target, Dir: dir, Getenv: os.Getenv, Out: out})
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if cerr := place.Close(); err == nil {
+			err = cerr
+		}
+	}()
+	fmt.Fprintf(out, "against %s\n", place.About())
+	cfg.Seed = s.Seed
+	cfg.Run = func(ctx context.Context, n int) (*report.Report, error) {
+		one := *s
+		one.Rooms.Subscribers = n
+		return run.Do(ctx, run.DoConfig{Scenario: &one, Dir: dir, Getenv: os.Getenv, Out: io.Discard, Place: place})
+	}
+	cfg.Progress = func(e capacity.Event) {
+		if e.Trial.Result != "" {
+			fmt.Fprintf(out, "run %d: %d subscribers per room: %s\n", e.Runs, e.Trial.N, e.Trial.Result)
+		}
+	}
+	res, err := capacity.Find(cmd.Context(), cfg)
+	if res.Runs > 0 {
+		if werr := res.WriteText(cmd.OutOrStdout()); werr != nil {
+			return werr
+		}
+		if jsonFile != "" {
+			raw, merr := json.MarshalIndent(res, "", "  ")
+			if merr != nil {
+				return merr
+			}
+			if werr := os.WriteFile(jsonFile, append(raw, '\n'), 0o644); werr != nil {
+				return werr
+			}
+		}
+	}
+	if err != nil {
+		return err
+	}
+	if code := res.ExitCode(); code != 0 {
+		return exit(code)
+	}
+	return nil
+}

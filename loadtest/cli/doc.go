@@ -1,0 +1,2 @@
+// Package cli is relay-loadtest's command line.
+package cli

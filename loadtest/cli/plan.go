@@ -1,0 +1,115 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"github.com/openova-io/bp-relay/loadtest/plan"
+	"github.com/openova-io/bp-relay/loadtest/report"
+)
+
+func planCommand() *cobra.Command {
+	var c chosen
+	var cost, job, image, id string
+	var from []string
+	m := plan.Machine{}
+	memory := 8.0
+	cmd := &cobra.Command{
+		Use:   "plan SCENARIO",
+		Short: "Say how many workers of which size a scenario takes, from measured cost",
+		Long: `plan reckons from what earlier runs cost (--from reports, or --cost, a file that
+--save-cost once wrote): workers by processors, memory, network card, open
+files and ports, and which of these decides. For the SFU and the TURN servers it
+extrapolates, and says how far beyond what was measured that is.`,
+		Example: `  relay-loadtest run turn-tax --json run.json
+  relay-loadtest plan big.yaml --from run.json --cores 8 --memory 16 --gbit 10
+  relay-loadtest plan big.yaml --from run.json --job job.yaml --image registry/relay-loadtest:1 --run nightly-7`,
+		Args: args(cobra.ExactArgs(1)),
+		RunE: func(cmd *cobra.Command, a []string) error {
+			s, err := c.read(a[0], cmd.Flags())
+			if err != nil {
+				return err
+			}
+			costs, err := readCost(cost, from)
+			if err != nil {
+				return err
+			}
+			m.Memory = int64(memory * (1 << 30))
+			p, err := plan.Workers(s, costs, m)
+			if err != nil {
+				return err
+			}
+			p.Run = id
+			if err := p.WriteText(cmd.OutOrStdout()); err != nil {
+				return err
+			}
+			if job == "" {
+				return nil
+			}
+			f, err := os.Create(job)
+			if err != nil {
+				return err
+			}
+			if err := errors.Join(plan.Job(f, p, image), f.Close()); err != nil {
+				return err
+			}
+			fmt.Fprintln(cmd.OutOrStdout(), "job:", job)
+			return nil
+		},
+	}
+	c.flags(cmd.Flags())
+	f := cmd.Flags()
+	f.StringVar(&cost, "cost", "", "a cost file")
+	f.StringSliceVar(&from, "from", nil, "reports to take the cost from; several that differ tell more")
+	f.Float64Var(&m.Cores, "cores", 4, "of a worker")
+	f.Float64Var(&memory, "memory", memory, "GiB of a worker")
+	f.Float64Var(&m.Gbit, "gbit", 1, "Gbit/s of a worker's network card")
+	f.Float64Var(&m.Headroom, "headroom", .6, "share of processors and card that is planned with")
+	f.StringVar(&job, "job", "", "write a Kubernetes Indexed Job")
+	f.StringVar(&image, "image", "relay-loadtest:latest", "its image")
+	f.StringVar(&id, "run", "loadtest-1", "its run id")
+	cmd.AddCommand(costCommand())
+	return cmd
+}
+
+func costCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "cost REPORT.json ...", Short: "Print the cost that reports tell, as the file that --cost takes",
+		Args: args(cobra.MinimumNArgs(1)),
+		RunE: func(cmd *cobra.Command, a []string) error {
+			c, err := readCost("", a)
+			if err != nil {
+				return err
+			}
+			return c.Write(cmd.OutOrStdout())
+		},
+	}
+}
+
+func readCost(file string, reports []string) (plan.Cost, error) {
+	switch {
+	case file != "" && len(reports) > 0:
+		return plan.Cost{}, usage{errors.New("--cost and --from exclude each other")}
+	case file != "":
+		f, err := os.Open(file)
+		if err != nil {
+			return plan.Cost{}, err
+		}
+		defer func() { _ = f.Close() }() // only read from
+		return plan.Read(f)
+	case len(reports) == 0:
+		return plan.Cost{}, usage{errors.New("a plan needs measured cost: name reports with --from (relay-loadtest run turn-tax --json run.json makes one), or a file with --cost")}
+	}
+	var all []*report.Report
+	for _, f := range reports {
+		r, err := readReport(f)
+		if err != nil {
+			return plan.Cost{}, err
+		}
+		all = append(all, r)
+	}
+	return plan.FromReports(all)
+}
