@@ -26,7 +26,7 @@ type Sockets struct {
 // joined with /proc/<pid>/net/udp and udp6. Another user's process needs root
 // (or CAP_SYS_PTRACE).
 func UDP(pid int) (Sockets, error) {
-	list, err := udpSockets(pid)
+	list, _, err := udpSockets(pid)
 	if err != nil {
 		return Sockets{}, err
 	}
@@ -40,16 +40,18 @@ func UDP(pid int) (Sockets, error) {
 
 type socket struct{ drops, queued int64 }
 
-// udpSockets maps the inode of each UDP socket of a process to its state.
-func udpSockets(pid int) (map[uint64]socket, error) {
+// udpSockets maps the inode of each UDP socket of a process to its state. size
+// is how many descriptors and sockets it had to look at.
+func udpSockets(pid int) (list map[uint64]socket, size int, err error) {
 	p, err := procfs.NewProc(pid)
 	if err != nil {
-		return nil, fmt.Errorf("probe: sockets of process %d: %w", pid, err)
+		return nil, 0, fmt.Errorf("probe: sockets of process %d: %w", pid, err)
 	}
 	targets, err := p.FileDescriptorTargets()
 	if err != nil {
-		return nil, fmt.Errorf("probe: sockets of process %d: %w", pid, err)
+		return nil, 0, fmt.Errorf("probe: sockets of process %d: %w", pid, err)
 	}
+	size = len(targets)
 	own := make(map[uint64]bool, len(targets))
 	for _, target := range targets {
 		if inode, ok := socketInode(target); ok {
@@ -59,7 +61,7 @@ func udpSockets(pid int) (map[uint64]socket, error) {
 	// The process's own view: it may live in another network namespace.
 	view, err := procfs.NewFS(fmt.Sprintf("/proc/%d", pid))
 	if err != nil {
-		return nil, fmt.Errorf("probe: sockets of process %d: %w", pid, err)
+		return nil, 0, fmt.Errorf("probe: sockets of process %d: %w", pid, err)
 	}
 	out := make(map[uint64]socket)
 	for _, read := range []func() (procfs.NetUDP, error){view.NetUDP, view.NetUDP6} {
@@ -68,8 +70,9 @@ func udpSockets(pid int) (map[uint64]socket, error) {
 			continue // no IPv6 here
 		}
 		if err != nil {
-			return nil, fmt.Errorf("probe: sockets of process %d: %w", pid, err)
+			return nil, 0, fmt.Errorf("probe: sockets of process %d: %w", pid, err)
 		}
+		size += len(lines)
 		for _, line := range lines {
 			if !own[line.Inode] {
 				continue
@@ -81,7 +84,7 @@ func udpSockets(pid int) (map[uint64]socket, error) {
 			out[line.Inode] = s
 		}
 	}
-	return out, nil
+	return out, size, nil
 }
 
 // socketInode reads "socket:[12345]", what a socket's descriptor links to.

@@ -13,10 +13,10 @@ import (
 	"github.com/openova-io/bp-relay/loadtest/report"
 )
 
-// scanShare bounds what reading sockets may cost: a scan that took t is
-// repeated no sooner than t * scanShare later. A process of many thousand
-// sockets needs tens of milliseconds for each.
-const scanShare = 100
+// scanSize bounds what reading sockets costs: a scan that looked at so many
+// descriptors and sockets (about 10 ms) is done at every sample, one of n times
+// as many at every n-th.
+const scanSize = 2000
 
 // Watch follows named processes through the measured part of a run: Start,
 // Sample each second, Stop. It belongs to one goroutine.
@@ -39,8 +39,8 @@ type watched struct {
 
 	drops     int64             // since the start, over all sockets
 	seen      map[uint64]socket // as the last scan saw them
-	nextScan  time.Time
-	unscanned bool // not ours to read
+	skip      int               // samples to leave out before the next scan
+	unscanned bool              // not ours to read
 }
 
 // Start begins to watch processes, by name ("sfu") and id. One that does not
@@ -58,7 +58,7 @@ func Start(processes map[string]int) (*Watch, error) {
 			return nil, fmt.Errorf("probe: %s: %w", name, err)
 		}
 		p.first = p.cpu
-		w.scan(p, time.Now())
+		w.scan(p)
 		p.drops = 0 // what was dropped before
 		w.procs = append(w.procs, p)
 	}
@@ -102,11 +102,11 @@ func (p *watched) read(now time.Time) error {
 
 // scan adds what sockets dropped since the last scan. What a socket drops
 // between its last scan and its close is not seen.
-func (w *Watch) scan(p *watched, now time.Time) {
-	if p.unscanned || now.Before(p.nextScan) {
+func (w *Watch) scan(p *watched) {
+	if p.skip--; p.unscanned || p.skip >= 0 {
 		return
 	}
-	list, err := udpSockets(p.pid)
+	list, size, err := udpSockets(p.pid)
 	if err != nil {
 		if _, gone := status(p.pid); gone == nil {
 			p.unscanned = true
@@ -122,7 +122,7 @@ func (w *Watch) scan(p *watched, now time.Time) {
 		}
 	}
 	p.seen = list
-	p.nextScan = now.Add(scanShare * time.Since(now))
+	p.skip = size / scanSize
 }
 
 func (w *Watch) note(format string, args ...any) {
@@ -143,7 +143,7 @@ func (w *Watch) Sample() []report.PointCPU {
 			w.end(p, now)
 			continue
 		}
-		w.scan(p, now)
+		w.scan(p)
 		if span := now.Sub(at).Seconds(); span > 0 {
 			out = append(out, report.PointCPU{Name: p.name, Cores: max(0, (p.cpu-was).Seconds()/span)})
 		}
@@ -162,7 +162,7 @@ func (w *Watch) end(p *watched, now time.Time) {
 // traffic. PeakBytes is the most since the process began.
 func (w *Watch) Stop() []report.Process {
 	for _, p := range w.procs {
-		p.nextScan = time.Time{}
+		p.skip = 0
 	}
 	w.Sample()
 	seconds := time.Since(w.began).Seconds()
