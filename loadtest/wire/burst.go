@@ -41,9 +41,10 @@ type Burst struct {
 	iov   [maxSegments]unix.Iovec
 	sa    unix.RawSockaddrInet6
 	oob   [24]byte
-	rest  []int
 	// failed are the positions of packets that could not be sent.
 	failed []int
+	// kept are the positions of those that an Impairment did not drop.
+	kept []int
 }
 
 // Reset empties it.
@@ -69,7 +70,10 @@ func (b *Burst) Add(d *Dest, fill func(room []byte) ([]byte, error)) error {
 		return err
 	}
 	n := len(p)
-	if n > slotSize || (n > 0 && &p[0] != &room[:1][0]) {
+	if n == 0 {
+		return errors.New("wire: a packet without bytes")
+	}
+	if n > slotSize || &p[0] != &room[:1][0] {
 		return errors.New("wire: the packet is not where it was to be written")
 	}
 	b.buf = b.buf[:at+head+n]

@@ -2,6 +2,7 @@ package wire
 
 import (
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"time"
 )
@@ -18,9 +19,21 @@ type Impairment struct {
 	mu      sync.Mutex
 	rng     *rand.Rand
 	dropped [2]int64
-	held    []func() // in the order in which they are let go
 	late    sync.WaitGroup
-	letting sync.Mutex
+	held    [2]line
+}
+
+// The two directions.
+const (
+	outward = iota
+	inward
+)
+
+// line is what one direction holds back, in the order in which it is let go.
+type line struct {
+	mu      sync.Mutex
+	held    []func()
+	letting sync.Mutex // one at a time, in order
 }
 
 // NewImpairment makes one whose choices follow from the seed.
@@ -32,7 +45,7 @@ func NewImpairment(seed uint64) *Impairment {
 func (im *Impairment) Dropped() (send, receive int64) {
 	im.mu.Lock()
 	defer im.mu.Unlock()
-	return im.dropped[0], im.dropped[1]
+	return im.dropped[outward], im.dropped[inward]
 }
 
 // Wait waits for packets that are held back.
@@ -46,21 +59,22 @@ func (im *Impairment) drop(share float64, way int) bool {
 	return false
 }
 
-// hold lets go after a delay. Delays are equal, so order is kept: each timer
-// lets go of the oldest.
-func (im *Impairment) hold(d time.Duration, letGo func()) {
+// hold lets go after a delay. Those of one direction are equal, so its order is
+// kept: each timer lets go of the oldest.
+func (im *Impairment) hold(way int, d time.Duration, letGo func()) {
 	im.late.Add(1)
-	im.mu.Lock()
-	im.held = append(im.held, letGo)
-	im.mu.Unlock()
+	l := &im.held[way]
+	l.mu.Lock()
+	l.held = append(l.held, letGo)
+	l.mu.Unlock()
 	time.AfterFunc(d, func() {
 		defer im.late.Done()
-		im.letting.Lock()
-		defer im.letting.Unlock()
-		im.mu.Lock()
-		next := im.held[0]
-		im.held = im.held[1:]
-		im.mu.Unlock()
+		l.letting.Lock()
+		defer l.letting.Unlock()
+		l.mu.Lock()
+		next := l.held[0]
+		l.held = l.held[1:]
+		l.mu.Unlock()
 		next()
 	})
 }
@@ -69,28 +83,33 @@ func (im *Impairment) hold(d time.Duration, letGo func()) {
 // is lost on the way.
 func (im *Impairment) send(b *Burst, d *Dest) ([]int, error) {
 	im.mu.Lock()
-	var out []byte
-	var sizes []int
-	at := 0
-	for _, n := range b.sizes {
-		if !im.drop(im.SendLoss, 0) {
-			out = append(out, b.buf[at:at+n]...)
-			sizes = append(sizes, n)
+	b.kept = b.kept[:0]
+	from, to := 0, 0
+	for i, n := range b.sizes {
+		if !im.drop(im.SendLoss, outward) {
+			copy(b.buf[to:], b.buf[from:from+n])
+			b.sizes[len(b.kept)] = n
+			b.kept = append(b.kept, i)
+			to += n
 		}
-		at += n
+		from += n
 	}
 	im.mu.Unlock()
-	if len(sizes) == 0 {
+	b.buf, b.sizes = b.buf[:to], b.sizes[:len(b.kept)]
+	if len(b.sizes) == 0 {
 		b.Reset()
 		return nil, nil
 	}
 	if im.SendDelay == 0 {
-		b.buf, b.sizes = append(b.buf[:0], out...), append(b.sizes[:0], sizes...)
-		return b.now(d)
+		failed, err := b.now(d)
+		for i, k := range failed { // by their places before the loss
+			failed[i] = b.kept[k]
+		}
+		return failed, err
 	}
+	held := &Burst{buf: slices.Clone(b.buf), sizes: slices.Clone(b.sizes)}
 	b.Reset()
-	im.hold(im.SendDelay, func() {
-		held := &Burst{buf: out, sizes: sizes}
+	im.hold(outward, im.SendDelay, func() {
 		_, _ = held.now(d) // its failures are in the reactor's counters
 	})
 	return nil, nil
@@ -104,7 +123,7 @@ func (im *Impairment) receive(packets []Packet, sink Sink) {
 	im.mu.Lock()
 	keep := packets[:0:0]
 	for _, p := range packets {
-		if !im.drop(im.ReceiveLoss, 1) {
+		if !im.drop(im.ReceiveLoss, inward) {
 			keep = append(keep, p)
 		}
 	}
@@ -120,5 +139,5 @@ func (im *Impairment) receive(packets []Packet, sink Sink) {
 		keep[i].Bytes = append([]byte(nil), p.Bytes...)
 		keep[i].At += int64(im.ReceiveDelay)
 	}
-	im.hold(im.ReceiveDelay, func() { sink.RTP(keep) })
+	im.hold(inward, im.ReceiveDelay, func() { sink.RTP(keep) })
 }

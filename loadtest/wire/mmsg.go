@@ -117,7 +117,7 @@ func sockaddr(a netip.AddrPort, sa *unix.RawSockaddrInet6) uint32 {
 		port(&v4.Port)
 		return unix.SizeofSockaddrInet4
 	}
-	sa.Family, sa.Addr = unix.AF_INET6, a.Addr().As16()
+	*sa = unix.RawSockaddrInet6{Family: unix.AF_INET6, Addr: a.Addr().As16()}
 	port(&sa.Port)
 	return unix.SizeofSockaddrInet6
 }

@@ -199,8 +199,13 @@ func (s *Socket) Drops() int64 {
 	s.life.RLock()
 	defer s.life.RUnlock()
 	if s.closed {
-		return s.dropped.Load()
+		return s.dropped.Load() // Close has counted the last ones
 	}
+	return s.total()
+}
+
+// total asks the kernel; life is held.
+func (s *Socket) total() int64 {
 	// With each datagram comes the count before it; this has those after the
 	// last one, too (SK_MEMINFO_DROPS, include/uapi/linux/sock_diag.h).
 	const drops, fields = 8, 9
@@ -264,6 +269,9 @@ func (s *Socket) Close() error {
 		s.life.Lock()
 		defer s.life.Unlock()
 		s.closed = true
+		if last := s.total(); last > s.dropped.Load() {
+			s.r.SocketDrops.Add(last - s.dropped.Swap(last))
+		}
 		err = errors.Join(s.control.Close(), unix.Close(s.fd))
 	})
 	return err

@@ -38,6 +38,7 @@ type Stream struct {
 	mu    sync.Mutex
 	queue []byte
 	spare []byte
+	ill   error // why nothing is sent any more
 	some  chan struct{}
 	done  chan struct{}
 	ended sync.WaitGroup
@@ -91,9 +92,10 @@ func (s *Stream) fill() error {
 		return errors.New("wire: a TURN server sent a frame that is longer than any")
 	}
 	n, err := s.conn.Read(s.raw[len(s.raw):cap(s.raw)])
-	if err != nil {
+	if n == 0 {
 		return err
 	}
+	// With an error there may be bytes, too (TLS); the next call has it again.
 	s.r.Reads.Add(1)
 	now := time.Now().UnixNano()
 	s.raw = s.raw[:len(s.raw)+n]
@@ -175,6 +177,10 @@ var errStreamFull = errors.New("wire: the TURN connection does not take more")
 // media queues whole frames; it does not wait.
 func (s *Stream) media(p []byte) error {
 	s.mu.Lock()
+	if s.ill != nil {
+		s.mu.Unlock()
+		return s.ill
+	}
 	if len(s.queue)+len(p) > streamQueue {
 		s.mu.Unlock()
 		return errStreamFull
@@ -203,10 +209,12 @@ func (s *Stream) pump() {
 		s.write.Lock()
 		_, err := s.conn.Write(p)
 		s.write.Unlock()
-		if err != nil {
-			return // the reading side tells pion
-		}
 		s.mu.Lock()
+		if err != nil { // the reading side tells pion
+			s.ill = fmt.Errorf("TURN server: %w", err)
+			s.mu.Unlock()
+			return
+		}
 		s.spare = p
 		s.mu.Unlock()
 	}
@@ -217,6 +225,9 @@ func (s *Stream) Close() error {
 	var err error
 	s.once.Do(func() {
 		close(s.done)
+		s.mu.Lock()
+		s.ill = net.ErrClosed
+		s.mu.Unlock()
 		err = s.tcp.Close() // not TLS's goodbye, which may wait
 		s.ended.Wait()
 	})
