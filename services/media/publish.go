@@ -150,7 +150,7 @@ func (p *Publisher) connect(ctx, run context.Context, join *livekit.JoinResponse
 	select {
 	case <-p.connected:
 	case <-run.Done():
-		return fmt.Errorf("connect media: %w", p.group.Wait())
+		return fmt.Errorf("connect media: %w", context.Cause(run))
 	case <-ctx.Done():
 		return fmt.Errorf("connect media (state %s): %w", p.sender.ICEConnectionState(), ctx.Err())
 	}
@@ -216,7 +216,7 @@ func (p *Publisher) add(ctx, run context.Context, t *outbound) error {
 	select {
 	case t.sid = <-answer:
 	case <-run.Done():
-		return fmt.Errorf("add track: %w", p.group.Wait())
+		return fmt.Errorf("add track: %w", context.Cause(run))
 	case <-ctx.Done():
 		return fmt.Errorf("add track: no answer from LiveKit: %w", ctx.Err())
 	}
