@@ -50,7 +50,7 @@ func (p *Pacer) Run(ctx context.Context) error {
 	defer timer.Stop()
 	burst := new(wire.Burst)
 	for {
-		next := p.send(burst)
+		next := p.send(ctx, burst)
 		timer.Reset(max(0, time.Until(next)))
 		select {
 		case <-ctx.Done():
@@ -61,9 +61,10 @@ func (p *Pacer) Run(ctx context.Context) error {
 	}
 }
 
-// send sends all that is due and says when the next frame is.
-func (p *Pacer) send(burst *wire.Burst) time.Time {
-	for {
+// send sends all that is due and says when the next frame is. Where more is due
+// than can be sent, that has no end but ctx's.
+func (p *Pacer) send(ctx context.Context, burst *wire.Burst) time.Time {
+	for ctx.Err() == nil {
 		p.mu.Lock()
 		if len(p.queue) == 0 {
 			p.mu.Unlock()
@@ -90,6 +91,7 @@ func (p *Pacer) send(burst *wire.Burst) time.Time {
 			p.mu.Unlock()
 		}
 	}
+	return time.Now()
 }
 
 // sources is a heap by due time.

@@ -65,7 +65,6 @@ type outTrack struct {
 	pt            uint8
 	layers        []*source
 	muted         bool
-	resumed       bool
 }
 
 // Publish joins, and returns when media flows. How long that may take is ctx's.
@@ -86,7 +85,9 @@ func Publish(ctx context.Context, cfg Config, pub PublisherConfig) (*Publisher, 
 	})
 	if err != nil {
 		p.end(err)
-		return nil, errors.Join(err, m.conn.Close())
+		err = errors.Join(err, m.conn.Close())
+		m.wg.Wait()
+		return nil, err
 	}
 	p.t.onRTCP = p.reported
 	p.wg.Go(func() { p.listen(p.handle) })
@@ -185,7 +186,7 @@ func (p *Publisher) ready(ctx context.Context) error {
 		}
 	}
 	if p.cfgPub.Data {
-		if err := p.t.openSCTP(); err != nil {
+		if err := p.t.openSCTP(ctx); err != nil {
 			return err
 		}
 		if p.data, err = p.t.openData(); err != nil {
@@ -317,6 +318,10 @@ func (p *Publisher) bySSRC(ssrc uint32) *source {
 	return nil
 }
 
+// reportEvery is the time between sender reports. LiveKit forwards capture
+// times to a new subscriber only from the next one on.
+const reportEvery = 250 * time.Millisecond
+
 // report sends sender reports: often at first, since LiveKit forwards capture
 // times only once it has seen one.
 func (p *Publisher) report() {
@@ -336,7 +341,7 @@ func (p *Publisher) report() {
 				p.mu.Unlock()
 			}
 		}
-		next := time.Second
+		next := reportEvery
 		if i < len(every) {
 			next = every[i] * time.Millisecond
 		}
@@ -383,7 +388,7 @@ func (p *Publisher) Mute(video, muted bool) error {
 	sid := ""
 	for _, t := range p.tracks {
 		if t.video == video && t.muted != muted {
-			t.muted, t.resumed, sid = muted, !muted, t.sid
+			t.muted, sid = muted, t.sid
 		}
 	}
 	p.mu.Unlock()

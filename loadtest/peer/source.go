@@ -42,12 +42,12 @@ type source struct {
 	picture uint16 // picture id of the next picture
 	tl0     uint8
 	ts      uint32 // of the last frame
-	lastAt  time.Duration
-	began   bool
-	second  int64 // of the last audio key point
-	key     bool  // a key frame was asked for
-	keyAt   int64 // when the last one was brought forward
-	named   bool  // LiveKit knows which layer the SSRC is
+	lastDue int64  // when that was due
+	paused  bool   // frames were left out since the track was muted
+	second  int64  // of the last audio key point
+	key     bool   // a key frame was asked for
+	keyAt   int64  // when the last one was brought forward
+	named   bool   // LiveKit knows which layer the SSRC is
 	header  rtp.Header
 	sent    *flow.Sent
 	ring    [kept]keptPacket
@@ -60,6 +60,7 @@ type keptPacket struct {
 	frame, index  int32
 	ts            uint32
 	intended      int64
+	key           bool // as its stamp says
 	picture       uint16
 	tl0           uint8
 	marker, first bool
@@ -81,33 +82,34 @@ func (s *source) begin(at int64) {
 	s.anchor, s.due = s.start, s.start
 }
 
-// send sends the frame that is due and sets when the next one is. Sent is
-// false when there was none to send, since the track is muted; more is false
-// when the source has ended.
+// send sends the picture that is due, all of its spatial layers, and sets when
+// the next one is. Sent is false when there was none to send, since the track is
+// muted; more is false when the source has ended.
 func (s *source) send(b *wire.Burst) (sent, more bool) {
 	s.pub.mu.Lock()
 	defer s.pub.mu.Unlock()
 	if s.stopped {
 		return false, false
 	}
-	f := &s.clip.Frames[s.next]
 	if s.track.muted {
-		s.advance()
+		s.paused = true
+		for s.advance() {
+		}
 		return false, true
 	}
-	if s.track.resumed && s.track.video && !f.Key {
-		s.jump() // a picture begins with a key frame after a pause
-		f = &s.clip.Frames[s.next]
+	if s.paused && s.track.video && !s.clip.Frames[s.next].Key {
+		s.jump() // after a pause, each layer begins with a key frame
 	}
-	s.track.resumed = false
-	s.frame(b, f)
-	s.advance()
+	s.paused = false
+	for s.frame(b, &s.clip.Frames[s.next]); s.advance(); {
+		s.frame(b, &s.clip.Frames[s.next])
+	}
 	return true, true
 }
 
 // frame writes and sends one.
 func (s *source) frame(b *wire.Burst, f *clip.Frame) {
-	first := !s.began || f.At != s.lastAt
+	first := s.due != s.lastDue // a due time is a picture's own
 	if first {
 		elapsed := s.due - s.start
 		s.ts = s.tsBase + uint32(elapsed/1000*int64(s.clip.ClockRate)/1e6)
@@ -116,7 +118,7 @@ func (s *source) frame(b *wire.Burst, f *clip.Frame) {
 			s.tl0++
 		}
 	}
-	s.began, s.lastAt = true, f.At
+	s.lastDue = s.due
 	key := f.Key
 	if !s.track.video { // a point to count from, once a second
 		key = s.due/int64(time.Second) != s.second
@@ -135,11 +137,11 @@ func (s *source) frame(b *wire.Burst, f *clip.Frame) {
 	seq := s.sent.Seq()
 	for i := range f.Payloads {
 		k := keptPacket{
-			seq: seq + uint64(i), frame: int32(s.next), index: int32(i), ts: s.ts, intended: s.due, picture: s.picture, tl0: s.tl0,
+			seq: seq + uint64(i), frame: int32(s.next), index: int32(i), ts: s.ts, intended: s.due, key: key, picture: s.picture, tl0: s.tl0,
 			marker: i == len(f.Payloads)-1 && (f.Last || !s.track.video), first: first && i == 0, named: s.named, valid: true,
 		}
 		s.ring[k.seq%kept] = k
-		if err := s.write(b, s.sent.RTP()+uint16(i), k, key); err != nil {
+		if err := s.write(b, s.sent.RTP()+uint16(i), k); err != nil {
 			s.pub.failing(err)
 			return
 		}
@@ -174,7 +176,7 @@ func (s *source) headerSize(named bool) int {
 }
 
 // write makes a packet and puts it into the burst.
-func (s *source) write(b *wire.Burst, seq uint16, k keptPacket, key bool) error {
+func (s *source) write(b *wire.Burst, seq uint16, k keptPacket) error {
 	f := &s.clip.Frames[k.frame]
 	payload := f.Payloads[k.index]
 	return b.Add(s.pub.dest, func(room []byte) ([]byte, error) {
@@ -192,7 +194,7 @@ func (s *source) write(b *wire.Burst, seq uint16, k keptPacket, key bool) error 
 		binary.BigEndian.PutUint16(p[12:], 0xbede) // RFC 8285 section 4.2
 		binary.BigEndian.PutUint16(p[14:], uint16((n-16)/4))
 		p[16] = idCaptureTime<<4 | 7
-		stamp := flow.Stamp{Intended: k.intended, Seq: uint16(k.seq), Layer: s.layer, Key: key, First: k.first}
+		stamp := flow.Stamp{Intended: k.intended, Seq: uint16(k.seq), Layer: s.layer, Key: k.key, First: k.first}
 		binary.BigEndian.PutUint64(p[17:], stamp.NTP())
 		if at := 25; s.rid != "" && !k.named {
 			p[at] = idMid<<4 | uint8(len(s.track.mid)-1)
@@ -212,19 +214,20 @@ func (s *source) write(b *wire.Burst, seq uint16, k keptPacket, key bool) error 
 }
 
 // advance goes to the next frame, round the clip, or to the next key frame
-// where one was asked for.
-func (s *source) advance() {
+// where one was asked for. It says whether that is of the same picture.
+func (s *source) advance() (samePicture bool) {
 	f := s.clip.Frames[s.next]
 	s.next++
 	if s.next == len(s.clip.Frames) {
 		s.next = 0
 		s.anchor, s.anchAt = s.anchor+int64(s.clip.Length-s.anchAt), 0
 	}
-	samePicture := s.next != 0 && s.clip.Frames[s.next].At == f.At
+	samePicture = s.next != 0 && s.clip.Frames[s.next].At == f.At
 	if s.key && !samePicture {
 		s.jump()
 	}
 	s.due = flow.Align(s.anchor + int64(s.clip.Frames[s.next].At-s.anchAt))
+	return samePicture
 }
 
 // jump goes on with the next key frame of the clip at the moment when the
@@ -263,8 +266,7 @@ func (s *source) resend(b *wire.Burst, seq uint16) {
 	if !k.valid || k.seq != last-back || s.pub.dest == nil {
 		return
 	}
-	f := &s.clip.Frames[k.frame]
-	if err := s.write(b, seq, k, f.Key && s.track.video); err == nil {
+	if err := s.write(b, seq, k); err == nil {
 		s.sent.Resent()
 	}
 }

@@ -71,6 +71,8 @@ type Subscriber struct {
 	version int
 
 	connected chan error
+	// joining reads signalling and connects.
+	joining sync.WaitGroup
 }
 
 // Subscribe joins and returns when media can flow: ICE and DTLS are done. How
@@ -89,13 +91,15 @@ func Subscribe(ctx context.Context, cfg Config, sub SubscriberConfig) (*Subscrib
 	})
 	if err != nil {
 		s.end(err)
-		return nil, errors.Join(err, m.conn.Close())
+		err = errors.Join(err, m.conn.Close())
+		m.wg.Wait()
+		return nil, err
 	}
 	s.t.onRTCP = sub.OnRTCP
 	if sub.Sink != nil {
 		s.t.onRTP = sub.Sink.RTP
 	}
-	s.wg.Go(func() {
+	s.joining.Go(func() {
 		if err := s.know(append(m.join.GetOtherParticipants(), m.join.GetParticipant())); err != nil {
 			s.end(err)
 			return
@@ -208,7 +212,7 @@ func (s *Subscriber) offered(o *livekit.SessionDescription) error {
 		return fmt.Errorf("answer: %w", err)
 	}
 	if first {
-		s.wg.Go(func() { s.connected <- s.connect(remote) })
+		s.joining.Go(func() { s.connected <- s.connect(remote) })
 	}
 	return nil
 }
@@ -222,7 +226,7 @@ func (s *Subscriber) connect(remote *session) error {
 	}
 	s.wg.Go(func() {
 		// LiveKit counts a participant as active when its data channels are open.
-		if err := s.t.openSCTP(); err != nil {
+		if err := s.t.openSCTP(s.ctx); err != nil {
 			s.end(err)
 			return
 		}
@@ -278,6 +282,7 @@ func (s *Subscriber) Identity() string { return s.join.GetParticipant().GetIdent
 // Close leaves the room and waits until nothing of the participant runs.
 func (s *Subscriber) Close() error {
 	s.leave()
+	s.joining.Wait() // it sets up what is closed now
 	err := s.t.close()
 	s.wg.Wait()
 	return err

@@ -44,7 +44,7 @@ type transport struct {
 	keys    srtp.SessionKeys
 	profile srtp.ProtectionProfile
 
-	outMu sync.Mutex
+	outMu sync.Mutex    // guards in and out while keys come, and sctp
 	out   *srtp.Context // RTCP out
 	wg    sync.WaitGroup
 	once  sync.Once
@@ -315,13 +315,18 @@ func (t *transport) dest() (*wire.Dest, error) {
 	return t.net.Relayed(server, remote)
 }
 
-// openSCTP begins data channels' transport, as the DTLS client's side.
-func (t *transport) openSCTP() error {
+// openSCTP begins data channels' transport, as the DTLS client's side. When ctx
+// ends meanwhile, DTLS ends, too.
+func (t *transport) openSCTP(ctx context.Context) error {
+	stop := context.AfterFunc(ctx, func() { _ = t.dtls.Close() }) // what went wrong is SCTP's to say
+	defer stop()
 	a, err := sctp.Client(sctp.Config{NetConn: t.dtls, LoggerFactory: t.cfg.Engine.log, MaxMessageSize: 1 << 18}) //nolint:staticcheck // the options say the same
 	if err != nil {
-		return fmt.Errorf("SCTP: %w", err)
+		return fmt.Errorf("SCTP: %w", errors.Join(ctx.Err(), err))
 	}
+	t.outMu.Lock()
 	t.sctp = a
+	t.outMu.Unlock()
 	return nil
 }
 
@@ -329,8 +334,11 @@ func (t *transport) openSCTP() error {
 func (t *transport) close() error {
 	var err error
 	t.once.Do(func() {
-		if t.sctp != nil {
-			_ = t.sctp.Close() // its DTLS is closed next, whatever it says
+		t.outMu.Lock()
+		a := t.sctp // a subscriber's may just have come
+		t.outMu.Unlock()
+		if a != nil {
+			_ = a.Close() // its DTLS is closed next, whatever it says
 		}
 		if t.dtls != nil {
 			_ = t.dtls.Close() // an error: the other side was faster
