@@ -39,7 +39,7 @@ func Cases() []Case {
 		{"verify", "export and verify of a bag, against sha256sum", []string{"verify.cpu", "verify.wall", "verify.memory", "export.memory"}, verifyBag},
 		{"log", "evidence log: durable appends", []string{"log.appends.sqlite", "log.appends.postgres"}, logAppends},
 		{"join", "join answers of a relay", []string{"join.rate", "join.p99"}, joinAnswers},
-		{"loadgen", "load generators: livekit-cli's subscribers, the Go SDK's publishers and joins", []string{"loadgen.subscribe.lk", "loadgen.publish.sdk", "loadgen.join.sdk"}, loadgen},
+		{"loadgen", "our load generator against livekit-cli and the Go SDK; direct against TURN", []string{"loadgen.subscribe.lk", "loadgen.publish.sdk", "loadgen.join.sdk"}, loadgen},
 		{"kill", "SIGKILL of a relay that records", []string{"kill.media_lost", "kill.segments_lost"}, killedRecorder},
 	}
 }
@@ -49,7 +49,7 @@ func Roles() child.Roles {
 	return child.Roles{
 		"tunnel": tunnelRole, "relay": relayRole, "capture": captureRole, "log": logRole,
 		"publish": publishRole, "record": recordRole, "subscribe": subscribeRole,
-		"sdk-publish": sdkPublishRole, "sdk-join": sdkJoinRole,
+		"sdk-publish": sdkPublishRole, "sdk-join": sdkJoinRole, "gen": genRole, "gen-join": genJoinRole,
 	}
 }
 

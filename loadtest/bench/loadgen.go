@@ -15,60 +15,142 @@ const (
 	loadgenSubscribers = 20
 	loadgenPublishers  = 6
 	loadgenJoins       = 30
-	// loadgenFor is two intervals of the SFU's counters, and once through the
-	// clip: each round has the same pictures.
-	loadgenFor = 2 * statsInterval
+	// loadgenFor is an interval of the SFU's counters.
+	loadgenFor = statsInterval
 	// loadgenSettle is from the last join until the counters of every track
 	// have come in once.
 	loadgenSettle = statsInterval + 500*time.Millisecond
 )
 
+// The subjects of the case "loadgen", in the order of their turns.
+const (
+	genDirect = iota
+	lkDirect
+	genTURN
+	genPublish
+	sdkPublish
+	genJoining
+	sdkJoining
+	genBoth
+	loadgenSubjects
+)
+
 // loadgen is the case "loadgen": the CPU time of load generators at a fixed
-// load.
-func loadgen(ctx context.Context, l *Lab) (rows []measure.Result, err error) {
+// load, ours against livekit-cli's and the Go SDK, and directly against TURN.
+func loadgen(ctx context.Context, l *Lab) ([]measure.Result, error) {
 	lk, err := l.metered(ctx)
 	if err != nil {
 		return nil, err
 	}
-	var subscribe, publish, join measure.Sample
-	var perReceived, perSent, perSecond measure.Sample
-	err = l.turns(ctx, 3, l.rounds(2), func(ctx context.Context, round, i int) error {
+	g := &loadgenFigures{}
+	err = l.turns(ctx, loadgenSubjects, l.rounds(6), func(ctx context.Context, round, i int) error {
 		at, err := lk.room(ctx, fmt.Sprintf("loadgen-%d-%d", i, round))
 		if err != nil {
 			return err
 		}
-		switch i {
-		case 0:
-			u, err := l.lkSubscribers(ctx, lk, at, loadgenSubscribers)
-			if err == nil {
-				subscribe, perReceived = append(subscribe, u.perGbit()), append(perReceived, u.perPacket())
-				perSecond = append(perSecond, float64(u.Packets)/u.took.Seconds())
-			}
-			return err
-		case 1:
-			u, err := sdkPublishers(ctx, at, loadgenPublishers)
-			if err == nil {
-				publish, perSent = append(publish, u.perGbit()), append(perSent, u.perPacket())
-			}
-			return err
-		default:
-			ms, err := sdkJoins(ctx, at, loadgenJoins)
-			join = append(join, ms)
-			return err
-		}
+		return g.turn(ctx, l, lk, at, i)
 	})
 	if err != nil {
 		return nil, err
 	}
-	rows = []measure.Result{
-		measure.Of("loadgen.subscribe.lk", "CPU-s/Gbit", subscribe).Judge(measure.Untargeted, 0),
-		measure.Of("loadgen.publish.sdk", "CPU-s/Gbit", publish).Judge(measure.Untargeted, 0),
-		measure.Of("loadgen.join.sdk", "CPU-ms/join", join).Judge(measure.Untargeted, 0),
+	return g.rows(), nil
+}
+
+// loadgenFigures are the samples of the case.
+type loadgenFigures struct {
+	per                  [loadgenSubjects]measure.Sample
+	perPacket            [loadgenSubjects]measure.Sample
+	whole                [2]measure.Sample // generator, SFU and TURN together: direct, through TURN
+	sfu, turnCPU         measure.Sample
+	p50, p99             measure.Sample
+	allocs, reads, sends measure.Sample
+	packetsPerSecond     measure.Sample
+}
+
+func (g *loadgenFigures) turn(ctx context.Context, l *Lab, lk *metered, at sfu, i int) error {
+	add := func(u usage, err error) error {
+		if err == nil {
+			g.per[i], g.perPacket[i] = append(g.per[i], u.perGbit()), append(g.perPacket[i], u.perPacket())
+		}
+		return err
 	}
-	rows[0].Note = fmt.Sprintf("%d subscribers of livekit-cli, %.0f packets/s in all, %.1f us of CPU time for each; bytes with RTP headers", loadgenSubscribers, perSecond.Median(), perReceived.Median())
-	rows[1].Note = fmt.Sprintf("%d publishers of the Go SDK, %.1f us of CPU time for each packet; bytes without RTP headers", loadgenPublishers, perSent.Median())
-	rows[2].Note = fmt.Sprintf("%d subscribers of the Go SDK one after the other, each until the first packets of picture and sound, and out again", loadgenJoins)
-	return rows, nil
+	joining := func(ms float64, err error) error {
+		g.per[i] = append(g.per[i], ms)
+		return err
+	}
+	switch i {
+	case genDirect, genTURN:
+		path := "direct"
+		if i == genTURN {
+			path = "turn-udp"
+		}
+		c, err := genSubscribers(ctx, lk, at, loadgenSubscribers, path)
+		if err != nil {
+			return err
+		}
+		g.subscribers(c, i)
+		return add(usage{traffic: c.traffic, cpu: c.gen, took: c.took}, nil)
+	case lkDirect:
+		return add(l.lkSubscribers(ctx, lk, at, loadgenSubscribers))
+	case genPublish:
+		c, err := genPublishers(ctx, lk, loadgenPublishers)
+		if err != nil {
+			return err
+		}
+		g.sends = append(g.sends, c.perPacket(float64(c.after.Sends-c.before.Sends)))
+		return add(usage{traffic: c.traffic, cpu: c.gen, took: c.took}, nil)
+	case sdkPublish:
+		return add(sdkPublishers(ctx, lk, at, loadgenPublishers))
+	case genJoining:
+		return joining(genJoins(ctx, at, loadgenJoins))
+	case sdkJoining:
+		return joining(sdkJoins(ctx, at, loadgenJoins))
+	}
+	p50, p99, err := bothPaths(ctx, lk, loadgenSubscribers)
+	g.p50, g.p99 = append(g.p50, p50), append(g.p99, p99)
+	return err
+}
+
+// subscribers notes what only a round of our subscribers tells.
+func (g *loadgenFigures) subscribers(c cost, i int) {
+	if i == genTURN {
+		g.whole[1] = append(g.whole[1], c.per(c.gen+c.sfu+c.turn))
+		g.turnCPU = append(g.turnCPU, c.per(c.turn))
+		return
+	}
+	g.whole[0] = append(g.whole[0], c.per(c.gen+c.sfu))
+	g.sfu = append(g.sfu, c.per(c.sfu))
+	g.packetsPerSecond = append(g.packetsPerSecond, float64(c.Packets)/c.took.Seconds())
+	g.allocs = append(g.allocs, c.perPacket(float64(c.after.Objects-c.before.Objects)))
+	g.reads = append(g.reads, c.perPacket(float64(c.after.Reads-c.before.Reads)))
+}
+
+func (g *loadgenFigures) rows() []measure.Result {
+	const perGbit = "CPU-s/Gbit"
+	of := func(name, unit string, s measure.Sample, note string) measure.Result {
+		r := measure.Of(name, unit, s).Judge(measure.Untargeted, 0)
+		r.Note = note
+		return r
+	}
+	subscribe := measure.Compare("loadgen.subscribe.lk", perGbit, g.per[genDirect], g.per[lkDirect]).Judge(measure.AtMost, 0.2)
+	subscribe.Note = fmt.Sprintf("%d subscribers, %.0f packets/s in all; CPU time per packet: ours %.2f us, livekit-cli's %.1f us; Gbit as the SFU counts them for both",
+		loadgenSubscribers, g.packetsPerSecond.Median(), g.perPacket[genDirect].Median(), g.perPacket[lkDirect].Median())
+	publish := measure.Compare("loadgen.publish.sdk", perGbit, g.per[genPublish], g.per[sdkPublish]).Judge(measure.AtMost, 1.0/3)
+	publish.Note = fmt.Sprintf("%d publishers; CPU time per packet: ours %.2f us, the Go SDK's %.1f us", loadgenPublishers, g.perPacket[genPublish].Median(), g.perPacket[sdkPublish].Median())
+	join := measure.Compare("loadgen.join.sdk", "CPU-ms/join", g.per[genJoining], g.per[sdkJoining]).Judge(measure.AtMost, 0.5)
+	join.Note = fmt.Sprintf("%d subscribers one after the other, each until the first packets of picture and sound, and out again", loadgenJoins)
+	return []measure.Result{
+		subscribe, publish, join,
+		measure.Compare("loadgen.subscribe.turn", perGbit, g.per[genTURN], g.per[genDirect]).Judge(measure.Untargeted, 0),
+		measure.Compare("loadgen.turn.whole", perGbit, g.whole[1], g.whole[0]).Judge(measure.Untargeted, 0),
+		of("loadgen.turn.cpu", perGbit, g.turnCPU, "stunnerd's own CPU time for what it relayed"),
+		of("loadgen.sfu.cpu", perGbit, g.sfu, "the SFU's CPU time for what it delivered directly, one publisher's reception included"),
+		of("loadgen.turn.latency.p50", "ms", g.p50, "added by TURN over UDP, both paths in one run with the same media"),
+		of("loadgen.turn.latency.p99", "ms", g.p99, "added by TURN over UDP, both paths in one run with the same media"),
+		of("loadgen.allocs", "objects/packet", g.allocs, "allocated by the whole generator per received packet: reports, NACKs, signalling and the measurement itself included"),
+		of("loadgen.reads", "calls/packet", g.reads, "recvmmsg per received packet"),
+		of("loadgen.sends", "calls/packet", g.sends, "sendmsg per sent packet (UDP_SEGMENT: a frame in one call)"),
+	}
 }
 
 // usage is what a process did in a while, and the CPU time it took.
@@ -112,30 +194,32 @@ func watch(ctx context.Context, pid int, d time.Duration, count func(context.Con
 }
 
 // sdkPublishers measures participants of the Go SDK that publish.
-func sdkPublishers(ctx context.Context, at sfu, n int) (u usage, err error) {
+func sdkPublishers(ctx context.Context, lk *metered, at sfu, n int) (u usage, err error) {
 	p, err := child.Again(ctx, "sdk-publish", publishConfig{SFU: at, Count: n}, nil)
 	if err != nil {
 		return usage{}, err
 	}
 	defer func() { err = errors.Join(err, p.Stop()) }()
-	if err := sleep(ctx, recordSettle); err != nil {
+	if err := sleep(ctx, loadgenSettle); err != nil {
 		return usage{}, err
 	}
-	return watch(ctx, p.Pid(), loadgenFor, func(ctx context.Context) (t traffic, err error) {
-		err = p.Call(ctx, nil, &t)
-		return t, err
-	})
+	return watch(ctx, p.Pid(), loadgenFor, lk.received)
 }
 
 // sdkJoins measures n joins of the Go SDK, and returns the CPU time of one in
 // milliseconds.
 func sdkJoins(ctx context.Context, at sfu, n int) (ms float64, err error) {
+	return joins(ctx, "sdk-join", at, n)
+}
+
+// joins measures n joins of a role.
+func joins(ctx context.Context, role string, at sfu, n int) (ms float64, err error) {
 	source, err := child.Again(ctx, "publish", publishConfig{SFU: at, Count: 1}, nil)
 	if err != nil {
 		return 0, err
 	}
 	defer func() { err = errors.Join(err, source.Stop()) }()
-	p, err := child.Again(ctx, "sdk-join", sdkJoinConfig{SFU: at, Tracks: 2}, nil)
+	p, err := child.Again(ctx, role, sdkJoinConfig{SFU: at, Tracks: 2}, nil)
 	if err != nil {
 		return 0, err
 	}

@@ -3,12 +3,14 @@ package bench
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"time"
 
 	"github.com/livekit/protocol/livekit"
 	lksdk "github.com/livekit/server-sdk-go/v2"
 
 	"github.com/openova-io/bp-relay/loadtest/probe"
+	"github.com/openova-io/bp-relay/loadtest/stack"
 	"github.com/openova-io/bp-relay/services/local"
 )
 
@@ -17,30 +19,26 @@ import (
 // track was bound on. Over a multiple of it the counters are whole.
 const statsInterval = 5 * time.Second
 
-// metered is a LiveKit server of its own that shows its counters.
+// metered is a LiveKit server that shows its counters, with a STUNner beside it.
 type metered struct {
 	*local.LiveKit
-	url string
+	url   string
+	stack *stack.Stack
 }
 
-// metered starts one; the lab stops it.
+// metered starts both; the lab stops them.
 func (l *Lab) metered(ctx context.Context) (*metered, error) {
 	dir, err := l.scratch("metered")
 	if err != nil {
 		return nil, err
 	}
-	port, err := l.env.Ports.Take()
+	st, err := stack.Start(ctx, stack.Config{Dir: dir, Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		return nil, err
 	}
-	env := *l.env
-	env.Dir = dir
-	lk, err := env.StartLiveKit(ctx, local.LiveKitConfig{Overrides: map[string]any{"prometheus": map[string]any{"port": port}}})
-	if err != nil {
-		return nil, err
-	}
-	l.stops = append(l.stops, lk.Stop)
-	return &metered{LiveKit: lk, url: fmt.Sprintf("http://127.0.0.1:%d/metrics", port)}, nil
+	l.stops = append(l.stops, st.Stop)
+	lk := &local.LiveKit{URL: st.URL, SignalURL: st.SignalURL, Key: st.Key, Secret: st.Secret}
+	return &metered{LiveKit: lk, url: st.SFUMetrics, stack: st}, nil
 }
 
 // room makes a room and says how to get into it.
