@@ -44,7 +44,7 @@ func (m *Meter) assemble(p *Packet, x uint64, flags uint32) {
 		if f.open {
 			m.c.FramesBroken++ // its marker is missing
 		}
-		f.ts, f.open, f.key = p.Timestamp, true, p.Stamped && p.Stamp.Key
+		f.ts, f.open, f.key = p.Timestamp, true, m.key(p, x)
 		f.ok = flags&start != 0 || follows&marker != 0
 	} else if follows == 0 {
 		f.ok = false
@@ -96,7 +96,7 @@ func (m *Meter) whole(at int64, key bool) {
 func (m *Meter) patch(x uint64, p *Packet) {
 	flags := m.ring[x&mask]
 	if flags&filler == 0 {
-		m.mend(x, x, p.At, p.Stamped && p.Stamp.Key)
+		m.mend(x, x, p.At, m.key(p, x))
 	}
 	// A frame without stamps begins behind a marker; if that came late, the
 	// frame was not whole until now.
@@ -116,6 +116,7 @@ func (m *Meter) mend(x, late uint64, at int64, key bool) {
 		others = others || f != 0 && y != late
 		whole = whole && f != 0
 		if f&start != 0 {
+			key = key || m.deemed && y == m.opens
 			break
 		}
 		if y == oldest {

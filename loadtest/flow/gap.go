@@ -92,7 +92,7 @@ func (m *Meter) late(x uint64, p *Packet) {
 	}
 	m.take(i, x, p)
 	if inside {
-		m.ring[x&mask] = m.flags(p, fill)
+		m.ring[x&mask] = m.flags(p, fill || m.belated(p, x), x)
 		m.patch(x, p)
 	}
 }

@@ -32,6 +32,11 @@ type MeterConfig struct {
 	Clock uint32 // ticks per second: 90000 for video, 48000 for Opus
 	// Audio has one frame in each packet, whatever the marker bit says.
 	Audio bool
+	// Starts says that the stream's first media packet is the first of a key
+	// frame. LiveKit begins each video stream so (pkg/sfu/forwarder.go, v1.11.0),
+	// but forwards stamps only from the publisher's next sender report on:
+	// without this, the first frame would count as broken.
+	Starts bool
 	// Latency gets what passed from each stamped packet's intended time to its
 	// receipt; nil for none. Meters under one lock may share it.
 	Latency *report.Hist
@@ -63,8 +68,10 @@ type Counters struct {
 	Stray          int64
 	Contradictions int64
 
-	First    int64   // receipt of the first packet, ns of Unix time; 0: none
-	FirstKey int64   // completion of the first whole key frame (stamped only)
+	First int64 // receipt of the first packet, ns of Unix time; 0: none
+	// FirstKey is the completion of the first whole key frame: a stamped one, or
+	// that with which the stream begins (MeterConfig.Starts).
+	FirstKey int64
 	Last     int64   // receipt of the last packet
 	Jitter   float64 // RFC 3550 6.4.1, in seconds
 }
@@ -85,6 +92,9 @@ type Meter struct {
 	lastTS     uint32
 	audio      bool
 	begun      bool
+	starts     bool
+	deemed     bool   // opens begins a key frame by MeterConfig.Starts alone
+	opens      uint64 // the first media packet, if starts; 0: not yet
 	frame      frame
 	mapping    mapping
 	c          Counters
@@ -102,7 +112,7 @@ type Meter struct {
 
 // NewMeter is an empty one.
 func NewMeter(c MeterConfig) *Meter {
-	m := &Meter{audio: c.Audio, perNs: float64(c.Clock) / nanos, latency: c.Latency, rtt: int64(c.RTT)}
+	m := &Meter{audio: c.Audio, starts: c.Starts && !c.Audio, perNs: float64(c.Clock) / nanos, latency: c.Latency, rtt: int64(c.RTT)}
 	if m.rtt <= 0 {
 		m.rtt = int64(50 * time.Millisecond)
 	}
@@ -120,7 +130,7 @@ func (m *Meter) Packet(p Packet) {
 	x := m.high
 	m.count(&p)
 	fill := p.Padding || !p.Stamped && m.mapping.run != none
-	flags := m.flags(&p, fill)
+	flags := m.flags(&p, fill, x)
 	m.ring[x&mask] = flags
 	if p.Stamped {
 		m.track(&p, x)
@@ -150,7 +160,7 @@ func (m *Meter) count(p *Packet) {
 	}
 }
 
-func (m *Meter) flags(p *Packet, fill bool) uint32 {
+func (m *Meter) flags(p *Packet, fill bool, x uint64) uint32 {
 	f := p.Timestamp<<tsBit | got
 	switch {
 	case fill:
@@ -161,10 +171,41 @@ func (m *Meter) flags(p *Packet, fill bool) uint32 {
 	if p.Marker {
 		f |= marker
 	}
-	if p.Stamped && p.Stamp.First {
+	if m.starts && m.opening(p, x) || p.Stamped && p.Stamp.First {
 		f |= start
 	}
 	return f
+}
+
+// opening says whether the media packet x is the stream's first one, and has
+// no stamp that would tell what it is of. One that comes later from before the
+// first takes its place, unless their frame has been counted already.
+func (m *Meter) opening(p *Packet, x uint64) bool {
+	if m.opens != 0 {
+		if x >= m.opens || !m.under(p.Timestamp) {
+			return false
+		}
+		if m.deemed {
+			m.ring[m.opens&mask] &^= start
+		}
+	}
+	m.opens, m.deemed = x, !p.Stamped
+	return m.deemed
+}
+
+// belated says whether x is of the first frame, from before what was taken for
+// its beginning, and comes when that frame has been counted.
+func (m *Meter) belated(p *Packet, x uint64) bool {
+	return m.deemed && x < m.opens && m.high-m.opens < window && m.ring[m.opens&mask]>>tsBit == p.Timestamp<<tsBit>>tsBit && !m.under(p.Timestamp)
+}
+
+// under says whether the newest frame is that of a timestamp, and not at its
+// end yet.
+func (m *Meter) under(ts uint32) bool { return m.frame.open && m.frame.ts == ts }
+
+// key says whether packet x is of a key frame, as far as it alone tells.
+func (m *Meter) key(p *Packet, x uint64) bool {
+	return p.Stamped && p.Stamp.Key || m.deemed && x == m.opens
 }
 
 // outOfLine does what a packet that does not follow the highest one needs. If

@@ -244,3 +244,39 @@ func TestNothingIsAllocated(t *testing.T) {
 		}
 	}))
 }
+
+// A stream that begins without stamps, as LiveKit's do until the publisher's
+// next sender report, begins with a whole key frame nevertheless, in whatever
+// order its packets come, and one that lost its first packet does not.
+func TestTheFirstFrameIsWholeWithoutStamps(t *testing.T) {
+	type packet struct {
+		seq     uint16
+		ts      uint32
+		marker  bool
+		padding bool
+	}
+	first := []packet{{seq: 65534}, {seq: 65535}, {seq: 0, marker: true}}
+	rest := []packet{{seq: 1, ts: 3000, marker: true}, {seq: 2, ts: 6000, marker: true}}
+	for name, c := range map[string]struct {
+		starts      bool
+		packets     []packet
+		frames, bad int64
+		keyAt       int64 // ms
+	}{
+		"in order":            {starts: true, packets: slices.Concat(first, rest), frames: 3, keyAt: 3},
+		"without a promise":   {packets: slices.Concat(first, rest), frames: 2, bad: 1},
+		"the first one last":  {starts: true, packets: slices.Concat(first[1:], first[:1], rest), frames: 3, keyAt: 2}, // it looked whole without
+		"the middle one last": {starts: true, packets: slices.Concat(first[:1], first[2:], first[1:2], rest), frames: 3, keyAt: 3},
+		"a hole in it":        {starts: true, packets: slices.Concat(first[:1], first[2:], rest), frames: 2, bad: 1},
+		"padding before it":   {starts: true, packets: slices.Concat([]packet{{seq: 65533, padding: true}}, first, rest), frames: 3, keyAt: 4},
+	} {
+		m := flow.NewMeter(flow.MeterConfig{Clock: 90000, Starts: c.starts})
+		for i, p := range c.packets {
+			m.Packet(flow.Packet{Seq: p.seq, Timestamp: p.ts, Marker: p.marker, Padding: p.padding, Size: 100, Payload: 60, At: int64(i+1) * ms})
+		}
+		got := m.Snapshot()
+		require.Equal(t, c.frames, got.Frames, name)
+		require.Equal(t, c.bad, got.FramesBroken, name)
+		require.Equal(t, c.keyAt*ms, got.FirstKey, name)
+	}
+}

@@ -38,6 +38,9 @@ type Sent struct {
 	oldest   int
 	upstream []Upstream
 	resent   int64 // since the SFU's last report
+	// Packets without media behind the last one: those that were asked for, and
+	// those that the SFU has reported on.
+	pads, padded uint64
 }
 
 // SentCounters are sums over a layer's life.
@@ -98,6 +101,18 @@ func (s *Sent) Packet(size, payload int, left bool) {
 	s.next++
 }
 
+// Pad is the RTP sequence number of a packet without media to be sent behind
+// the last one, after which there is no more media: LiveKit (pkg/sfu/buffer
+// doReports, v1.11.0) reports only when a packet comes, at most once a second,
+// and only when there is a new number since. It is the same one until it was
+// reported on, so that none of them counts as lost.
+func (s *Sent) Pad() uint16 {
+	if s.pads == s.padded {
+		s.pads++
+	}
+	return s.RTP() + uint16(s.pads) - 1
+}
+
 // Resent counts a packet that was sent once more since the SFU asked for it.
 func (s *Sent) Resent() {
 	s.c.Retransmitted++
@@ -112,11 +127,13 @@ func (s *Sent) Resent() {
 // highest in the report's field "extended highest sequence number" already;
 // for an SFU that follows the RFC, add 1.
 func (s *Sent) Reported(next, lost uint32) {
-	back := s.RTP() - uint16(next)
-	if back >= 1<<15 || uint64(back) > s.next {
+	back := s.RTP() + uint16(s.pads) - uint16(next)
+	if back >= 1<<15 || uint64(back) > s.next+s.pads {
 		return // about packets that were never sent
 	}
-	u := Upstream{Next: s.next - uint64(back), Lost: max(0, int64(int32(lost<<8)>>8))}
+	at := s.next + s.pads - uint64(back)
+	s.padded = max(s.padded, at-min(at, s.next))
+	u := Upstream{Next: min(at, s.next), Lost: max(0, int64(int32(lost<<8)>>8))}
 	n := len(s.upstream)
 	if n > 0 && u.Next < s.upstream[n-1].Next {
 		return // reordered on its way

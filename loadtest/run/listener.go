@@ -68,7 +68,7 @@ func (l *listener) tracks(list []peer.Track) {
 		if t.Name != peer.TrackName {
 			t.CaptureTime = 0 // somebody else's capture times are no stamps of ours
 		}
-		s := &stream{track: t, meter: flow.NewMeter(flow.MeterConfig{Clock: clock, Audio: !t.Video, Latency: l.shard.latency})}
+		s := &stream{track: t, meter: flow.NewMeter(flow.MeterConfig{Clock: clock, Audio: !t.Video, Starts: true, Latency: l.shard.latency})}
 		s.meter.Pause(l.paused[t.SID])
 		l.streams = append(l.streams, s)
 	}
