@@ -65,7 +65,7 @@ The scenario's thresholds decide; without any, 'loss < 0.1%' and
 
 func search(cmd *cobra.Command, s *scenario.Scenario, cfg capacity.Config, dir, jsonFile string) (err error) {
 	out := cmd.ErrOrStderr()
-	place, err := run.Find(cmd.Context(), run.FindConfig{Target: s.Target, Dir: dir, Getenv: os.Getenv, Out: out})
+	place, err := run.Find(cmd.Context(), run.FindFor(s, dir, os.Getenv, out))
 	if err != nil {
 		return err
 	}

@@ -2,12 +2,12 @@ package run
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 
 	"github.com/google/uuid"
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/metadata"
 
 	roomv1 "github.com/openova-io/bp-relay/gen/relay/room/v1"
 
@@ -17,11 +17,10 @@ import (
 
 // API is an installation that is joined through relay.
 type API struct {
-	conn    *grpc.ClientConn
+	target  relay.Target
+	conn    *grpc.ClientConn // adds the caller's token to each call
 	rooms   roomv1.RoomServiceClient
-	org     string
 	what    string
-	token   func() (string, error)
 	ids     map[string]int
 	turnURL string
 }
@@ -31,16 +30,7 @@ func dialAPI(t relay.Target) (*API, error) {
 	if err != nil {
 		return nil, fmt.Errorf("relay's API at %s: %w", t.Address, err)
 	}
-	return &API{conn: conn, rooms: roomv1.NewRoomServiceClient(conn), org: t.Org, token: t.Token, what: "relay's API at " + t.Address}, nil
-}
-
-// as adds the caller's token.
-func (a *API) as(ctx context.Context) (context.Context, error) {
-	token, err := a.token()
-	if err != nil {
-		return nil, err
-	}
-	return metadata.AppendToOutgoingContext(ctx, "authorization", "Bearer "+token), nil
+	return &API{target: t, conn: conn, rooms: roomv1.NewRoomServiceClient(conn), what: "relay's API at " + t.Address}, nil
 }
 
 // About implements Place.
@@ -48,12 +38,8 @@ func (a *API) About() string { return a.what }
 
 // MakeRoom implements Place.
 func (a *API) MakeRoom(ctx context.Context, id string) (string, error) {
-	ctx, err := a.as(ctx)
-	if err != nil {
-		return "", err
-	}
 	out, err := a.rooms.CreateRoom(ctx, &roomv1.CreateRoomRequest{
-		Parent: "orgs/" + a.org, RoomId: id,
+		Parent: a.target.Parent(), RoomId: id,
 		// The workers of a run that share a room ask for the same.
 		RequestId: uuid.NewSHA1(uuid.NameSpaceOID, []byte(id)).String(), Room: &roomv1.Room{DisplayName: "Load test"},
 	})
@@ -65,22 +51,14 @@ func (a *API) MakeRoom(ctx context.Context, id string) (string, error) {
 
 // RemoveRoom implements Place.
 func (a *API) RemoveRoom(ctx context.Context, room string) error {
-	ctx, err := a.as(ctx)
-	if err != nil {
-		return err
-	}
-	_, err = a.rooms.DeleteRoom(ctx, &roomv1.DeleteRoomRequest{Name: room})
+	_, err := a.rooms.DeleteRoom(ctx, &roomv1.DeleteRoomRequest{Name: room})
 	return err
 }
 
 // Enter implements Place.
 func (a *API) Enter(ctx context.Context, room, identity, path string, publish bool) (Entry, error) {
-	ctx, err := a.as(ctx)
-	if err != nil {
-		return Entry{}, err
-	}
 	if !strings.Contains(room, "/") {
-		room = "orgs/" + a.org + "/rooms/" + room
+		room = a.target.Parent() + "/rooms/" + room
 	}
 	out, err := a.rooms.JoinRoom(ctx, &roomv1.JoinRoomRequest{
 		Name: room, Identity: identity, RelayOnly: path != peer.Direct,
@@ -101,7 +79,30 @@ func (a *API) Enter(ctx context.Context, room, identity, path string, publish bo
 			}
 		}
 	}
-	return Entry{}, fmt.Errorf("%w: %s: relay's answer to a join has none", ErrNoPath, path)
+	return Entry{}, fmt.Errorf("%w: %s: relay's TURN gateway has no such listener; leave the path out with --path", ErrNoPath, path)
+}
+
+// check finds out whether people would be let in, over each path, before
+// media is made and many of them come: in a room of its own, or in the one
+// that is there.
+func (a *API) check(ctx context.Context, paths []string, existing string) (err error) {
+	room := existing
+	if room == "" {
+		if room, err = a.MakeRoom(ctx, "loadtest-check-"+uuid.NewString()[:8]); err != nil {
+			return a.target.Refused("create a room", errors.Unwrap(err))
+		}
+		defer func() { err = errors.Join(err, a.RemoveRoom(context.WithoutCancel(ctx), room)) }()
+	}
+	for _, path := range paths {
+		_, err := a.Enter(ctx, room, "check-"+path, path, false)
+		switch {
+		case errors.Is(err, ErrNoPath):
+			return err
+		case err != nil:
+			return a.target.Refused("join a room on "+path, errors.Unwrap(err))
+		}
+	}
+	return nil
 }
 
 // Processes implements Place.

@@ -8,6 +8,8 @@ import (
 	"io"
 	"log/slog"
 	"maps"
+	"slices"
+	"sync"
 	"time"
 
 	"github.com/openova-io/bp-relay/loadtest/apiload/relay"
@@ -15,6 +17,7 @@ import (
 	"github.com/openova-io/bp-relay/loadtest/probe"
 	"github.com/openova-io/bp-relay/loadtest/scenario"
 	"github.com/openova-io/bp-relay/loadtest/stack"
+	"github.com/openova-io/bp-relay/services/local"
 )
 
 // ephemeral makes TURN credentials for a participant.
@@ -25,6 +28,11 @@ func ephemeral(secret, identity string) (user, credential string) {
 // FindConfig says where to look for an installation.
 type FindConfig struct {
 	Target scenario.Target
+	// Paths are those that media is to take, publishers' and subscribers':
+	// what the installation cannot serve is an error at once. Existing is the
+	// room that is to be joined, "" where rooms are made.
+	Paths    []string
+	Existing string
 	// Dir is the folder of `make up`.
 	Dir    string
 	Getenv func(string) string
@@ -73,19 +81,32 @@ func (e extras) Metrics() (sfu, turn string) { return e.sfu, e.turn }
 
 func find(ctx context.Context, c FindConfig) (Place, error) {
 	t := c.Target
+	within, cancel := context.WithTimeoutCause(ctx, answers, fmt.Errorf("no answer within %s", answers))
+	defer cancel()
 	switch {
 	case t.LiveKit != nil:
-		return rawFrom(t.LiveKit, c.Getenv)
+		r, err := rawFrom(t.LiveKit, c.Getenv)
+		if err != nil {
+			return nil, err
+		}
+		if err := r.check(within, c.Paths, c.Existing); err != nil {
+			return nil, err
+		}
+		return r, nil
 	case t.API != nil:
 		target, err := apiTarget(t.API, c.Getenv)
 		if err != nil {
 			return nil, err
 		}
-		return dialAPI(target)
+		p, err := dialAPI(target)
+		if err != nil {
+			return nil, err
+		}
+		return p.checked(within, c)
 	case !t.Local:
 		up, err := stack.Running(ctx, c.Dir)
 		if err == nil {
-			return runningStack(up)
+			return runningStack(within, c, up)
 		}
 		if !errors.Is(err, stack.ErrNone) {
 			return nil, err
@@ -94,11 +115,22 @@ func find(ctx context.Context, c FindConfig) (Place, error) {
 	return ownStack(ctx, c)
 }
 
+// answers is how long an installation may take to let a first one in.
+const answers = 30 * time.Second
+
+// checked is the API after its check; it is closed where that failed.
+func (a *API) checked(ctx context.Context, c FindConfig) (Place, error) {
+	if err := a.check(ctx, c.Paths, c.Existing); err != nil {
+		return nil, errors.Join(err, a.Close())
+	}
+	return a, nil
+}
+
 // apiTarget is relay's API as a scenario names it.
 func apiTarget(t *scenario.APITarget, getenv func(string) string) (relay.Target, error) {
 	token := getenv(t.TokenEnv)
 	if token == "" {
-		return relay.Target{}, fmt.Errorf("the variable %s holds the token for relay's API: set it, e.g. export %s=$(bin/relay token)", t.TokenEnv, t.TokenEnv)
+		return relay.Target{}, fmt.Errorf("%w: the variable %s holds the token for relay's API: set it, e.g. export %s=$(bin/relay token)", ErrTarget, t.TokenEnv, t.TokenEnv)
 	}
 	target := relay.Target{Address: t.Address, Org: t.Org, Token: func() (string, error) { return token, nil }}
 	if t.TLS {
@@ -107,26 +139,57 @@ func apiTarget(t *scenario.APITarget, getenv func(string) string) (relay.Target,
 	return target, nil
 }
 
+// upTarget is the API of a `make up`, called with tokens that its development
+// issuer signs: they hold for an hour, a soak takes longer.
+func upTarget(up stack.Up, role string) relay.Target {
+	const fresh = 30 * time.Minute
+	var (
+		mu    sync.Mutex
+		token string
+		since time.Time
+	)
+	return relay.Target{Address: up.API, Org: up.Org, Token: func() (string, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		if time.Since(since) < fresh {
+			return token, nil
+		}
+		t, err := up.Token("relay-loadtest", role)
+		if err == nil {
+			token, since = t, time.Now()
+		}
+		return t, err
+	}}
+}
+
 // runningStack is a `make up`.
-func runningStack(up stack.Up) (Place, error) {
-	token, err := up.Token("relay-loadtest", "relay-backend")
-	if err != nil {
-		return nil, err
-	}
-	p, err := dialAPI(relay.Target{Address: up.API, Org: up.Org, Token: func() (string, error) { return token, nil }})
+func runningStack(ctx context.Context, c FindConfig, up stack.Up) (Place, error) {
+	p, err := dialAPI(upTarget(up, "relay-backend"))
 	if err != nil {
 		return nil, err
 	}
 	p.what = "the stack of make up, relay's API at " + up.API
 	p.ids, p.turnURL = up.Processes, up.TURNMetrics
-	return p, nil
+	return p.checked(ctx, c)
+}
+
+// outside says what can be done outside of a clone, where nothing can be
+// started since the parts' pins are there.
+func outside(err error) error {
+	if errors.Is(err, local.ErrNoDeploy) {
+		return fmt.Errorf("%w: %w; or test an installation that runs: --livekit URL, or --api HOST:PORT --org ORG", ErrTarget, err)
+	}
+	return err
 }
 
 // ownStack starts LiveKit and STUNner for the run.
 func ownStack(ctx context.Context, c FindConfig) (Place, error) {
-	s, err := stack.Start(ctx, stack.Config{Out: c.Out, Logger: slog.New(slog.DiscardHandler)})
+	s, err := stack.Start(ctx, stack.Config{
+		Out: c.Out, Logger: slog.New(slog.DiscardHandler),
+		NoTURN: len(c.Paths) > 0 && !slices.ContainsFunc(c.Paths, func(p string) bool { return p != peer.Direct }),
+	})
 	if err != nil {
-		return nil, err
+		return nil, outside(err)
 	}
 	r := &Raw{
 		SignalURL: s.SignalURL, URL: s.URL, Key: s.Key, Secret: s.Secret, What: "a LiveKit and a STUNner of the run's own, on loopback",

@@ -7,18 +7,18 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/openova-io/bp-relay/loadtest/apiload"
-	"github.com/openova-io/bp-relay/loadtest/apiload/relay"
 	"github.com/openova-io/bp-relay/loadtest/judge"
 	"github.com/openova-io/bp-relay/loadtest/probe"
-	"github.com/openova-io/bp-relay/loadtest/recordload"
 	"github.com/openova-io/bp-relay/loadtest/report"
 	"github.com/openova-io/bp-relay/loadtest/report/live"
 	"github.com/openova-io/bp-relay/loadtest/scenario"
 	"github.com/openova-io/bp-relay/loadtest/stack"
 	"github.com/openova-io/bp-relay/loadtest/tunnelload"
+	"github.com/openova-io/bp-relay/services/runfile"
 )
 
 // DoConfig says how a scenario of any kind is run.
@@ -38,17 +38,45 @@ type DoConfig struct {
 	Place Place
 }
 
-// Do finds the installation, does the scenario and judges it.
-func Do(ctx context.Context, c DoConfig) (*report.Report, error) {
+// Do finds the installation, does the scenario and judges it. When ctx ends
+// while something was measured, the report holds what there was, without a
+// ledger, and there is an error as well.
+func Do(ctx context.Context, c DoConfig) (rep *report.Report, err error) {
 	switch c.Scenario.Kind {
 	case report.KindAPI:
-		return c.api(ctx)
+		rep, err = c.api(ctx)
 	case report.KindTunnel:
-		return c.tunnel(ctx)
-	case report.KindRecording:
-		return c.recording(ctx)
+		rep, err = c.tunnel(ctx)
+	default:
+		var last *report.Report
+		publish := c.Publish
+		c.Publish = func(r *report.Report) {
+			last = r
+			if publish != nil {
+				publish(r)
+			}
+		}
+		if c.Scenario.Kind == report.KindRecording {
+			rep, err = c.recording(ctx)
+		} else {
+			rep, err = c.media(ctx, nil)
+		}
+		if rep == nil && ctx.Err() != nil && last != nil && last.Seconds > 0 {
+			rep = last
+		}
 	}
-	return c.media(ctx, nil)
+	if rep != nil && ctx.Err() != nil {
+		interrupted(rep, c.Scenario)
+	}
+	return rep, err
+}
+
+// interrupted makes a report of what was measured before the run was ended.
+func interrupted(rep *report.Report, s *scenario.Scenario) {
+	judge.Judge(rep, s.Thresholds)
+	rep.Verdict = report.Verdict{Result: report.Inconclusive, Reasons: []string{
+		fmt.Sprintf("interrupted %.0f s after the measured part began: these are the figures until then, and where packets were lost was not settled", rep.Seconds),
+	}}
 }
 
 // say tells people something; the progress of a run must not fail by it.
@@ -61,7 +89,7 @@ func (c DoConfig) say(format string, args ...any) {
 func (c DoConfig) media(ctx context.Context, during func(Place) func(context.Context, []string) error) (rep *report.Report, err error) {
 	place := c.Place
 	if place == nil {
-		if place, err = Find(ctx, FindConfig{Target: c.Scenario.Target, Dir: c.Dir, Getenv: c.Getenv, Out: c.Out}); err != nil {
+		if place, err = Find(ctx, c.find()); err != nil {
 			return nil, err
 		}
 		defer func() { err = errors.Join(err, place.Close()) }()
@@ -74,18 +102,16 @@ func (c DoConfig) media(ctx context.Context, during func(Place) func(context.Con
 	return Run(ctx, o)
 }
 
-// target is relay's API as the scenario names it, or that of `make up`.
-func (c DoConfig) target(ctx context.Context) (relay.Target, map[string]int, error) {
-	if t := c.Scenario.Target.API; t != nil {
-		target, err := apiTarget(t, c.Getenv)
-		return target, nil, err
+// find is what the scenario asks of an installation.
+func (c DoConfig) find() FindConfig { return FindFor(c.Scenario, c.Dir, c.Getenv, c.Out) }
+
+// FindFor is what a scenario asks of an installation.
+func FindFor(s *scenario.Scenario, dir string, getenv func(string) string, out io.Writer) FindConfig {
+	paths := slices.Clone(s.Paths)
+	if !slices.Contains(paths, s.PublishPath) && s.Rooms.Publishers > 0 {
+		paths = append(paths, s.PublishPath)
 	}
-	up, err := stack.Running(ctx, c.Dir)
-	if err != nil {
-		return relay.Target{}, nil, err
-	}
-	token, err := up.Token("relay-loadtest", "relay-admin")
-	return relay.Target{Address: up.API, Org: up.Org, Token: func() (string, error) { return token, nil }}, up.Processes, err
+	return FindConfig{Target: s.Target, Paths: paths, Existing: s.Rooms.Existing, Dir: dir, Getenv: getenv, Out: out}
 }
 
 // watched wraps a load that is not media: it watches processes and this one
@@ -154,55 +180,41 @@ func (w *watched) finish(path *report.Path) (*report.Report, error) {
 }
 
 func (c DoConfig) api(ctx context.Context) (_ *report.Report, err error) {
-	target, ids, err := c.target(ctx)
-	if errors.Is(err, stack.ErrNone) {
-		var stop func() error
-		if target, ids, stop, err = c.ownRelay(ctx); err == nil {
-			defer func() { err = errors.Join(err, stop()) }()
-		}
-	}
+	r, err := c.relay(ctx)
 	if err != nil {
 		return nil, err
 	}
-	c.say("against relay's API at %s", target.Address)
-	w, err := c.start(ids)
+	defer func() { err = errors.Join(err, r.stop()) }()
+	c.say("against relay's API at %s", r.target.Address)
+	w, err := c.start(r.ids)
 	if err != nil {
 		return nil, err
 	}
 	path, err := apiload.Run(ctx, apiload.Config{
-		Load: *c.Scenario.API, Target: target, Prefix: c.Scenario.Rooms.Prefix, Tick: w.tick, Lag: w.lag,
+		Load: *c.Scenario.API, Target: r.target, Prefix: c.Scenario.Rooms.Prefix, Tick: w.tick, Lag: w.lag,
 		Errors: func(e []report.ErrorLine) { w.errors = append(w.errors, e...) }, Logger: slog.New(slog.DiscardHandler),
 	})
+	return w.end(ctx, path, err)
+}
+
+func (c DoConfig) tunnel(ctx context.Context) (_ *report.Report, err error) {
+	process, remove, err := process()
 	if err != nil {
 		return nil, err
 	}
-	return w.finish(path)
-}
-
-// ownRelay starts a relay with all its parts.
-func (c DoConfig) ownRelay(ctx context.Context) (t relay.Target, ids map[string]int, stop func() error, err error) {
-	c.say("no make up runs here: starting a relay of the run's own")
-	dir, err := os.MkdirTemp("", "relay-loadtest-")
-	if err != nil {
-		return t, nil, nil, err
-	}
-	p, err := relay.Start(ctx, relay.ProcessConfig{Dir: dir})
-	if err != nil {
-		return t, nil, nil, errors.Join(err, os.RemoveAll(dir))
-	}
-	stop = func() error { return errors.Join(p.Stop(), os.RemoveAll(dir)) }
-	if t, err = p.Target(ctx, "relay-loadtest"); err != nil {
-		return t, nil, nil, errors.Join(err, stop())
-	}
-	return t, map[string]int{"relay": p.PID()}, stop, nil
-}
-
-func (c DoConfig) tunnel(ctx context.Context) (*report.Report, error) {
+	defer func() { err = errors.Join(err, remove()) }()
 	var w *watched
 	var failed error
 	cfg := tunnelload.Config{
-		Load: *c.Scenario.Tunnel, Logger: slog.New(slog.DiscardHandler),
-		Started: func(name string, pid int) { w, failed = c.start(map[string]int{name: pid}) },
+		Load: *c.Scenario.Tunnel, Logger: slog.New(slog.DiscardHandler), Relay: process,
+		Started: func(name string, pid int) {
+			ids := map[string]int{name: pid}
+			if up, err := stack.Running(ctx, process.Dir); err == nil { // else only relay itself is watched
+				ids = up.Processes
+				delete(ids, runfile.Guacd) // it is in this process here
+			}
+			w, failed = c.start(ids)
+		},
 		Tick: func(p report.PointPath) {
 			if w != nil {
 				w.tick(p)
@@ -217,56 +229,19 @@ func (c DoConfig) tunnel(ctx context.Context) (*report.Report, error) {
 	}
 	c.say("starting a relay in front of a synthetic guacd")
 	path, err := tunnelload.Run(ctx, cfg)
-	if err = errors.Join(err, failed); err != nil {
-		return nil, err
+	if failed != nil || w == nil {
+		return nil, errors.Join(err, failed)
 	}
 	w.lag = cfg.Lag
-	return w.finish(path)
+	return w.end(ctx, path, err)
 }
 
-// recording is media whose rooms are recorded meanwhile.
-func (c DoConfig) recording(ctx context.Context) (rep *report.Report, err error) {
-	target, _, err := c.target(ctx)
-	if errors.Is(err, stack.ErrNone) {
-		var stop func() error
-		var ids map[string]int
-		if target, ids, stop, err = c.ownRelay(ctx); err == nil {
-			defer func() { err = errors.Join(err, stop()) }()
-			var p *API
-			if p, err = dialAPI(target); err == nil {
-				defer func() { err = errors.Join(err, p.Close()) }()
-				p.ids, c.Place = ids, p
-			}
-		}
-	}
-	if err != nil {
+// end makes the report, also of a load that was interrupted: the error is
+// kept then.
+func (w *watched) end(ctx context.Context, path *report.Path, err error) (*report.Report, error) {
+	if path == nil || (err != nil && ctx.Err() == nil) {
 		return nil, err
 	}
-	control, err := recordload.New(recordload.Config{Target: target, Logger: slog.New(slog.DiscardHandler)})
-	if err != nil {
-		return nil, err
-	}
-	var got report.Recordings
-	rep, err = c.media(ctx, func(Place) func(context.Context, []string) error {
-		return func(ctx context.Context, rooms []string) error {
-			n := int(c.Scenario.Recording.Share*float64(len(rooms)) + .5)
-			if p := c.Scenario.Part; p != nil && !p.Publishes {
-				n = 0 // who publishes has them recorded
-			}
-			if err := control.Start(ctx, rooms[:n]); err != nil {
-				return err
-			}
-			<-ctx.Done() // the measured part is over
-			var err error
-			got, err = control.Stop(context.WithoutCancel(ctx))
-			return err
-		}
-	})
-	if err != nil {
-		return nil, errors.Join(err, control.Close())
-	}
-	rep.Total.Recordings = &got
-	rep.Errors = append(rep.Errors, control.Errors()...)
-	judge.Judge(rep, c.Scenario.Thresholds)
-	return rep, nil
+	rep, ferr := w.finish(path)
+	return rep, errors.Join(err, ferr)
 }

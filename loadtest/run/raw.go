@@ -1,0 +1,242 @@
+package run
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"slices"
+
+	"github.com/google/uuid"
+	"github.com/livekit/protocol/auth"
+	"github.com/livekit/protocol/livekit"
+	lksdk "github.com/livekit/server-sdk-go/v2"
+
+	"github.com/openova-io/bp-relay/loadtest/peer"
+	"github.com/openova-io/bp-relay/loadtest/scenario"
+	"github.com/openova-io/bp-relay/services/media/signal"
+)
+
+// Raw is a LiveKit that is joined with API keys.
+type Raw struct {
+	// SignalURL is for clients, URL for the API.
+	SignalURL, URL, Key, Secret string
+	// Servers give a participant's TURN server by path.
+	Servers map[string]func(identity string) (peer.TURN, *tls.Config)
+	// What says what it is.
+	What string
+	// IDs are processes here, by name.
+	IDs             map[string]int
+	SFUURL, TURNURL string
+	Stop            func() error
+	rooms           *lksdk.RoomServiceClient
+}
+
+// AddTURN names a TURN server of a path whose credentials are made from a
+// shared secret.
+func (r *Raw) AddTURN(path, url, secret string) {
+	if r.Servers == nil {
+		r.Servers = map[string]func(string) (peer.TURN, *tls.Config){}
+	}
+	r.Servers[path] = func(identity string) (peer.TURN, *tls.Config) {
+		t := peer.TURN{URL: url}
+		t.Username, t.Credential = ephemeral(secret, identity)
+		return t, nil
+	}
+}
+
+func (r *Raw) api() *lksdk.RoomServiceClient {
+	if r.rooms == nil {
+		r.rooms = lksdk.NewRoomServiceClient(r.URL, r.Key, r.Secret)
+	}
+	return r.rooms
+}
+
+// About implements Place.
+func (r *Raw) About() string { return r.What }
+
+// MakeRoom implements Place.
+func (r *Raw) MakeRoom(ctx context.Context, id string) (string, error) {
+	if _, err := r.api().CreateRoom(ctx, &livekit.CreateRoomRequest{Name: id, EmptyTimeout: 300}); err != nil {
+		return "", fmt.Errorf("create room: %w: check LiveKit's address, its API key and secret", err)
+	}
+	return id, nil
+}
+
+// RemoveRoom implements Place.
+func (r *Raw) RemoveRoom(ctx context.Context, room string) error {
+	_, err := r.api().DeleteRoom(ctx, &livekit.DeleteRoomRequest{Room: room})
+	return err
+}
+
+// Enter implements Place.
+func (r *Raw) Enter(_ context.Context, room, identity, path string, publish bool) (Entry, error) {
+	subscribe := !publish
+	grant := &auth.VideoGrant{RoomJoin: true, Room: room, CanPublish: &publish, CanSubscribe: &subscribe, CanPublishData: &publish}
+	token, err := auth.NewAccessToken(r.Key, r.Secret).SetIdentity(identity).SetValidFor(tokenTTL).SetVideoGrant(grant).ToJWT()
+	if err != nil {
+		return Entry{}, fmt.Errorf("sign a token: %w", err)
+	}
+	e := Entry{URL: r.SignalURL, Token: token}
+	if path == peer.Direct {
+		return e, nil
+	}
+	server := r.Servers[path]
+	if server == nil {
+		return Entry{}, fmt.Errorf("%w: %s: name one under target.livekit.turn, or leave the path out with --path", ErrNoPath, path)
+	}
+	e.TURN, e.TLS = server(identity)
+	return e, nil
+}
+
+// check finds out whether LiveKit is there and takes the keys, before media is
+// made and many come, and asks it for the TURN servers of paths for which the
+// scenario names none.
+func (r *Raw) check(ctx context.Context, paths []string, existing string) (err error) {
+	ask := slices.ContainsFunc(paths, func(p string) bool { return p != peer.Direct && r.Servers[p] == nil })
+	room := existing
+	if room != "" {
+		found, err := r.api().ListRooms(ctx, &livekit.ListRoomsRequest{Names: []string{room}})
+		if err != nil {
+			return fmt.Errorf("look for room %s: %w: check LiveKit's address, its API key and secret", room, err)
+		}
+		if len(found.GetRooms()) == 0 {
+			return fmt.Errorf("%w: rooms.existing: LiveKit has no room %q", ErrTarget, room)
+		}
+	} else {
+		if room, err = r.MakeRoom(ctx, "loadtest-check-"+uuid.NewString()[:8]); err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, r.RemoveRoom(context.WithoutCancel(ctx), room)) }()
+	}
+	if ask {
+		if err := r.named(ctx, room); err != nil {
+			return err
+		}
+	}
+	for _, path := range paths {
+		if path != peer.Direct && r.Servers[path] == nil {
+			return fmt.Errorf("%w: %s: LiveKit names none itself; give one under target.livekit.turn, or leave the path out with --path", ErrNoPath, path)
+		}
+	}
+	return nil
+}
+
+// named takes the TURN servers that LiveKit tells those who join. The
+// credentials are those of the participant that asked: LiveKit makes them of
+// its key and a name (TURNAuthHandler in pkg/service/turn.go), so that others
+// may use them, too, as they may those of servers that its configuration names.
+func (r *Raw) named(ctx context.Context, room string) error {
+	e, err := r.Enter(ctx, room, "loadtest-check", peer.Direct, false)
+	if err != nil {
+		return err
+	}
+	conn, join, err := signal.Dial(ctx, e.URL, e.Token, false)
+	if err != nil {
+		return fmt.Errorf("ask LiveKit for its TURN servers: %w", err)
+	}
+	for _, s := range join.GetIceServers() {
+		for _, u := range s.GetUrls() {
+			path := peer.Serves(u)
+			if path == "" || r.Servers[path] != nil {
+				continue
+			}
+			t := peer.TURN{URL: u, Username: s.GetUsername(), Credential: s.GetCredential()}
+			r.Servers[path] = func(string) (peer.TURN, *tls.Config) { return t, nil }
+		}
+	}
+	_ = conn.Close() // it has said what was to be known; the room is removed
+	return nil
+}
+
+// Processes implements Place.
+func (r *Raw) Processes() map[string]int { return r.IDs }
+
+// Metrics implements Place.
+func (r *Raw) Metrics() (sfu, turn string) { return r.SFUURL, r.TURNURL }
+
+// Close implements Place.
+func (r *Raw) Close() error {
+	if r.Stop == nil {
+		return nil
+	}
+	return r.Stop()
+}
+
+// rawFrom is a LiveKit as the scenario names it.
+func rawFrom(t *scenario.LiveKit, getenv func(string) string) (*Raw, error) {
+	r := &Raw{SignalURL: t.URL, What: "LiveKit at " + t.URL, Servers: map[string]func(string) (peer.TURN, *tls.Config){}}
+	u, err := url.Parse(t.URL)
+	if err != nil {
+		return nil, fmt.Errorf("%w: target.livekit.url: %w", ErrTarget, err)
+	}
+	switch u.Scheme {
+	case "ws", "wss":
+		u.Scheme = "http" + u.Scheme[2:]
+	}
+	r.URL = u.String()
+	if r.Key, r.Secret = getenv(t.KeyEnv), getenv(t.SecretEnv); r.Key == "" || r.Secret == "" {
+		return nil, fmt.Errorf("%w: the variables %s and %s hold LiveKit's API key and secret: set both", ErrTarget, t.KeyEnv, t.SecretEnv)
+	}
+	for _, server := range t.TURN {
+		path := peer.Serves(server.URL)
+		if path == "" {
+			return nil, fmt.Errorf("%w: target.livekit.turn: %q: want turn:host:port?transport=udp, ...=tcp, or turns:host:port", ErrTarget, server.URL)
+		}
+		make, err := turnMaker(server, getenv)
+		if err != nil {
+			return nil, err
+		}
+		r.Servers[path] = make
+	}
+	return r, nil
+}
+
+func turnMaker(s scenario.TURN, getenv func(string) string) (func(string) (peer.TURN, *tls.Config), error) {
+	conf, err := turnTLS(s)
+	if err != nil {
+		return nil, err
+	}
+	if s.SecretEnv != "" {
+		secret := getenv(s.SecretEnv)
+		if secret == "" {
+			return nil, fmt.Errorf("%w: the variable %s holds the secret of the TURN server %s: set it", ErrTarget, s.SecretEnv, s.URL)
+		}
+		return func(identity string) (peer.TURN, *tls.Config) {
+			t := peer.TURN{URL: s.URL}
+			t.Username, t.Credential = ephemeral(secret, identity)
+			return t, conf
+		}, nil
+	}
+	credential := getenv(s.CredentialEnv)
+	if credential == "" {
+		return nil, fmt.Errorf("%w: the variable %s holds the credential of the TURN server %s: set it", ErrTarget, s.CredentialEnv, s.URL)
+	}
+	return func(string) (peer.TURN, *tls.Config) {
+		return peer.TURN{URL: s.URL, Username: s.Username, Credential: credential}, conf
+	}, nil
+}
+
+func turnTLS(s scenario.TURN) (*tls.Config, error) {
+	if peer.Serves(s.URL) != peer.TURNTLS || (s.CAFile == "" && !s.Insecure) {
+		return nil, nil //nolint:nilnil // nil is the system's way
+	}
+	conf := &tls.Config{InsecureSkipVerify: s.Insecure} //nolint:gosec // only where the scenario says so
+	if host, err := peer.Host(s.URL); err == nil {
+		conf.ServerName = host
+	}
+	if s.CAFile != "" {
+		pem, err := os.ReadFile(s.CAFile)
+		if err != nil {
+			return nil, fmt.Errorf("%w: target.livekit.turn.ca_file: %w", ErrTarget, err)
+		}
+		conf.RootCAs = x509.NewCertPool()
+		if !conf.RootCAs.AppendCertsFromPEM(pem) {
+			return nil, fmt.Errorf("%w: target.livekit.turn.ca_file: %s holds no certificate in PEM", ErrTarget, s.CAFile)
+		}
+	}
+	return conf, nil
+}
