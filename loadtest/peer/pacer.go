@@ -16,14 +16,24 @@ import (
 type Pacer struct {
 	mu    sync.Mutex
 	queue sources
-	wake  chan struct{}
+	alarm *wire.Alarm
+	some  chan struct{} // tells of a source where there was none
 
 	lagMu sync.Mutex
 	lag   *report.Hist
 }
 
-// NewPacer makes one.
-func NewPacer() *Pacer { return &Pacer{wake: make(chan struct{}, 1), lag: report.NewHist()} }
+// NewPacer makes one; Close frees it.
+func NewPacer() (*Pacer, error) {
+	a, err := wire.NewAlarm()
+	if err != nil {
+		return nil, err
+	}
+	return &Pacer{alarm: a, some: make(chan struct{}, 1), lag: report.NewHist()}, nil
+}
+
+// Close frees it; Run must have returned.
+func (p *Pacer) Close() error { return p.alarm.Close() }
 
 // Lag gives and empties the distribution of how late frames were sent.
 func (p *Pacer) Lag(into *report.Hist) {
@@ -39,26 +49,33 @@ func (p *Pacer) add(s *source) {
 	heap.Push(&p.queue, s)
 	p.mu.Unlock()
 	select {
-	case p.wake <- struct{}{}:
+	case p.some <- struct{}{}:
 	default:
 	}
+	p.alarm.Ring()
 }
 
 // Run sends until ctx ends.
 func (p *Pacer) Run(ctx context.Context) error {
+	stop := context.AfterFunc(ctx, p.alarm.Ring)
+	defer stop()
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
 	burst := new(wire.Burst)
-	for {
-		next := p.send(ctx, burst)
-		timer.Reset(max(0, time.Until(next)))
+	for ctx.Err() == nil {
+		wait := time.Until(p.send(ctx, burst))
+		if wait <= wire.Longest {
+			p.alarm.Wait(wait)
+			continue
+		}
+		timer.Reset(wait)
 		select {
 		case <-ctx.Done():
-			return nil
-		case <-p.wake:
+		case <-p.some:
 		case <-timer.C:
 		}
 	}
+	return nil
 }
 
 // send sends all that is due and says when the next frame is. Where more is due

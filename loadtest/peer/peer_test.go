@@ -35,7 +35,8 @@ func newRig(t *testing.T) *rig {
 	require.NoError(t, err)
 	e, err := peer.NewEngine(r)
 	require.NoError(t, err)
-	pacer := peer.NewPacer()
+	pacer, err := peer.NewPacer()
+	require.NoError(t, err)
 	ctx, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
 	wg.Go(func() { _ = pacer.Run(ctx) })
@@ -43,6 +44,7 @@ func newRig(t *testing.T) *rig {
 	t.Cleanup(func() {
 		cancel()
 		wg.Wait()
+		require.NoError(t, pacer.Close())
 		require.NoError(t, r.Close())
 	})
 	return &rig{Stack: s, engine: e, pacer: pacer}

@@ -16,6 +16,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/openova-io/bp-relay/loadtest/clip"
+	"github.com/openova-io/bp-relay/loadtest/flow"
 	"github.com/openova-io/bp-relay/loadtest/judge"
 	"github.com/openova-io/bp-relay/loadtest/peer"
 	"github.com/openova-io/bp-relay/loadtest/probe"
@@ -26,7 +27,11 @@ import (
 )
 
 // gather is how long received packets wait for others: see wire.NewReactor.
-const gather = 5 * time.Millisecond
+// Data messages have no kernel time, so that they must not wait.
+const (
+	gather     = 20 * time.Millisecond
+	gatherData = time.Millisecond
+)
 
 // Options say how a scenario is run.
 type Options struct {
@@ -38,6 +43,8 @@ type Options struct {
 	View *live.View
 	// Publish gets a snapshot of the report each second; nil: nobody.
 	Publish func(*report.Report)
+	// Peek gets a snapshot of the report for each function that is sent.
+	Peek <-chan func(*report.Report)
 	// Run is the same for all workers of a run and names their rooms; "": a
 	// random one. Which part of the scenario this worker has is in it.
 	Run string
@@ -48,6 +55,10 @@ type Options struct {
 	// controller of recordings.
 	During func(ctx context.Context, rooms []string) error
 	Log    io.Writer
+	// impaired is told of each participant whose packets the scenario drops,
+	// before it has any.
+	impaired func(identity string, im *wire.Impairment)
+	settled  func(pubs []flow.Publication, subs []flow.Subscription)
 }
 
 // runner is one run.
@@ -88,13 +99,18 @@ func Run(ctx context.Context, o Options) (rep *report.Report, err error) {
 	if err := r.prepare(ctx); err != nil {
 		return nil, err
 	}
-	reactor, err := wire.NewReactor(gather)
+	wait := gather
+	if r.s.Data != nil {
+		wait = gatherData
+	}
+	reactor, err := wire.NewReactor(wait)
 	if err != nil {
 		return nil, err
 	}
 	if r.engine, err = peer.NewEngine(reactor); err != nil {
 		return nil, errors.Join(err, reactor.Close())
 	}
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(runtime.NumCPU() + wire.HotLoops))
 	work, end := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
 	failed := make(chan error, 1+runtime.GOMAXPROCS(0))
@@ -106,16 +122,22 @@ func Run(ctx context.Context, o Options) (rep *report.Report, err error) {
 		})
 	}
 	start(reactor.Run)
-	for range max(1, runtime.GOMAXPROCS(0)/2) {
-		p := peer.NewPacer()
-		r.pacers = append(r.pacers, p)
-		start(p.Run)
-	}
 	defer func() {
 		end()
 		wg.Wait()
+		for _, p := range r.pacers {
+			err = errors.Join(err, p.Close())
+		}
 		err = errors.Join(err, reactor.Close(), r.tidy())
 	}()
+	for range max(1, runtime.NumCPU()/2) {
+		p, err := peer.NewPacer()
+		if err != nil {
+			return nil, err
+		}
+		r.pacers = append(r.pacers, p)
+		start(p.Run)
+	}
 	return r.play(ctx, failed)
 }
 
@@ -204,6 +226,9 @@ func (r *runner) entry(ctx context.Context, room int, identity, path string, pub
 		} else {
 			cfg.Impair = r.impairment(f.Receive, false)
 		}
+		if r.o.impaired != nil && cfg.Impair != nil {
+			r.o.impaired(fmt.Sprint(room, " ", path, " ", identity), cfg.Impair)
+		}
 	}
 	return cfg, nil
 }
@@ -285,7 +310,7 @@ func (r *runner) play(ctx context.Context, failed <-chan error) (*report.Report,
 	if r.seconds != nil {
 		r.seconds.stopMeasuring(r)
 	}
-	r.cast.stop()
+	r.cast.stop(r.crowd.speak)
 	r.done.Store(true)
 	if err != nil {
 		r.crowd.clear()
@@ -330,10 +355,10 @@ func (r *runner) watch(ctx context.Context, failed <-chan error) error {
 	sideCtx, endSide := context.WithCancel(ctx)
 	defer endSide()
 	r.seconds = newClock(r, begin)
-	const beat = 20 * time.Millisecond
+	const beat = 50 * time.Millisecond
 	ticker := time.NewTicker(beat)
 	defer ticker.Stop()
-	for n := 0; ; n++ {
+	for {
 		select {
 		case <-ctx.Done():
 			return context.Cause(ctx)
@@ -343,6 +368,9 @@ func (r *runner) watch(ctx context.Context, failed <-chan error) error {
 			if err != nil {
 				return err
 			}
+		case look := <-r.o.Peek:
+			look(r.snapshot())
+			continue
 		case <-ticker.C:
 		}
 		now := time.Now()
@@ -359,9 +387,7 @@ func (r *runner) watch(ctx context.Context, failed <-chan error) error {
 			}
 		}
 		r.crowd.tick(now, at)
-		if n%2 == 0 {
-			r.crowd.speak(now)
-		}
+		r.crowd.speak(now)
 		if r.seconds.due(now) {
 			r.seconds.tick(r, now)
 			if at > 0 && !guard.Empty() {

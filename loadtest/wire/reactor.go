@@ -24,6 +24,7 @@ type Reactor struct {
 	eager  int // epoll instance of sockets that are read at once
 	lazy   int // and of those that are read in groups
 	wake   int // eventfd that ends both
+	alarm  *Alarm
 
 	mu      sync.Mutex
 	sockets map[int32]*Socket
@@ -33,8 +34,9 @@ type Reactor struct {
 }
 
 // NewReactor makes one. Gather is how long packets may wait in the kernel for
-// others, 0 for none: 5 ms is a good value, since a frame's packets come within
-// that; a socket's buffer has to hold what comes meanwhile.
+// others, at most [Longest], 0 for none: 20 ms is a good value, since a frame's
+// packets come within that; a socket's buffer has to hold what comes meanwhile.
+// What is not media waits as long, on sockets on which media flows.
 func NewReactor(gather time.Duration) (*Reactor, error) {
 	r := &Reactor{gather: gather, sockets: map[int32]*Socket{}, lag: report.NewHist()}
 	var err error
@@ -49,6 +51,9 @@ func NewReactor(gather time.Duration) (*Reactor, error) {
 			err = errors.Join(err, unix.EpollCtl(ep, unix.EPOLL_CTL_ADD, r.wake, &unix.EpollEvent{Events: unix.EPOLLIN, Fd: int32(r.wake)}))
 		}
 	}
+	if err == nil {
+		r.alarm, err = NewAlarm()
+	}
 	if err != nil {
 		return nil, fmt.Errorf("epoll: %w", errors.Join(err, unix.Close(r.eager), unix.Close(r.lazy)))
 	}
@@ -59,19 +64,20 @@ func NewReactor(gather time.Duration) (*Reactor, error) {
 func (r *Reactor) Run(ctx context.Context) error {
 	stop := context.AfterFunc(ctx, func() {
 		_, _ = unix.Write(r.wake, []byte{1, 0, 0, 0, 0, 0, 0, 0}) // cannot fail: its counter is far from full
+		r.alarm.Ring()
 	})
 	defer stop()
 	var both sync.WaitGroup
 	errs := make([]error, 2)
-	both.Go(func() { errs[0] = r.loop(ctx, r.eager, 0) })
-	both.Go(func() { errs[1] = r.loop(ctx, r.lazy, r.gather) })
+	both.Go(func() { errs[0] = r.readEager(ctx) })
+	both.Go(func() { errs[1] = r.readLazy(ctx) })
 	both.Wait()
 	return errors.Join(errs...)
 }
 
 // Close frees what NewReactor made; Run must have returned.
 func (r *Reactor) Close() error {
-	return errors.Join(unix.Close(r.eager), unix.Close(r.lazy), unix.Close(r.wake))
+	return errors.Join(unix.Close(r.eager), unix.Close(r.lazy), unix.Close(r.wake), r.alarm.Close())
 }
 
 // ReadLag gives and empties the distribution of how long media waited in the
@@ -83,12 +89,17 @@ func (r *Reactor) ReadLag(into *report.Hist) {
 	r.lag.Reset()
 }
 
-func (r *Reactor) loop(ctx context.Context, ep int, gather time.Duration) error {
+// idleTicks is after how many ticks without a packet the lazy loop waits for the
+// next one as others do.
+const idleTicks = 20
+
+// readEager reads each socket as soon as something comes.
+func (r *Reactor) readEager(ctx context.Context) error {
 	in := newInbox()
 	packets := make([]Packet, 0, batch)
-	events := make([]unix.EpollEvent, 1024)
+	events := make([]unix.EpollEvent, 256)
 	for {
-		n, err := unix.EpollWait(ep, events, -1)
+		n, err := unix.EpollWait(r.eager, events, -1)
 		if errors.Is(err, unix.EINTR) {
 			continue
 		}
@@ -98,18 +109,45 @@ func (r *Reactor) loop(ctx context.Context, ep int, gather time.Duration) error 
 		if ctx.Err() != nil {
 			return nil
 		}
-		if gather > 0 && n < len(events) {
-			time.Sleep(gather) // the rest of the frame comes meanwhile
-			if more, err := unix.EpollWait(ep, events, 0); err == nil {
-				n = more
-			}
+		packets = r.readAll(in, packets, events[:n])
+	}
+}
+
+// readLazy reads all sockets that have something, each time that packets have
+// gathered.
+func (r *Reactor) readLazy(ctx context.Context) error {
+	in := newInbox()
+	packets := make([]Packet, 0, batch)
+	events := make([]unix.EpollEvent, 1024)
+	for idle := 0; ctx.Err() == nil; {
+		wait := 0
+		if idle >= idleTicks {
+			wait = -1
 		}
-		for _, e := range events[:n] {
-			if s := r.socket(e.Fd); s != nil {
-				packets = s.read(in, packets)
-			}
+		n, err := unix.EpollWait(r.lazy, events, wait)
+		if err != nil && !errors.Is(err, unix.EINTR) {
+			return fmt.Errorf("epoll: %w", err)
+		}
+		if n <= 0 {
+			idle++
+		} else {
+			idle = 0
+			packets = r.readAll(in, packets, events[:n])
+		}
+		if n < len(events) {
+			r.alarm.Wait(r.gather)
 		}
 	}
+	return nil
+}
+
+func (r *Reactor) readAll(in *inbox, packets []Packet, events []unix.EpollEvent) []Packet {
+	for _, e := range events {
+		if s := r.socket(e.Fd); s != nil {
+			packets = s.read(in, packets)
+		}
+	}
+	return packets
 }
 
 func (r *Reactor) socket(fd int32) *Socket {
