@@ -112,7 +112,7 @@ type Config struct {
 // check completes it.
 func (c *Config) check() error {
 	if c.Path != Direct {
-		if got := Serves(c.TURN.URL); got != c.Path {
+		if got := Serves(c.TURN.URL); got == "" || got != c.Path {
 			return fmt.Errorf("%w: %q is for %q, want %s", ErrTURN, c.TURN.URL, got, c.Path)
 		}
 	}
