@@ -135,6 +135,9 @@ func (m *Meter) take(i int, x uint64, p *Packet) {
 	case !p.Stamped:
 		if g.prev != g.next {
 			left.next, right.prev = none, none
+		} else if g.prev != none && g.n == g.hi-g.lo {
+			t.runs[g.prev].Packets++
+			left.hi, right.lo = g.lo+left.n, g.lo+left.n+1
 		}
 	case g.prev == g.next:
 		if g.prev == none {

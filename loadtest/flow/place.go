@@ -3,6 +3,7 @@ package flow
 import (
 	"cmp"
 	"slices"
+	"sort"
 )
 
 // span is a run in the publisher's numbers; known is false where no key frame
@@ -77,7 +78,7 @@ func (a *account) place() {
 	}
 	a.wrong += max(holes-a.Lost, a.Lost-holes)
 	if a.Opened && len(spans) > 0 {
-		n := lead(&spans[0], a.Runs[0].Intended)
+		n := lead(&spans[0])
 		a.lost += n
 		add(&spans[0], spans[0].from-n, spans[0].from, n)
 		spans[0].from -= n
@@ -117,7 +118,7 @@ func (a *account) border(prev, next *span, g Gap, add func(s *span, from, to, n 
 	}
 	n := g.N
 	if next != nil {
-		head := min(lead(next, a.Runs[g.Next].Intended), n)
+		head := min(lead(next), n)
 		if prev != nil && prev.known && prev.pub == next.pub {
 			head = max(0, min(head, next.from-prev.to))
 		}
@@ -135,19 +136,15 @@ func (a *account) border(prev, next *span, g Gap, add func(s *span, from, to, n 
 
 // lead is how many packets lie before a run's first one in the key frame with
 // which the SFU began it. With audio, it begins anywhere.
-func lead(s *span, intended int64) int64 {
+func lead(s *span) int64 {
 	if !s.known || s.pub.Audio {
 		return 0
 	}
-	keys := s.pub.Keys
-	i, found := slices.BinarySearchFunc(keys, intended, byTime)
-	if !found {
-		i--
-	}
-	if i < 0 {
+	i := sort.Search(len(s.pub.Keys), func(i int) bool { return int64(s.pub.Keys[i].Seq) > s.from })
+	if i == 0 {
 		return 0
 	}
-	return max(0, s.from-int64(keys[i].Seq))
+	return s.from - int64(s.pub.Keys[i-1].Seq)
 }
 
 func byTime(k KeyPoint, t int64) int { return cmp.Compare(k.Intended, t) }

@@ -98,7 +98,11 @@ func (t *mapping) step(m *Meter, s *Stamp, x uint64) {
 		m.c.Switches++
 	}
 	t.runs = append(t.runs, Run{Layer: s.Layer, Intended: s.Intended, seq: s.Seq})
-	t.resolve(m, len(t.runs)-1, 0, 0)
+	if len(t.runs) == 1 && t.fill > 0 {
+		t.begin(m, x)
+	} else {
+		t.resolve(m, len(t.runs)-1, 0, 0)
+	}
 	t.run, t.layer, t.rel, t.thin = len(t.runs)-1, s.Layer, 0, false
 	t.down = x
 }

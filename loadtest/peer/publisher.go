@@ -483,15 +483,14 @@ func (p *Publisher) Close() error {
 	return err
 }
 
-// Settled says whether LiveKit has reported on all packets that were sent. It
-// cannot after Close.
+// Settled says whether LiveKit has reported on all packets that were sent, those
+// that were sent again, too. It cannot after Close.
 func (p *Publisher) Settled() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, t := range p.tracks {
 		for _, s := range t.layers {
-			pub := s.sent.Publication(t.sid, s.layer, !t.video)
-			if n := len(pub.Upstream); n == 0 || pub.Upstream[n-1].Next < pub.Sent {
+			if !s.settled() {
 				return false
 			}
 		}

@@ -16,7 +16,6 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/openova-io/bp-relay/loadtest/clip"
-	"github.com/openova-io/bp-relay/loadtest/flow"
 	"github.com/openova-io/bp-relay/loadtest/judge"
 	"github.com/openova-io/bp-relay/loadtest/peer"
 	"github.com/openova-io/bp-relay/loadtest/probe"
@@ -58,7 +57,6 @@ type Options struct {
 	// impaired is told of each participant whose packets the scenario drops,
 	// before it has any.
 	impaired func(identity string, im *wire.Impairment)
-	settled  func(pubs []flow.Publication, subs []flow.Subscription)
 }
 
 // runner is one run.

@@ -222,23 +222,33 @@ func (c *cast) sent() report.Sent {
 	return out
 }
 
+// settleWithin bounds the wait for LiveKit's last reports: one comes a second
+// after the one before, and another one when packets were sent again meanwhile.
+const settleWithin = 4 * time.Second
+
 // stop ends the media, and waits until LiveKit has reported on all of it or
-// does not any more.
-func (c *cast) stop() {
+// does not any more. Subscribers go on meanwhile, by each.
+func (c *cast) stop(each func(now time.Time)) {
 	for _, p := range c.publishers() {
 		p.Stop()
 	}
-	const most = 3 * time.Second // LiveKit reports each second
-	for end := time.Now().Add(most); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
+	const beat, nudge = 50 * time.Millisecond, 5
+	ticker := time.NewTicker(beat)
+	defer ticker.Stop()
+	for n := range int(settleWithin / beat) {
 		settled := true
 		for _, p := range c.publishers() {
 			if p.Err() == nil && !p.Settled() {
 				settled = false
+				if n%nudge == nudge-1 {
+					p.Nudge()
+				}
 			}
 		}
 		if settled {
 			return
 		}
+		each(<-ticker.C)
 	}
 }
 

@@ -9,12 +9,16 @@ import (
 
 // Impairment drops and delays a participant's media inside of this process, so
 // that a known fault is there where the kernel offers none (tc netem). ICE, DTLS
-// and RTCP are left alone. Both directions are counted for themselves.
+// and RTCP are left alone, and padding is only delayed. Both directions are counted for themselves.
 type Impairment struct {
 	// SendLoss and ReceiveLoss are shares, 0 to 1.
 	SendLoss, ReceiveLoss float64
 	// SendDelay and ReceiveDelay hold each packet back.
 	SendDelay, ReceiveDelay time.Duration
+	// Told hears of each RTP packet, without TURN's framing, whether it goes out
+	// and whether it is dropped; nil: nobody. It is called under a lock and must
+	// not keep the packet.
+	Told func(out bool, packet []byte, dropped bool)
 
 	mu      sync.Mutex
 	rng     *rand.Rand
@@ -51,12 +55,19 @@ func (im *Impairment) Dropped() (send, receive int64) {
 // Wait waits for packets that are held back.
 func (im *Impairment) Wait() { im.late.Wait() }
 
-func (im *Impairment) drop(share float64, way int) bool {
-	if share > 0 && im.rng.Float64() < share {
-		im.dropped[way]++
-		return true
+func (im *Impairment) drop(share float64, way int, p []byte) bool {
+	rtp, ok := media(p)
+	if !ok || rtp[0]&0x20 != 0 { // RFC 3550 section 5.1: P
+		return false
 	}
-	return false
+	gone := share > 0 && im.rng.Float64() < share
+	if gone {
+		im.dropped[way]++
+	}
+	if im.Told != nil {
+		im.Told(way == outward, rtp, gone)
+	}
+	return gone
 }
 
 // hold lets go after a delay. Those of one direction are equal, so its order is
@@ -86,7 +97,7 @@ func (im *Impairment) send(b *Burst, d *Dest) ([]int, error) {
 	b.kept = b.kept[:0]
 	from, to := 0, 0
 	for i, n := range b.sizes {
-		if !im.drop(im.SendLoss, outward) {
+		if !im.drop(im.SendLoss, outward, b.buf[from:from+n]) {
 			copy(b.buf[to:], b.buf[from:from+n])
 			b.sizes[len(b.kept)] = n
 			b.kept = append(b.kept, i)
@@ -123,7 +134,7 @@ func (im *Impairment) receive(packets []Packet, sink Sink) {
 	im.mu.Lock()
 	keep := packets[:0:0]
 	for _, p := range packets {
-		if !im.drop(im.ReceiveLoss, inward) {
+		if !im.drop(im.ReceiveLoss, inward, p.Bytes) {
 			keep = append(keep, p)
 		}
 	}

@@ -1,0 +1,10 @@
+package run
+
+import "github.com/openova-io/bp-relay/loadtest/wire"
+
+// Impaired lets a test hear what the scenario's faults do to each participant:
+// who is "room path identity".
+func (o Options) Impaired(f func(who string, im *wire.Impairment)) Options {
+	o.impaired = f
+	return o
+}

@@ -1,0 +1,77 @@
+package run_test
+
+import (
+	"io"
+	"os"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/openova-io/bp-relay/loadtest/report"
+	"github.com/openova-io/bp-relay/loadtest/run"
+)
+
+// installation is a LiveKit and a STUNner of the test's own.
+func installation(t *testing.T) run.Place {
+	place, err := run.Find(t.Context(), run.FindConfig{Target: parse(t, "target: {local: true}").Target, Getenv: os.Getenv, Out: io.Discard})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, place.Close()) })
+	return place
+}
+
+const faulty = `
+target: {local: true}
+paths: [direct, turn-udp]
+witnesses: 50%
+media:
+  clip: 4s
+  video: {codec: vp8, width: 640, height: 360, fps: 30, bitrate: 600kbps}
+  audio: {bitrate: 32kbps}
+load: {warmup: 2s, hold: 5s}
+fault:
+  publish: {loss: 3%, delay: 15ms}
+  receive: {loss: 2%, delay: 25ms}
+`
+
+// TestFault: with media dropped on both sides of the SFU, the ledger names the
+// hop of each packet: as many as were dropped there, to the packet.
+func TestFault(t *testing.T) {
+	place := installation(t)
+	for name, more := range map[string]string{
+		"one subscriber":    "nack: false\nrooms: {count: 2, subscribers: 1}",
+		"several":           "nack: false\nrooms: {count: 1, publishers: 2, subscribers: 5}",
+		"sent again":        "rooms: {count: 1, subscribers: 4}",
+		"sent again to one": "rooms: {count: 2, subscribers: 1}",
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			real := newTruth()
+			rep, err := run.Run(t.Context(), run.Options{Scenario: parse(t, faulty+more), Place: place}.Impaired(real.watch))
+			require.NoError(t, err)
+			report.Summary(testWriter{t}, rep)
+			for path, lost := range real.lost(t) {
+				t.Logf("%s: %+v", path, lost)
+				hop := ledger(rep, path)
+				require.Zero(t, hop[report.HopResidual])
+				require.Zero(t, hop[report.HopOwnSend])
+				up, down := hop[report.HopPublisher], hop[report.HopSubscriber]+hop[report.HopOwnReceive]
+				require.Equal(t, lost.up+lost.down+lost.beyond, up+down, path)
+				// Where a busy machine lost nothing besides, these are equal.
+				require.LessOrEqual(t, lost.up, up, path)
+				require.LessOrEqual(t, lost.down, down, path)
+			}
+			require.NotEqual(t, report.Broken, rep.Verdict.Result, rep.Verdict.Reasons)
+		})
+	}
+}
+
+// ledger is a path's hops.
+func ledger(rep *report.Report, path string) map[string]int64 {
+	out := map[string]int64{}
+	for _, h := range rep.Ledger {
+		if h.Path == path {
+			out[h.Hop] = h.Packets
+		}
+	}
+	return out
+}
