@@ -178,7 +178,7 @@ func (b *Burst) segments(d *Dest, p []byte, size int) error {
 	m.SetControllen(unix.CmsgSpace(2))
 	return again(d.socket.fd, func() error {
 		d.socket.r.Sends.Add(1)
-		_, _, errno := unix.Syscall(unix.SYS_SENDMSG, uintptr(d.socket.fd), uintptr(unsafe.Pointer(m)), unix.MSG_DONTWAIT)
+		_, _, errno := unix.RawSyscall(unix.SYS_SENDMSG, uintptr(d.socket.fd), uintptr(unsafe.Pointer(m)), unix.MSG_DONTWAIT)
 		return orNil(errno)
 	})
 }
@@ -195,7 +195,7 @@ func (b *Burst) each(d *Dest, at, i, n int) error {
 	err := again(d.socket.fd, func() error {
 		for done < n {
 			d.socket.r.Sends.Add(1)
-			sent, _, errno := unix.Syscall6(unix.SYS_SENDMMSG, uintptr(d.socket.fd), uintptr(unsafe.Pointer(&b.msgs[done])), uintptr(n-done), unix.MSG_DONTWAIT, 0, 0)
+			sent, _, errno := unix.RawSyscall6(unix.SYS_SENDMMSG, uintptr(d.socket.fd), uintptr(unsafe.Pointer(&b.msgs[done])), uintptr(n-done), unix.MSG_DONTWAIT, 0, 0)
 			if errno != 0 {
 				return errno
 			}

@@ -4,17 +4,22 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"sync"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/openova-io/bp-relay/loadtest/report"
 )
 
-// settle is how many media packets a socket is read at once for; from then on
-// it is read in groups.
-const settle = 64
+// A socket is read at once until so many media packets have come, or until it
+// is so old; from then on it is read in groups.
+const (
+	settle    = 64
+	settleAge = 5 * time.Second
+)
 
 // Reactor reads the sockets of many participants.
 type Reactor struct {
@@ -22,9 +27,11 @@ type Reactor struct {
 	// gather is how long packets may wait in the kernel for others.
 	gather time.Duration
 	eager  int // epoll instance of sockets that are read at once
-	lazy   int // and of those that are read in groups
-	wake   int // eventfd that ends both
-	alarm  *Alarm
+	// eagerFile is the same for Go's poller, which must see it as a file.
+	eagerFile *os.File
+	lazy      int // and of those that are read in groups
+	wake      int // eventfd that ends both
+	alarm     *Alarm
 
 	mu      sync.Mutex
 	sockets map[int32]*Socket
@@ -52,11 +59,15 @@ func NewReactor(gather time.Duration) (*Reactor, error) {
 		}
 	}
 	if err == nil {
+		err = unix.SetNonblock(r.eager, true)
+	}
+	if err == nil {
 		r.alarm, err = NewAlarm()
 	}
 	if err != nil {
 		return nil, fmt.Errorf("epoll: %w", errors.Join(err, unix.Close(r.eager), unix.Close(r.lazy)))
 	}
+	r.eagerFile = os.NewFile(uintptr(r.eager), "epoll")
 	return r, nil
 }
 
@@ -77,7 +88,7 @@ func (r *Reactor) Run(ctx context.Context) error {
 
 // Close frees what NewReactor made; Run must have returned.
 func (r *Reactor) Close() error {
-	return errors.Join(unix.Close(r.eager), unix.Close(r.lazy), unix.Close(r.wake), r.alarm.Close())
+	return errors.Join(r.eagerFile.Close(), unix.Close(r.lazy), unix.Close(r.wake), r.alarm.Close())
 }
 
 // ReadLag gives and empties the distribution of how long media waited in the
@@ -93,24 +104,43 @@ func (r *Reactor) ReadLag(into *report.Hist) {
 // next one as others do.
 const idleTicks = 20
 
-// readEager reads each socket as soon as something comes.
+// readEager reads each socket as soon as something comes. Its epoll instance is
+// itself watched by Go's, so that waiting blocks no thread.
 func (r *Reactor) readEager(ctx context.Context) error {
+	conn, err := r.eagerFile.SyscallConn()
+	if err != nil {
+		return fmt.Errorf("epoll: %w", err)
+	}
 	in := newInbox()
 	packets := make([]Packet, 0, batch)
 	events := make([]unix.EpollEvent, 256)
-	for {
-		n, err := unix.EpollWait(r.eager, events, -1)
-		if errors.Is(err, unix.EINTR) {
-			continue
-		}
-		if err != nil {
+	for ctx.Err() == nil {
+		var n int
+		var failed error
+		err := conn.Read(func(fd uintptr) bool {
+			n, failed = ready(int(fd), events)
+			return n > 0 || failed != nil
+		})
+		if err := errors.Join(err, failed); err != nil {
 			return fmt.Errorf("epoll: %w", err)
-		}
-		if ctx.Err() != nil {
-			return nil
 		}
 		packets = r.readAll(in, packets, events[:n])
 	}
+	return nil
+}
+
+// ready gives what can be read now. It does not wait, so that Go's scheduler
+// need not know of it: each call that it does know of may make its monitor
+// thread look every 20 µs for some milliseconds.
+func ready(ep int, events []unix.EpollEvent) (int, error) {
+	n, _, errno := unix.RawSyscall6(unix.SYS_EPOLL_PWAIT, uintptr(ep), uintptr(unsafe.Pointer(&events[0])), uintptr(len(events)), 0, 0, 0)
+	if errno != 0 && errno != unix.EINTR {
+		return 0, errno
+	}
+	if errno != 0 {
+		return 0, nil
+	}
+	return int(n), nil
 }
 
 // readLazy reads all sockets that have something, each time that packets have
@@ -120,11 +150,12 @@ func (r *Reactor) readLazy(ctx context.Context) error {
 	packets := make([]Packet, 0, batch)
 	events := make([]unix.EpollEvent, 1024)
 	for idle := 0; ctx.Err() == nil; {
-		wait := 0
-		if idle >= idleTicks {
-			wait = -1
+		n, err := 0, error(nil)
+		if idle < idleTicks {
+			n, err = ready(r.lazy, events)
+		} else {
+			n, err = unix.EpollWait(r.lazy, events, -1)
 		}
-		n, err := unix.EpollWait(r.lazy, events, wait)
 		if err != nil && !errors.Is(err, unix.EINTR) {
 			return fmt.Errorf("epoll: %w", err)
 		}

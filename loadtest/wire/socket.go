@@ -39,6 +39,7 @@ type Socket struct {
 	closed  bool         // under life
 	noGSO   atomic.Bool
 	relaxed bool
+	opened  time.Time
 	media   int
 	drops   uint32
 	dropped atomic.Int64
@@ -59,7 +60,7 @@ func listen(r *Reactor, at netip.AddrPort, sink Sink, in *Impairment) (*Socket, 
 		}
 		return nil, fmt.Errorf("open a UDP socket: %w", err)
 	}
-	s := &Socket{r: r, fd: fd, sink: sink, in: in, control: packetio.NewBuffer()}
+	s := &Socket{r: r, fd: fd, sink: sink, in: in, control: packetio.NewBuffer(), opened: time.Now()}
 	s.control.SetLimitCount(1024)
 	if err := s.setUp(at); err != nil {
 		return nil, errors.Join(err, unix.Close(fd))
@@ -123,7 +124,7 @@ func (s *Socket) read(in *inbox, packets []Packet) []Packet {
 			break
 		}
 	}
-	if !s.relaxed && !s.closed && s.media >= settle && s.r.gather > 0 {
+	if !s.relaxed && !s.closed && s.r.gather > 0 && (s.media >= settle || time.Since(s.opened) > settleAge) {
 		s.relaxed = true
 		s.r.relax(s)
 	}
