@@ -12,8 +12,9 @@ RELAY := bin/relay
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
 
-build: ## build bin/relay
+build: ## build bin/relay and bin/relay-loadtest
 	@go build -trimpath -o $(RELAY) ./services/cmd/relay
+	@go build -trimpath -o bin/relay-loadtest ./loadtest/cmd/relay-loadtest
 
 up: build ## start the whole stack on loopback, until Ctrl-C (ARGS="--help" for more)
 	@exec $(RELAY) up $(ARGS)
