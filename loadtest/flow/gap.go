@@ -47,7 +47,7 @@ func (t *mapping) resolve(m *Meter, next int, lo, hi int64) {
 			}
 		case t.fill == 0 && t.stray == 0:
 			g.prev, g.next = t.run, next
-		case i == len(open)-1 && m.ring[(g.down+uint64(g.n))&mask]&filler == 0:
+		case i == len(open)-1 && m.ring[(g.down+uint64(g.n))&mask]&bare == 0:
 			g.next = next
 		}
 	}
@@ -86,7 +86,7 @@ func (m *Meter) late(x uint64, p *Packet) {
 		m.c.Reordered++
 	}
 	m.arrived(x)
-	fill := p.Padding || !p.Stamped && m.mapping.run != none
+	fill := m.fill(p)
 	if fill {
 		m.c.Padding++
 	}

@@ -13,13 +13,16 @@ const (
 	mask   = window - 1
 )
 
-// What the window knows of a packet; its timestamp's low 28 bits stand above.
+// What the window knows of a packet; its timestamp's low 27 bits stand above.
+// A bare packet has no stamp although the ones before had: filler of the SFU's,
+// or media after a pause or switch, until the publisher's next sender report.
 // 0 is a packet that is missing.
 const (
 	got = 1 << iota
 	start
 	marker
 	filler
+	bare
 	tsBit = iota
 )
 
@@ -54,8 +57,9 @@ type Counters struct {
 	Duplicates   int64
 	Reordered    int64 // came after a later one, without a NACK
 	Recovered    int64 // came after a NACK
-	// Padding are packets without media: with the P bit, or, once there are
-	// stamps, without one (what an SFU fills muted streams with).
+	// Padding are packets without media: with the P bit, or, while an audio
+	// stream is paused, without a stamp although there were some (the silence
+	// that an SFU fills muted streams with).
 	Padding      int64
 	NACKs        int64 // packets that were asked for
 	Frames       int64 // whole
@@ -129,7 +133,7 @@ func (m *Meter) Packet(p Packet) {
 	m.high++
 	x := m.high
 	m.count(&p)
-	fill := p.Padding || !p.Stamped && m.mapping.run != none
+	fill := m.fill(&p)
 	flags := m.flags(&p, fill, x)
 	m.ring[x&mask] = flags
 	if p.Stamped {
@@ -160,8 +164,16 @@ func (m *Meter) count(p *Packet) {
 	}
 }
 
+// fill says whether a packet is without media, as far as its header tells.
+func (m *Meter) fill(p *Packet) bool {
+	return p.Padding || m.audio && m.pace.paused && !p.Stamped && m.mapping.run != none
+}
+
 func (m *Meter) flags(p *Packet, fill bool, x uint64) uint32 {
 	f := p.Timestamp<<tsBit | got
+	if p.Padding || !p.Stamped && m.mapping.run != none {
+		f |= bare
+	}
 	switch {
 	case fill:
 		return f | start | marker | filler

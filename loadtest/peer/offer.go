@@ -27,7 +27,12 @@ func (t *outTrack) request() *livekit.AddTrackRequest {
 			Quality: qualities[i], Width: uint32(c.Width), Height: uint32(c.Height), Bitrate: uint32(c.Bitrate), SpatialLayer: int32(i), Rid: s.rid,
 		})
 	}
+	// LiveKit takes VP9 and AV1 for SVC unless it is told otherwise. Its selector
+	// of VP9 layers then withholds the first packet of the frame that a subscriber
+	// begins with (pkg/sfu/videolayerselector/vp9.go, v1.11.0).
+	mode := livekit.VideoLayer_ONE_SPATIAL_LAYER_PER_STREAM
 	if top.SVC == "L3T3_KEY" {
+		mode = livekit.VideoLayer_MULTIPLE_SPATIAL_LAYERS_PER_STREAM
 		r.Layers = nil
 		for i, q := range []livekit.VideoQuality{livekit.VideoQuality_LOW, livekit.VideoQuality_MEDIUM, livekit.VideoQuality_HIGH} {
 			down := uint32(2 - i)
@@ -36,7 +41,7 @@ func (t *outTrack) request() *livekit.AddTrackRequest {
 			})
 		}
 	}
-	r.SimulcastCodecs = []*livekit.SimulcastCodec{{Codec: top.Codec, Cid: t.cid, Layers: r.Layers}}
+	r.SimulcastCodecs = []*livekit.SimulcastCodec{{Codec: top.Codec, Cid: t.cid, Layers: r.Layers, VideoLayerMode: mode}}
 	return r
 }
 

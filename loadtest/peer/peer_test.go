@@ -90,7 +90,7 @@ func (c *counter) set(tracks []peer.Track) {
 			if t.Video {
 				clock = 90000
 			}
-			c.meters[t.SSRC] = flow.NewMeter(flow.MeterConfig{Clock: clock, Audio: !t.Video, Latency: c.latency})
+			c.meters[t.SSRC] = flow.NewMeter(flow.MeterConfig{Clock: clock, Audio: !t.Video, Starts: true, Latency: c.latency})
 		}
 	}
 }

@@ -303,7 +303,7 @@ func (p *Publisher) reported(pkts []rtcp.Packet) {
 func (p *Publisher) keyAsked(ssrc uint32) {
 	p.plis++
 	if s := p.bySSRC(ssrc); s != nil {
-		s.wantKey(time.Now().UnixNano())
+		s.wantKey()
 	}
 }
 

@@ -224,7 +224,7 @@ func (s *source) advance() (samePicture bool) {
 	}
 	samePicture = s.next != 0 && s.clip.Frames[s.next].At == f.At
 	if s.key && !samePicture {
-		s.jump()
+		s.bringKey()
 	}
 	s.due = flow.Align(s.anchor + int64(s.clip.Frames[s.next].At-s.anchAt))
 	return samePicture
@@ -248,10 +248,19 @@ func (s *source) jump() {
 const keyEvery = 500 * time.Millisecond
 
 // wantKey answers a PLI: encoded media cannot make a key frame, but it can go
-// to the next one that it has.
-func (s *source) wantKey(now int64) {
-	if now-s.keyAt >= int64(keyEvery) && !s.clip.Frames[s.next].Key {
-		s.key, s.keyAt = true, now
+// to the next one that it has. Who asks too soon after the last one that was
+// brought forward came after it and needs one of its own: it waits.
+func (s *source) wantKey() { s.key = s.key || !s.clip.Frames[s.next].Key }
+
+// bringKey makes the next picture a key frame if it may be.
+func (s *source) bringKey() {
+	now := s.anchor + int64(s.clip.Frames[s.next].At-s.anchAt)
+	switch {
+	case s.clip.Frames[s.next].Key:
+		s.key = false
+	case now-s.keyAt >= int64(keyEvery):
+		s.keyAt = now
+		s.jump()
 	}
 }
 
