@@ -3,6 +3,7 @@ package judge
 import (
 	"cmp"
 	"fmt"
+	"slices"
 
 	"github.com/openova-io/bp-relay/loadtest/report"
 )
@@ -67,7 +68,7 @@ func (r Rule) on(rep *report.Report, p *report.Path) report.Check {
 
 // failures are the reasons why the run itself is void.
 func failures(r *report.Report) []string {
-	var out []string
+	out := slices.Clone(r.Void)
 	wrong := r.Total.Wrong
 	for _, p := range r.Paths {
 		if p.Wrong > 0 {
@@ -86,6 +87,12 @@ func failures(r *report.Report) []string {
 	default:
 		if r.Total.Joins.Succeeded == 0 {
 			out = append(out, "nobody joined; look at the report's errors, and whether the target is up")
+			break
+		}
+		for _, p := range r.Paths {
+			if p.Subscribers == 0 && p.Joins.Failed > 0 {
+				out = append(out, fmt.Sprintf("nobody came in on %s, and %d tried; look at the report's errors", p.Name, p.Joins.Failed))
+			}
 		}
 	}
 	for _, h := range r.Ledger {

@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/pion/dtls/v3"
@@ -51,6 +52,9 @@ type transport struct {
 
 	failed chan struct{} // closed when ICE or DTLS ended by itself
 	fail   sync.Once
+	// barren ends when ICE has looked for candidates and found none.
+	barren context.Context //nolint:containedctx // to be joined with that of who waits
+	none   context.CancelFunc
 }
 
 // quiet makes pion say nothing: what matters comes as an error.
@@ -60,6 +64,7 @@ func quiet() logging.LoggerFactory {
 
 func newTransport(cfg *Config, sink wire.Sink, tell func(candidate string)) (*transport, error) {
 	t := &transport{cfg: cfg, failed: make(chan struct{})}
+	t.barren, t.none = context.WithCancel(context.Background())
 	way := wire.NetConfig{Host: cfg.Engine.Host, Local: cfg.Local, Sink: sink, TLS: cfg.TLS, Impair: cfg.Impair}
 	if cfg.Path == TURNTCP || cfg.Path == TURNTLS {
 		u, err := cfg.TURN.uri()
@@ -88,6 +93,7 @@ func newTransport(cfg *Config, sink wire.Sink, tell func(candidate string)) (*tr
 		ac.Urls = []*stun.URI{u}
 	}
 	var err error
+	var some atomic.Bool
 	if t.agent, err = ice.NewAgent(ac); err != nil {
 		return nil, fmt.Errorf("ICE: %w", err)
 	}
@@ -95,7 +101,10 @@ func newTransport(cfg *Config, sink wire.Sink, tell func(candidate string)) (*tr
 	t.local.ufrag, t.local.pwd, err = t.agent.GetLocalUserCredentials()
 	err = errors.Join(err, t.agent.OnCandidate(func(c ice.Candidate) {
 		if c != nil {
+			some.Store(true)
 			tell("candidate:" + c.Marshal())
+		} else if !some.Load() {
+			t.none()
 		}
 	}), t.agent.OnConnectionStateChange(func(s ice.ConnectionState) {
 		if s == ice.ConnectionStateFailed {
@@ -129,6 +138,9 @@ func (t *transport) candidate(text string) error {
 // connect does ICE and DTLS and makes the keys. Offered says that we made the
 // offer.
 func (t *transport) connect(ctx context.Context, remote *session, offered bool) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(t.barren, cancel)()
 	for _, c := range remote.candidates {
 		if err := t.candidate(c); err != nil {
 			return err
@@ -346,6 +358,7 @@ func (t *transport) close() error {
 		if t.mux != nil {
 			t.mux.end()
 		}
+		t.none()
 		err = t.agent.Close()
 		t.wg.Wait()
 	})

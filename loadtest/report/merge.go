@@ -252,6 +252,14 @@ func mergeErrors(out *Report, parts []*Report) {
 			counts[e.Text] += e.Count
 		}
 	}
+	for _, p := range parts {
+		for _, why := range p.Void {
+			if !slices.Contains(out.Void, why) {
+				out.Void = append(out.Void, why)
+			}
+		}
+	}
+	slices.Sort(out.Void)
 	for text, n := range counts {
 		out.Errors = append(out.Errors, ErrorLine{text, n})
 	}

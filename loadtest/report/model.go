@@ -31,18 +31,21 @@ type Report struct {
 	Started time.Time `json:"started"`
 	Seconds float64   `json:"seconds"`
 	// Parts are the workers whose parts were added; one for a run of one process.
-	Parts      []Part      `json:"parts"`
-	Provenance Provenance  `json:"provenance"`
-	Paths      []Path      `json:"paths"` // in the order of the scenario
-	Total      Path        `json:"total"`
-	Taxes      []Tax       `json:"taxes,omitempty"` // each TURN path against direct
-	Ledger     []Hop       `json:"ledger,omitempty"`
-	Processes  []Process   `json:"processes"`
-	Self       Self        `json:"self"`
-	Timeline   []Point     `json:"timeline"`
-	Thresholds []Check     `json:"thresholds"`
-	Verdict    Verdict     `json:"verdict"`
-	Errors     []ErrorLine `json:"errors,omitempty"` // what went wrong, most frequent first
+	Parts      []Part     `json:"parts"`
+	Provenance Provenance `json:"provenance"`
+	Paths      []Path     `json:"paths"` // in the order of the scenario
+	Total      Path       `json:"total"`
+	Taxes      []Tax      `json:"taxes,omitempty"` // each TURN path against direct
+	Ledger     []Hop      `json:"ledger,omitempty"`
+	Processes  []Process  `json:"processes"`
+	Self       Self       `json:"self"`
+	Timeline   []Point    `json:"timeline"`
+	Thresholds []Check    `json:"thresholds"`
+	Verdict    Verdict    `json:"verdict"`
+	// Void says what makes the run's numbers not those of its scenario, other
+	// than what the numbers say themselves: publishers that did not come back.
+	Void   []string    `json:"void,omitempty"`
+	Errors []ErrorLine `json:"errors,omitempty"` // what went wrong, most frequent first
 }
 
 // Tool says which program made the report.

@@ -10,21 +10,15 @@ import (
 	"time"
 
 	"github.com/openova-io/bp-relay/loadtest/peer"
-	"github.com/openova-io/bp-relay/loadtest/report"
 	"github.com/openova-io/bp-relay/loadtest/scenario"
-	"github.com/openova-io/bp-relay/loadtest/wire"
 )
 
 // joinWithin bounds each join.
 const joinWithin = 20 * time.Second
 
-// seat is a place in the scenario that a subscriber takes: a room and a path.
-type seat struct {
-	index  int
-	room   int
-	inRoom int // the number among the room's subscribers, of all workers
-	path   *lane
-}
+// joinGrace is how long joins that are under way at the end are waited for;
+// those that have not come in then have failed.
+const joinGrace = 5 * time.Second
 
 // guest is a subscriber that is in, or about to be.
 type guest struct {
@@ -34,54 +28,24 @@ type guest struct {
 	until time.Time // open mode: when it leaves
 }
 
-// lane is what is counted of one path.
-type lane struct {
-	name   string
-	shards [shards]*shard
-	next   int
-
-	mu          sync.Mutex
-	joins       report.Joins
-	time        *report.Hist
-	firstPacket *report.Hist
-	firstFrame  *report.Hist
-	pairs       map[string]int
-	wrong       int
-	present     int
-	most        int
-	publishers  int
-	witnesses   int
-	headers     int
-	lastJoins   int // at the last second
-	lastFailed  int
-}
-
-func newLane(name string) *lane {
-	l := &lane{name: name, time: report.NewHist(), firstPacket: report.NewHist(), firstFrame: report.NewHist(), pairs: map[string]int{}}
-	for i := range l.shards {
-		l.shards[i] = newShard()
-	}
-	return l
-}
-
 // crowd lets subscribers in and out as the load says.
 type crowd struct {
 	r       *runner
 	load    scenario.Load
 	total   int
 	rng     *rand.Rand
-	seats   []seat // free, closed mode
-	started int    // seats handed out in open mode
+	started int // seats handed out in open mode
 
 	mu      sync.Mutex
+	seats   []seat // free, closed mode
+	resting []rest // seats whose join failed, in order of time
 	in      map[*guest]struct{}
 	pending int
+	joins   sync.WaitGroup
 	wg      sync.WaitGroup
 
-	tokens  float64
-	last    time.Time
-	due     float64 // open mode: arrivals that are due and not begun, in parts
-	leaving bool
+	tokens float64
+	last   time.Time
 }
 
 func newCrowd(r *runner, total int) *crowd {
@@ -90,13 +54,6 @@ func newCrowd(r *runner, total int) *crowd {
 		c.seats = append(c.seats, r.seat(i))
 	}
 	return c
-}
-
-// seat is the i-th place: rooms in turn, and within a room the paths in turn.
-func (r *runner) seat(i int) seat {
-	rooms := len(r.rooms)
-	inRoom := r.part().Subscriber + i/rooms
-	return seat{index: i, room: i % rooms, inRoom: inRoom, path: r.lanes[inRoom%len(r.s.Paths)]}
 }
 
 // size is how many are in, and how many are about to be.
@@ -118,15 +75,18 @@ func (c *crowd) tick(now time.Time, at time.Duration) {
 	}
 	c.tokens = min(c.tokens+gap.Seconds()*c.load.JoinRate, max(1, c.load.JoinRate/10))
 	c.churn(gap)
+	c.rested(now)
 	in, pending := c.size()
 	want := int(math.Round(target))
-	for ; in+pending < want && c.tokens >= 1 && len(c.seats) > 0; pending++ {
+	for ; in+pending < want && c.tokens >= 1; pending++ {
 		if pending >= c.load.MaxPending {
 			break // not dropped: closed populations wait
 		}
+		s, ok := c.seat()
+		if !ok {
+			break
+		}
 		c.tokens--
-		s := c.seats[len(c.seats)-1]
-		c.seats = c.seats[:len(c.seats)-1]
 		c.enter(s, now, time.Time{})
 	}
 	for ; in > want; in-- {
@@ -174,7 +134,7 @@ func poisson(rng *rand.Rand, mean float64) int {
 }
 
 func (c *crowd) churn(gap time.Duration) {
-	if c.load.Churn == nil || c.leaving {
+	if c.load.Churn == nil {
 		return
 	}
 	in, _ := c.size()
@@ -202,15 +162,15 @@ func (c *crowd) enter(s seat, due, until time.Time) {
 	s.path.mu.Lock()
 	s.path.joins.Attempted++
 	s.path.mu.Unlock()
-	c.wg.Go(func() {
+	c.joins.Go(func() {
 		g := &guest{seat: s, until: until}
 		err := c.join(g, due)
 		c.mu.Lock()
 		c.pending--
 		if err == nil {
 			c.in[g] = struct{}{}
-		} else {
-			c.back(s)
+		} else if c.load.Mode != scenario.Open {
+			c.resting = append(c.resting, rest{s, time.Now().Add(retryAfter)})
 		}
 		c.mu.Unlock()
 		if err != nil {
@@ -222,13 +182,6 @@ func (c *crowd) enter(s seat, due, until time.Time) {
 		}
 		c.wg.Go(func() { c.attend(g) })
 	})
-}
-
-// back gives a seat back; the caller holds mu. In open mode there are none.
-func (c *crowd) back(s seat) {
-	if c.load.Mode != scenario.Open {
-		c.seats = append(c.seats, s)
-	}
 }
 
 func (c *crowd) join(g *guest, due time.Time) error {
@@ -363,16 +316,6 @@ func (c *crowd) depart(g *guest, complete bool) {
 	c.wg.Go(func() { _ = g.sub.Close() }) // LiveKit notices a lost goodbye by itself
 }
 
-// firsts notes the times of a guest; the caller holds mu.
-func (l *lane) firsts(packet, frame time.Duration) {
-	if packet > 0 {
-		l.firstPacket.Record(packet)
-	}
-	if frame > 0 {
-		l.firstFrame.Record(frame)
-	}
-}
-
 // guests are those who are in.
 func (c *crowd) guests() []*guest {
 	c.mu.Lock()
@@ -399,8 +342,23 @@ func (c *crowd) speak(now time.Time) {
 	}
 }
 
-// clear lets everybody leave; their counts are complete.
+// await waits for joins that are under way.
+func (c *crowd) await(most time.Duration) {
+	const beat = 20 * time.Millisecond
+	ticker := time.NewTicker(beat)
+	defer ticker.Stop()
+	for range int(most / beat) {
+		if _, pending := c.size(); pending == 0 {
+			return
+		}
+		c.speak(<-ticker.C)
+	}
+}
+
+// clear lets everybody leave; their counts are complete. The run's life has
+// ended, so that nobody comes in any more.
 func (c *crowd) clear() {
+	c.joins.Wait()
 	for _, g := range c.guests() {
 		c.mu.Lock()
 		_, in := c.in[g]
@@ -411,21 +369,4 @@ func (c *crowd) clear() {
 		}
 	}
 	c.wg.Wait()
-}
-
-// impairment is what the scenario does to a participant's media.
-func (r *runner) impairment(i scenario.Impair, send bool) *wire.Impairment {
-	if i.Loss == 0 && i.Delay == 0 {
-		return nil
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	im := wire.NewImpairment(r.s.Seed + uint64(len(r.impaired)))
-	if send {
-		im.SendLoss, im.SendDelay = i.Loss, i.Delay
-	} else {
-		im.ReceiveLoss, im.ReceiveDelay = i.Loss, i.Delay
-	}
-	r.impaired = append(r.impaired, im)
-	return im
 }

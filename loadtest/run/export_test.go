@@ -8,3 +8,9 @@ func (o Options) Impaired(f func(who string, im *wire.Impairment)) Options {
 	o.impaired = f
 	return o
 }
+
+// RawOf is the LiveKit and the STUNner that Find started.
+func RawOf(p Place) *Raw {
+	raw, _ := p.(extras).Place.(*Raw)
+	return raw
+}

@@ -1,8 +1,6 @@
 package run_test
 
 import (
-	"io"
-	"os"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -10,14 +8,6 @@ import (
 	"github.com/openova-io/bp-relay/loadtest/report"
 	"github.com/openova-io/bp-relay/loadtest/run"
 )
-
-// installation is a LiveKit and a STUNner of the test's own.
-func installation(t *testing.T) run.Place {
-	place, err := run.Find(t.Context(), run.FindConfig{Target: parse(t, "target: {local: true}").Target, Getenv: os.Getenv, Out: io.Discard})
-	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, place.Close()) })
-	return place
-}
 
 const faulty = `
 target: {local: true}
@@ -36,7 +26,7 @@ fault:
 // TestFault: with media dropped on both sides of the SFU, the ledger names the
 // hop of each packet: as many as were dropped there, to the packet.
 func TestFault(t *testing.T) {
-	place := installation(t)
+	place := shared(t)
 	for name, more := range map[string]string{
 		"one subscriber":    "nack: false\nrooms: {count: 2, subscribers: 1}",
 		"several":           "nack: false\nrooms: {count: 1, publishers: 2, subscribers: 5}",

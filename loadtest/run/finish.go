@@ -37,6 +37,7 @@ func (r *runner) snapshot() *report.Report {
 // report is that of the whole run.
 func (r *runner) report(sent report.Sent) *report.Report {
 	rep := r.make(sent, r.ledger())
+	rep.Void = r.void
 	judge.Judge(rep, r.s.Thresholds)
 	return rep
 }
@@ -138,7 +139,7 @@ func (r *runner) path(l *lane, sent report.Sent) report.Path {
 	joins := l.joins
 	joins.Time, joins.FirstPacket, joins.FirstFrame = l.time.Clone(), l.firstPacket.Clone(), l.firstFrame.Clone()
 	p.Joins = joins
-	p.Publishers, p.Subscribers, p.Wrong, p.Pairs = l.publishers, l.most, l.wrong, maps.Clone(l.pairs)
+	p.Publishers, p.Subscribers, p.Wrong, p.Pairs = l.mostPublishers, l.most, l.wrong, maps.Clone(l.pairs)
 	p.Received = all.Received
 	p.Received.MessageLatency = r.seconds.messages[l.name].Clone()
 	p.Latency, p.Jitter = r.seconds.latency[l.name].Clone(), r.seconds.jitter[l.name].Clone()

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
-	"net/url"
 	"os"
 	"runtime"
 	"sync"
@@ -64,6 +63,7 @@ type runner struct {
 	o      Options
 	s      *scenario.Scenario
 	ctx    context.Context //nolint:containedctx // the run's life, which all its goroutines follow
+	end    context.CancelFunc
 	engine *peer.Engine
 	pacers []*peer.Pacer
 	video  []*clip.Clip
@@ -81,6 +81,7 @@ type runner struct {
 	faults   map[string]int64
 	impaired []*wire.Impairment
 	seconds  *clock
+	void     []string // why the report's numbers are not those of the scenario
 }
 
 // Run does a media scenario and returns its report, without a verdict where
@@ -93,7 +94,7 @@ func Run(ctx context.Context, o Options) (rep *report.Report, err error) {
 	r := &runner{o: o, s: o.Scenario, faults: map[string]int64{}, local: map[string]netip.Addr{}}
 	life, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
-	r.ctx = life
+	r.ctx, r.end = life, cancel
 	if err := r.prepare(ctx); err != nil {
 		return nil, err
 	}
@@ -126,7 +127,12 @@ func Run(ctx context.Context, o Options) (rep *report.Report, err error) {
 		for _, p := range r.pacers {
 			err = errors.Join(err, p.Close())
 		}
-		err = errors.Join(err, reactor.Close(), r.tidy())
+		err = errors.Join(err, reactor.Close())
+		if terr := r.tidy(); rep == nil {
+			err = errors.Join(err, terr)
+		} else if terr != nil { // what was measured is worth more
+			rep.Errors = append(rep.Errors, report.ErrorLine{Text: terr.Error(), Count: 1})
+		}
 	}()
 	for range max(1, runtime.NumCPU()/2) {
 		p, err := peer.NewPacer()
@@ -204,59 +210,6 @@ func (r *runner) tidy() error {
 	return err
 }
 
-// entry is what a participant joins with.
-func (r *runner) entry(ctx context.Context, room int, identity, path string, publish bool) (peer.Config, error) {
-	e, err := r.o.Place.Enter(ctx, r.rooms[room], identity, path, publish)
-	if err != nil {
-		return peer.Config{}, err
-	}
-	cfg := peer.Config{Engine: r.engine, URL: e.URL, Token: e.Token, Path: path, TURN: e.TURN, TLS: e.TLS, NACK: *r.s.NACK}
-	host, err := hostOf(e, path)
-	if err != nil {
-		return peer.Config{}, err
-	}
-	if cfg.Local, err = r.localFor(host); err != nil {
-		return peer.Config{}, err
-	}
-	if f := r.s.Fault; f != nil {
-		if publish {
-			cfg.Impair = r.impairment(f.Publish, true)
-		} else {
-			cfg.Impair = r.impairment(f.Receive, false)
-		}
-		if r.o.impaired != nil && cfg.Impair != nil {
-			r.o.impaired(fmt.Sprint(room, " ", path, " ", identity), cfg.Impair)
-		}
-	}
-	return cfg, nil
-}
-
-// hostOf is who media is exchanged with first: the SFU, by its signalling's
-// name, or the TURN server.
-func hostOf(e Entry, path string) (string, error) {
-	if path != peer.Direct {
-		return peer.Host(e.TURN.URL)
-	}
-	u, err := url.Parse(e.URL)
-	if err != nil {
-		return "", fmt.Errorf("LiveKit's address: %w", err)
-	}
-	return u.Hostname(), nil
-}
-
-func (r *runner) localFor(host string) (netip.Addr, error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if a, ok := r.local[host]; ok {
-		return a, nil
-	}
-	a, err := peer.LocalFor(host)
-	if err == nil {
-		r.local[host] = a
-	}
-	return a, err
-}
-
 // isWitness spreads witnesses evenly; the first of each path is one unless
 // there are to be none.
 func (r *runner) isWitness(s seat) bool {
@@ -308,14 +261,19 @@ func (r *runner) play(ctx context.Context, failed <-chan error) (*report.Report,
 	if r.seconds != nil {
 		r.seconds.stopMeasuring(r)
 	}
-	r.cast.stop(r.crowd.speak)
-	r.done.Store(true)
 	if err != nil {
+		r.done.Store(true)
+		r.end()
 		r.crowd.clear()
 		r.cast.close()
 		return nil, err
 	}
+	r.void = r.cast.missing()
+	r.cast.stop(r.crowd.speak)
 	r.listenOn() // what is under way still comes
+	r.crowd.await(joinGrace)
+	r.done.Store(true)
+	r.end()
 	r.crowd.clear()
 	rep := r.report(r.cast.sent())
 	r.cast.close()
@@ -324,16 +282,22 @@ func (r *runner) play(ctx context.Context, failed <-chan error) (*report.Report,
 
 // listenOn lets subscribers hear what is still to come, and NACK it.
 func (r *runner) listenOn() {
-	for end := time.Now().Add(600 * time.Millisecond); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
-		r.crowd.speak(time.Now())
+	const long, beat = 600 * time.Millisecond, 50 * time.Millisecond
+	ticker := time.NewTicker(beat)
+	defer ticker.Stop()
+	for range int(long / beat) {
+		r.crowd.speak(<-ticker.C)
 	}
-	for _, im := range r.impaired {
+	r.mu.Lock()
+	impaired := r.impaired
+	r.mu.Unlock()
+	for _, im := range impaired {
 		im.Wait()
 	}
 }
 
 // watch is the warm-up and the measured part.
-func (r *runner) watch(ctx context.Context, failed <-chan error) error {
+func (r *runner) watch(ctx context.Context, failed <-chan error) (err error) {
 	begin := time.Now().Add(r.s.Load.Warmup)
 	if r.o.Begin != nil {
 		at, err := r.o.Begin(ctx)
@@ -348,10 +312,17 @@ func (r *runner) watch(ctx context.Context, failed <-chan error) error {
 		return err
 	}
 	var side sync.WaitGroup
-	defer side.Wait()
 	sideErr := make(chan error, 1)
 	sideCtx, endSide := context.WithCancel(ctx)
-	defer endSide()
+	defer func() {
+		endSide()
+		side.Wait()
+		select {
+		case e := <-sideErr:
+			err = errors.Join(err, e)
+		default:
+		}
+	}()
 	r.seconds = newClock(r, begin)
 	const beat = 50 * time.Millisecond
 	ticker := time.NewTicker(beat)

@@ -88,6 +88,7 @@ func (c *cast) join(ctx context.Context, s *speaker, phase time.Duration) error 
 		s.path.wrong++
 	}
 	s.path.publishers++
+	s.path.mostPublishers = max(s.path.mostPublishers, s.path.publishers)
 	s.mu.Lock()
 	s.pub = pub
 	s.mu.Unlock()
@@ -145,6 +146,9 @@ func (c *cast) attend(s *speaker) {
 		for {
 			err := c.join(c.r.ctx, s, 0)
 			if err == nil {
+				if c.r.ctx.Err() != nil { // close may not have seen it
+					_ = s.now().Close()
+				}
 				break
 			}
 			c.r.fault(err)
@@ -155,6 +159,21 @@ func (c *cast) attend(s *speaker) {
 			}
 		}
 	}
+}
+
+// missing says which publishers are not there now, in a sentence; nil when all
+// are.
+func (c *cast) missing() []string {
+	gone := 0
+	for _, s := range c.all {
+		if p := s.now(); p == nil || p.Err() != nil {
+			gone++
+		}
+	}
+	if gone == 0 {
+		return nil
+	}
+	return []string{fmt.Sprintf("%d of %d publishers had fallen out and were not back at the end; look at the report's errors, and whether the SFU still runs", gone, len(c.all))}
 }
 
 // turns lets so many of each room's publishers speak at a time.

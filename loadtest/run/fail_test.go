@@ -1,0 +1,188 @@
+package run_test
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/livekit/protocol/livekit"
+	lksdk "github.com/livekit/server-sdk-go/v2"
+	"github.com/stretchr/testify/require"
+
+	"github.com/openova-io/bp-relay/loadtest/report"
+	"github.com/openova-io/bp-relay/loadtest/run"
+)
+
+const both = light + `
+paths: [direct, turn-udp]
+rooms: {count: 1, subscribers: 4}
+load: {warmup: 3s, hold: 4s}
+thresholds: ["direct.loss < 1%", "turn-udp.loss < 1%"]
+`
+
+// doomed is an installation of which a part is killed.
+func doomed(t *testing.T) run.Place {
+	place := installed(t)
+	t.Cleanup(func() { _ = place.Close() }) // the part that was killed is an error
+	return place
+}
+
+// kill ends a part of the installation in the measured part, and gives the
+// report.
+func kill(t *testing.T, part string) *report.Report {
+	place := doomed(t)
+	return start(t, run.Options{Scenario: parse(t, both), Place: place, During: func(context.Context, []string) error {
+		return syscall.Kill(place.Processes()[part], syscall.SIGKILL)
+	}})
+}
+
+// TestLiveKitDies: what was measured is reported, the run is void, and it says
+// why.
+func TestLiveKitDies(t *testing.T) {
+	t.Parallel()
+	rep := kill(t, report.SFU)
+	require.Equal(t, 1, rep.Verdict.ExitCode(), rep.Verdict)
+	require.Contains(t, rep.Verdict.Reasons[0], "publishers had fallen out")
+	require.Positive(t, rep.Total.Received.Packets)
+	require.NotEmpty(t, rep.Errors)
+	require.Positive(t, rep.Total.Joins.Reconnects)
+}
+
+// TestSTUNnerDies: the path through it is broken, direct is not.
+func TestSTUNnerDies(t *testing.T) {
+	t.Parallel()
+	rep := kill(t, report.TURN)
+	require.Len(t, rep.Thresholds, 2)
+	for _, c := range rep.Thresholds {
+		require.Equal(t, strings.HasPrefix(c.Expr, "direct"), c.Passed, c)
+	}
+	require.NotEqual(t, report.Pass, rep.Verdict.Result)
+	require.Zero(t, ledger(rep, "direct")[report.HopSubscriber])
+	require.Positive(t, ledger(rep, "turn-udp")[report.HopSubscriber])
+}
+
+// TestWrongKey: nothing is begun.
+func TestWrongKey(t *testing.T) {
+	place := *run.RawOf(shared(t))
+	wrong := run.Raw{SignalURL: place.SignalURL, URL: place.URL, Key: place.Key, Secret: "not the secret that LiveKit knows at all"}
+	rep, err := run.Run(t.Context(), run.Options{Scenario: parse(t, both), Place: &wrong})
+	require.Nil(t, rep)
+	require.ErrorContains(t, err, "check LiveKit's address, its API key and secret")
+}
+
+// TestTURNRefuses: who cannot come in says what to do, at once, and a path on
+// which nobody came in makes the run void.
+func TestTURNRefuses(t *testing.T) {
+	place := *run.RawOf(shared(t))
+	wrong := run.Raw{SignalURL: place.SignalURL, URL: place.URL, Key: place.Key, Secret: place.Secret}
+	server, _ := place.Servers["turn-udp"]("x")
+	wrong.AddTURN("turn-udp", server.URL, "not the secret that STUNner knows")
+	rep := start(t, run.Options{Scenario: parse(t, both), Place: &wrong})
+	require.Equal(t, report.Broken, rep.Verdict.Result)
+	require.Contains(t, strings.Join(rep.Verdict.Reasons, "\n"), "nobody came in on turn-udp")
+	require.Zero(t, rep.Paths[1].Joins.Succeeded)
+	require.Greater(t, rep.Paths[1].Joins.Failed, 2) // they tried again: a refusal takes no time
+	require.Contains(t, rep.Errors[0].Text, "credentials")
+	require.Equal(t, 2, rep.Paths[0].Subscribers)
+}
+
+// TestRemoved: who is thrown out comes again, and is counted.
+func TestRemoved(t *testing.T) {
+	place := shared(t)
+	raw := run.RawOf(place)
+	api := lksdk.NewRoomServiceClient(raw.URL, raw.Key, raw.Secret)
+	var thrown int
+	rep := start(t, run.Options{Scenario: parse(t, strings.Replace(both, "hold: 4s", "hold: 6s", 1)), Place: place, During: func(ctx context.Context, rooms []string) error {
+		list, err := api.ListParticipants(ctx, &livekit.ListParticipantsRequest{Room: rooms[0]})
+		if err != nil {
+			return err
+		}
+		publisher, subscriber := false, false
+		for _, p := range list.GetParticipants() {
+			seen := &subscriber
+			if strings.HasPrefix(p.GetIdentity(), "publisher") {
+				seen = &publisher
+			}
+			if *seen {
+				continue
+			}
+			*seen = true
+			thrown++
+			if _, err := api.RemoveParticipant(ctx, &livekit.RoomParticipantIdentity{Room: rooms[0], Identity: p.GetIdentity()}); err != nil {
+				return err
+			}
+		}
+		return nil
+	}})
+	require.Equal(t, 2, thrown)
+	require.Equal(t, 2, rep.Total.Joins.Reconnects)
+	require.Equal(t, 5+2, rep.Total.Joins.Succeeded)
+	require.Equal(t, 1, rep.Total.Publishers)
+	require.Contains(t, rep.Errors[0].Text, "PARTICIPANT_REMOVED")
+	require.Empty(t, rep.Void)
+}
+
+// turnstile calls back when the n-th participant comes.
+type turnstile struct {
+	run.Place
+	n    atomic.Int32
+	at   int32
+	then func()
+}
+
+func (p *turnstile) Enter(ctx context.Context, room, identity, path string, publish bool) (run.Entry, error) {
+	if p.n.Add(1) == p.at {
+		p.then()
+	}
+	return p.Place.Enter(ctx, room, identity, path, publish)
+}
+
+// TestInterrupted: whenever it is stopped, a run ends soon and leaves no room.
+func TestInterrupted(t *testing.T) {
+	place := shared(t)
+	errStop := errors.New("enough")
+	for name, at := range map[string]int32{"while the publisher joins": 1, "while subscribers join": 3, "in the warm-up": 5, "in the measured part": 0} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			ctx, cancel := context.WithCancelCause(t.Context())
+			defer cancel(nil)
+			var when time.Time
+			stop := func() {
+				when = time.Now()
+				cancel(errStop)
+			}
+			o := run.Options{Scenario: parse(t, both), Place: &turnstile{Place: place, at: at, then: stop}, Run: roomName(t)}
+			o.During = func(context.Context, []string) error {
+				if at == 0 {
+					stop()
+				}
+				return nil
+			}
+			rep, err := run.Run(ctx, o)
+			require.Nil(t, rep)
+			require.ErrorIs(t, err, errStop)
+			t.Logf("it ended after %s", time.Since(when))
+			require.Less(t, time.Since(when), 8*time.Second) // 1 s where nothing else runs; a join alone may take 20
+			for _, room := range rooms(t, place) {
+				require.NotContains(t, room, roomName(t))
+			}
+		})
+	}
+}
+
+// TestAbort: a threshold that says so ends the run when it is broken.
+func TestAbort(t *testing.T) {
+	s := parse(t, light+`
+rooms: {count: 1, subscribers: 2}
+load: {warmup: 1s, hold: 60s}
+thresholds: ["bitrate > 1Gbps abort(1s)"]
+`)
+	rep := start(t, run.Options{Scenario: s, Place: shared(t)})
+	require.Less(t, rep.Seconds, 30.0)
+	require.False(t, rep.Thresholds[0].Passed)
+	require.Contains(t, []string{report.Fail, report.Inconclusive}, rep.Verdict.Result)
+}

@@ -1,0 +1,49 @@
+package run
+
+import (
+	"sync"
+	"time"
+
+	"github.com/openova-io/bp-relay/loadtest/report"
+)
+
+// lane is what is counted of one path.
+type lane struct {
+	name   string
+	shards [shards]*shard
+	next   int
+
+	mu             sync.Mutex
+	joins          report.Joins
+	time           *report.Hist
+	firstPacket    *report.Hist
+	firstFrame     *report.Hist
+	pairs          map[string]int
+	wrong          int
+	present        int
+	most           int
+	publishers     int
+	mostPublishers int
+	witnesses      int
+	headers        int
+	lastJoins      int // at the last second
+	lastFailed     int
+}
+
+func newLane(name string) *lane {
+	l := &lane{name: name, time: report.NewHist(), firstPacket: report.NewHist(), firstFrame: report.NewHist(), pairs: map[string]int{}}
+	for i := range l.shards {
+		l.shards[i] = newShard()
+	}
+	return l
+}
+
+// firsts notes the times of a guest; the caller holds mu.
+func (l *lane) firsts(packet, frame time.Duration) {
+	if packet > 0 {
+		l.firstPacket.Record(packet)
+	}
+	if frame > 0 {
+		l.firstFrame.Record(frame)
+	}
+}

@@ -1,0 +1,147 @@
+package run_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/livekit/protocol/livekit"
+	lksdk "github.com/livekit/server-sdk-go/v2"
+	"github.com/santhosh-tekuri/jsonschema/v6"
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+
+	"github.com/openova-io/bp-relay/loadtest/report"
+	"github.com/openova-io/bp-relay/loadtest/run"
+)
+
+// TestMain sees to it that the runs leave nothing behind: no goroutine, and no
+// socket that was not there before.
+func TestMain(m *testing.M) {
+	before := sockets()
+	code := m.Run()
+	if err := goleak.Find(); code == 0 && err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		code = 1
+	}
+	if left := sockets() - before; code == 0 && left > 0 {
+		fmt.Fprintf(os.Stderr, "%d sockets were left open\n", left)
+		code = 1
+	}
+	os.Exit(code)
+}
+
+// sockets are this process's open ones.
+func sockets() int {
+	n := 0
+	all, _ := os.ReadDir("/proc/self/fd")
+	for _, e := range all {
+		if to, err := os.Readlink("/proc/self/fd/" + e.Name()); err == nil && strings.HasPrefix(to, "socket:") {
+			n++
+		}
+	}
+	return n
+}
+
+// installed starts a LiveKit and a STUNner.
+func installed(t *testing.T) run.Place {
+	target := parse(t, "target: {local: true}").Target
+	place, err := run.Find(t.Context(), run.FindConfig{Target: target, Getenv: os.Getenv, Out: io.Discard})
+	require.NoError(t, err)
+	return place
+}
+
+// shared is an installation for several runs.
+func shared(t *testing.T) run.Place {
+	place := installed(t)
+	t.Cleanup(func() { require.NoError(t, place.Close()) })
+	return place
+}
+
+// light is media that costs little: a load test of joins rather than of bytes.
+const light = `
+target: {local: true}
+media:
+  clip: 4s
+  audio: {bitrate: 32kbps}
+`
+
+// start runs a scenario and holds its report against what is true of all.
+func start(t *testing.T, o run.Options) *report.Report {
+	if o.Run == "" {
+		o.Run = roomName(t)
+	}
+	rep, err := run.Run(t.Context(), o)
+	require.NoError(t, err)
+	sound(t, rep)
+	return rep
+}
+
+// roomName is in the names of a test's rooms.
+func roomName(t *testing.T) string {
+	return strings.ToLower(strings.NewReplacer("/", "-", "_", "-", ",", "").Replace(t.Name()))
+}
+
+// sound is what is true of each report.
+func sound(t *testing.T, rep *report.Report) {
+	report.Summary(testWriter{t}, rep)
+	raw, err := json.Marshal(rep)
+	require.NoError(t, err)
+	schema, err := jsonschema.UnmarshalJSON(bytes.NewReader(report.SchemaJSON()))
+	require.NoError(t, err)
+	c := jsonschema.NewCompiler()
+	require.NoError(t, c.AddResource("schema.json", schema))
+	compiled, err := c.Compile("schema.json")
+	require.NoError(t, err)
+	doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(raw))
+	require.NoError(t, err)
+	require.NoError(t, compiled.Validate(doc))
+	again, err := report.Read(bytes.NewReader(raw))
+	require.NoError(t, err)
+	require.Equal(t, rep.Total.Received.Packets, again.Total.Received.Packets)
+
+	var packets int64
+	for _, p := range append(rep.Paths, rep.Total) {
+		j := p.Joins
+		require.Equal(t, j.Attempted, j.Succeeded+j.Failed, p.Name)
+		require.LessOrEqual(t, j.Left, j.Succeeded, p.Name)
+		require.Equal(t, int64(j.Succeeded), j.Time.Count(), p.Name)
+		require.Equal(t, p.Received.Expected, p.Received.Packets+p.Received.Lost, p.Name)
+		require.Zero(t, p.Wrong, p.Name)
+		if p.Name != report.Total {
+			packets += p.Received.Packets
+		}
+		hops := ledger(rep, p.Name)
+		if p.Name != report.Total && hops != nil {
+			var lost int64
+			for _, n := range hops {
+				lost += n
+			}
+			require.Equal(t, p.Received.Lost, lost, p.Name)
+		}
+		require.Zero(t, hops[report.HopResidual], p.Name)
+	}
+	require.Equal(t, rep.Total.Received.Packets, packets)
+}
+
+// rooms are the names of those at a place that a run made.
+func rooms(t *testing.T, place run.Place) []string {
+	raw := run.RawOf(place)
+	list, err := lksdk.NewRoomServiceClient(raw.URL, raw.Key, raw.Secret).ListRooms(t.Context(), &livekit.ListRoomsRequest{})
+	require.NoError(t, err)
+	var out []string
+	for _, r := range list.GetRooms() {
+		out = append(out, r.GetName())
+	}
+	return out
+}
+
+// eventually waits for what another process does.
+func eventually(t *testing.T, what func() bool, msg string) {
+	require.Eventually(t, what, 15*time.Second, 20*time.Millisecond, msg)
+}
