@@ -2,6 +2,7 @@ package bench
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"runtime/metrics"
@@ -62,10 +63,13 @@ func genRole(ctx context.Context, c *child.Conn) error {
 	}()
 	err = genAnswers(c, peek, ran)
 	cancel()
-	if err == nil {
-		<-ran // interrupted, as it should be
+	if err != nil {
+		return err
 	}
-	return err
+	if err := <-ran; err != nil && !errors.Is(err, context.Canceled) { // it was interrupted, as it should be
+		return err
+	}
+	return nil
 }
 
 func genAnswers(c *child.Conn, peek chan<- func(*report.Report), ran <-chan error) error {

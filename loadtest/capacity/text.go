@@ -61,7 +61,7 @@ func (r Result) WriteText(w io.Writer) error {
 		return err
 	}
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintf(t, "participants\tpassed\tfailed\tinconclusive\tbroken\tpass share\t%.0f %% (Wilson)\tfit\t\n", r.Confidence*100)
+	_, _ = fmt.Fprintf(t, "participants\tpassed\tfailed\tinconclusive\tbroken\tpass share\t%.0f %% (Wilson)\tfit\t\n", r.Confidence*100)
 	for _, l := range r.Levels {
 		share, fit := "-", "-"
 		if n := l.conclusive(); n > 0 {
@@ -70,7 +70,7 @@ func (r Result) WriteText(w io.Writer) error {
 		if l.Fit != nil {
 			fit = fmt.Sprintf("%.2f", *l.Fit)
 		}
-		fmt.Fprintf(t, "%d\t%d\t%d\t%d\t%d\t%s\t%.2f to %.2f\t%s\t\n", l.N, l.Passed, l.Failed, l.Inconclusive, l.Broken, share, l.Low, l.High, fit)
+		_, _ = fmt.Fprintf(t, "%d\t%d\t%d\t%d\t%d\t%s\t%.2f to %.2f\t%s\t\n", l.N, l.Passed, l.Failed, l.Inconclusive, l.Broken, share, l.Low, l.High, fit)
 	}
 	return t.Flush()
 }

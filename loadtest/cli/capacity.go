@@ -35,10 +35,13 @@ The scenario's thresholds decide; without any, 'loss < 0.1%' and
 'latency_p99 < 150ms' do.`,
 		Example: `  relay-loadtest find-capacity livestream --min 10 --max 400 --hold 10s
   relay-loadtest find-capacity my.yaml --trials 5 --confidence 0.95 --json capacity.json`,
-		Args: args(cobra.ExactArgs(1)),
+		Args: args(1, 1, "one scenario is wanted: a file, or a ready one of relay-loadtest scenarios"),
 		RunE: func(cmd *cobra.Command, a []string) error {
 			s, err := c.read(a[0], cmd.Flags())
 			if err != nil {
+				return err
+			}
+			if err := writable("--json", jsonFile); err != nil {
 				return err
 			}
 			if len(s.Thresholds) == 0 {

@@ -3,7 +3,7 @@ package cli
 import (
 	"errors"
 	"fmt"
-	"os"
+	"io"
 
 	"github.com/spf13/cobra"
 
@@ -27,7 +27,7 @@ extrapolates, and says how far beyond what was measured that is.`,
 		Example: `  relay-loadtest run turn-tax --json run.json
   relay-loadtest plan big.yaml --from run.json --cores 8 --memory 16 --gbit 10
   relay-loadtest plan big.yaml --from run.json --job job.yaml --image registry/relay-loadtest:1 --run nightly-7`,
-		Args: args(cobra.ExactArgs(1)),
+		Args: args(1, 1, "one scenario is wanted: a file, or a ready one of relay-loadtest scenarios"),
 		RunE: func(cmd *cobra.Command, a []string) error {
 			s, err := c.read(a[0], cmd.Flags())
 			if err != nil {
@@ -35,6 +35,9 @@ extrapolates, and says how far beyond what was measured that is.`,
 			}
 			costs, err := readCost(cost, from)
 			if err != nil {
+				return err
+			}
+			if err := writable("--job", job); err != nil {
 				return err
 			}
 			m.Memory = int64(memory * (1 << 30))
@@ -49,11 +52,7 @@ extrapolates, and says how far beyond what was measured that is.`,
 			if job == "" {
 				return nil
 			}
-			f, err := os.Create(job)
-			if err != nil {
-				return err
-			}
-			if err := errors.Join(plan.Job(f, p, image), f.Close()); err != nil {
+			if err := write(job, func(w io.Writer) error { return plan.Job(w, p, image) }); err != nil {
 				return err
 			}
 			fmt.Fprintln(cmd.OutOrStdout(), "job:", job)
@@ -78,7 +77,7 @@ extrapolates, and says how far beyond what was measured that is.`,
 func costCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "cost REPORT.json ...", Short: "Print the cost that reports tell, as the file that --cost takes",
-		Args: args(cobra.MinimumNArgs(1)),
+		Args: args(1, -1, "one report or more are wanted"),
 		RunE: func(cmd *cobra.Command, a []string) error {
 			c, err := readCost("", a)
 			if err != nil {
@@ -94,7 +93,7 @@ func readCost(file string, reports []string) (plan.Cost, error) {
 	case file != "" && len(reports) > 0:
 		return plan.Cost{}, usage{errors.New("--cost and --from exclude each other")}
 	case file != "":
-		f, err := os.Open(file)
+		f, err := open(file)
 		if err != nil {
 			return plan.Cost{}, err
 		}

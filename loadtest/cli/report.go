@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 
 	"github.com/spf13/cobra"
 
@@ -17,12 +16,13 @@ import (
 func reportCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "report", Short: "Look at, compare and merge reports"}
 	cmd.AddCommand(showCommand(), htmlCommand(), compareCommand(), mergeCommand())
+	group(cmd)
 	return cmd
 }
 
 func showCommand() *cobra.Command {
 	return &cobra.Command{
-		Use: "show A.json", Short: "Print a report's summary", Args: args(cobra.ExactArgs(1)),
+		Use: "show A.json", Short: "Print a report's summary", Args: args(1, 1, "one report is wanted"),
 		RunE: func(cmd *cobra.Command, a []string) error {
 			r, err := readReport(a[0])
 			if err != nil {
@@ -36,13 +36,13 @@ func showCommand() *cobra.Command {
 
 func htmlCommand() *cobra.Command {
 	return &cobra.Command{
-		Use: "html A.json A.html", Short: "Make the page of a report", Args: args(cobra.ExactArgs(2)),
+		Use: "html A.json A.html", Short: "Make the page of a report", Args: args(2, 2, "a report and the page to be made are wanted"),
 		RunE: func(_ *cobra.Command, a []string) error {
 			r, err := readReport(a[0])
 			if err != nil {
 				return err
 			}
-			return writeHTML(a[1], func(w io.Writer) error { return report.HTML(w, r) })
+			return write(a[1], func(w io.Writer) error { return report.HTML(w, r) })
 		},
 	}
 }
@@ -51,8 +51,11 @@ func compareCommand() *cobra.Command {
 	var html string
 	cmd := &cobra.Command{
 		Use: "compare A.json B.json", Short: "Say what differs between two runs, and whether it means anything",
-		Args: args(cobra.ExactArgs(2)),
+		Args: args(2, 2, "two reports are wanted"),
 		RunE: func(cmd *cobra.Command, a []string) error {
+			if err := writable("--html", html); err != nil {
+				return err
+			}
 			x, err := readReport(a[0])
 			if err != nil {
 				return err
@@ -62,7 +65,7 @@ func compareCommand() *cobra.Command {
 				return err
 			}
 			if html != "" {
-				if err := writeHTML(html, func(w io.Writer) error { return report.CompareHTML(w, x, y) }); err != nil {
+				if err := write(html, func(w io.Writer) error { return report.CompareHTML(w, x, y) }); err != nil {
 					return err
 				}
 			}
@@ -86,6 +89,9 @@ percentiles of the whole are exact. It fails when a part is missing.`,
   relay-loadtest report merge --run nightly-7 --store s3://loadtests --json all.json`,
 		Args: cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, a []string) error {
+			if err := o.check(); err != nil {
+				return err
+			}
 			parts, err := w.parts(cmd, a)
 			if err != nil {
 				return err
@@ -140,6 +146,6 @@ func (w *workerFlags) parts(cmd *cobra.Command, files []string) (parts []*report
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, store.Close()) }()
-	fmt.Fprintln(os.Stderr, "reading the parts of", w.id)
+	fmt.Fprintln(cmd.ErrOrStderr(), "reading the parts of", w.id)
 	return store.Parts(cmd.Context(), w.id)
 }

@@ -6,11 +6,17 @@ import (
 	"fmt"
 	"io"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
 
+	"github.com/openova-io/bp-relay/loadtest/capacity"
+	"github.com/openova-io/bp-relay/loadtest/plan"
+	"github.com/openova-io/bp-relay/loadtest/run"
 	"github.com/openova-io/bp-relay/loadtest/scenario"
+	"github.com/openova-io/bp-relay/loadtest/tunnelload"
+	"github.com/openova-io/bp-relay/loadtest/work"
 )
 
 // The exit codes besides those of verdicts (report.Verdict.ExitCode).
@@ -35,6 +41,12 @@ func (u usage) Unwrap() error { return u.error }
 func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
+	// The first Ctrl-C ends the run in order, a second one the program at once.
+	told := context.AfterFunc(ctx, func() {
+		stop()
+		fmt.Fprintln(stderr, "\nrelay-loadtest: stopping; once more ends it at once")
+	})
+	defer told()
 	root := command()
 	root.SetArgs(args)
 	root.SetIn(stdin)
@@ -42,8 +54,6 @@ func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	root.SetErr(stderr)
 	err := root.ExecuteContext(ctx)
 	var code exit
-	var wrong usage
-	var invalid *scenario.InvalidError
 	switch {
 	case err == nil:
 		return 0
@@ -52,12 +62,28 @@ func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	case ctx.Err() != nil:
 		fmt.Fprintln(stderr, "relay-loadtest: interrupted")
 		return exitInterrupted
-	case errors.As(err, &wrong), errors.As(err, &invalid):
-		fmt.Fprintln(stderr, "relay-loadtest:", err)
-		return exitUsage
 	}
 	fmt.Fprintln(stderr, "relay-loadtest:", err)
+	if mistaken(err) {
+		return exitUsage
+	}
 	return exitError
+}
+
+// mistaken says whether an error is the caller's: it comes before anything is
+// tried, and again however often it is.
+func mistaken(err error) bool {
+	var wrong usage
+	var invalid *scenario.InvalidError
+	if errors.As(err, &wrong) || errors.As(err, &invalid) {
+		return true
+	}
+	for _, known := range []error{run.ErrTarget, run.ErrNoPath, capacity.ErrConfig, work.ErrConfig, plan.ErrJob, tunnelload.ErrConfig} {
+		if errors.Is(err, known) {
+			return true
+		}
+	}
+	return false
 }
 
 func command() *cobra.Command {
@@ -77,18 +103,34 @@ a LiveKit and a STUNner of its own on loopback.`,
   relay-loadtest find-capacity livestream --max 400
   relay-loadtest plan big.yaml --cost cost.json  # workers for 10,000 participants
   relay-loadtest scenarios                       # what is there to begin with`,
-		SilenceUsage: true, SilenceErrors: true,
+		SilenceUsage: true, SilenceErrors: true, SuggestionsMinimumDistance: 2,
 	}
+	group(root)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage{err} })
 	root.AddCommand(runCommand(), capacityCommand(), planCommand(), reportCommand(), scenariosCommand(), schemaCommand())
 	return root
 }
 
-// args is a cobra rule whose errors are of usage.
-func args(rule cobra.PositionalArgs) cobra.PositionalArgs {
+// group makes a command that only has others under it: alone it is help.
+func group(cmd *cobra.Command) {
+	cmd.Args = cobra.ArbitraryArgs
+	cmd.RunE = func(cmd *cobra.Command, a []string) error {
+		if len(a) == 0 {
+			return cmd.Help()
+		}
+		hint := "see " + cmd.CommandPath() + " --help"
+		if like := cmd.SuggestionsFor(a[0]); len(like) > 0 {
+			hint = "did you mean " + strings.Join(like, " or ") + "?"
+		}
+		return usage{fmt.Errorf("there is no command %q; %s", a[0], hint)}
+	}
+}
+
+// args is a rule about the number of arguments that says what they are.
+func args(least, most int, what string) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, a []string) error {
-		if err := rule(cmd, a); err != nil {
-			return usage{fmt.Errorf("%w; see %s --help", err, cmd.CommandPath())}
+		if len(a) < least || (most >= 0 && len(a) > most) {
+			return usage{fmt.Errorf("%d arguments were given, %s; see %s --help", len(a), what, cmd.CommandPath())}
 		}
 		return nil
 	}

@@ -50,10 +50,13 @@ A worker of several (--worker, --store) writes its part to the store, and
   relay-loadtest run meeting --local --path turn-tls --subscribers 50
   relay-loadtest run soak --prometheus 127.0.0.1:9095
   LIVEKIT_API_KEY=... LIVEKIT_API_SECRET=... relay-loadtest run livestream --livekit wss://sfu.example`,
-		Args: args(cobra.ExactArgs(1)),
+		Args: args(1, 1, "one scenario is wanted: a file, or a ready one of relay-loadtest scenarios"),
 		RunE: func(cmd *cobra.Command, a []string) error {
 			s, err := c.read(a[0], cmd.Flags())
 			if err != nil {
+				return err
+			}
+			if err := o.check(); err != nil {
 				return err
 			}
 			rep, err := o.run(cmd.Context(), cmd.OutOrStdout(), cmd.ErrOrStderr(), s, &w)
@@ -130,7 +133,7 @@ func (o *output) serve(progress io.Writer, last *atomic.Pointer[report.Report]) 
 	}
 	lis, err := net.Listen("tcp", o.prometheus) //nolint:noctx // binding does not wait
 	if err != nil {
-		return nil, fmt.Errorf("--prometheus: %w", err)
+		return nil, usage{fmt.Errorf("--prometheus: %w: name a free address, host:port", err)}
 	}
 	mux := http.NewServeMux()
 	mux.Handle("/metrics", prom.Handler(last.Load))
@@ -159,19 +162,10 @@ func (o *output) write(out io.Writer, rep *report.Report) error {
 		fmt.Fprintln(out, "report:", o.json)
 	}
 	if o.html != "" {
-		if err := writeHTML(o.html, func(w io.Writer) error { return report.HTML(w, rep) }); err != nil {
+		if err := write(o.html, func(w io.Writer) error { return report.HTML(w, rep) }); err != nil {
 			return err
 		}
 		fmt.Fprintln(out, "page:  ", o.html)
 	}
 	return nil
-}
-
-func writeHTML(path string, page func(io.Writer) error) (err error) {
-	f, err := os.Create(path)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, f.Close()) }()
-	return page(f)
 }

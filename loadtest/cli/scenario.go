@@ -6,14 +6,19 @@ import (
 	"io/fs"
 	"os"
 	"strings"
-	"text/tabwriter"
 	"time"
 
-	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
-	"github.com/openova-io/bp-relay/loadtest/report"
+	"github.com/openova-io/bp-relay/loadtest/judge"
 	"github.com/openova-io/bp-relay/loadtest/scenario"
+)
+
+// The variables that hold what --turn needs: secrets never stand in flags.
+const (
+	turnSecret     = "TURN_SECRET"
+	turnUser       = "TURN_USERNAME"
+	turnCredential = "TURN_CREDENTIAL"
 )
 
 // chosen are the flags that make or change a scenario.
@@ -23,6 +28,7 @@ type chosen struct {
 	local      bool
 	livekit    string
 	api, org   string
+	turn       []string
 	paths      []string
 	rooms      int
 	publishers int
@@ -39,6 +45,7 @@ func (c *chosen) flags(f *pflag.FlagSet) {
 	f.StringArrayVar(&c.thresholds, "threshold", nil, "a further threshold, e.g. 'turn-udp.latency_p99 < 150ms', 'loss < 0.1%'")
 	f.BoolVar(&c.local, "local", false, "start a LiveKit and a STUNner for the run, whatever runs already")
 	f.StringVar(&c.livekit, "livekit", "", "LiveKit's URL; the key and its secret are in $LIVEKIT_API_KEY and $LIVEKIT_API_SECRET")
+	f.StringArrayVar(&c.turn, "turn", nil, "TURN server beside --livekit: turn:host:port?transport=udp, ...=tcp or turns:host:port; its shared secret is in $"+turnSecret+", or a static user in $"+turnUser+" and $"+turnCredential+"; without any, LiveKit is asked")
 	f.StringVar(&c.api, "api", "", "relay's gRPC API, host:port; the token is in $RELAY_TOKEN")
 	f.StringVar(&c.org, "org", "", "organisation, with --api")
 	f.StringSliceVar(&c.paths, "path", nil, "paths of the media: direct, turn-udp, turn-tcp, turn-tls")
@@ -58,13 +65,30 @@ func (c *chosen) read(name string, f *pflag.FlagSet) (*scenario.Scenario, error)
 	if err != nil {
 		return nil, err
 	}
+	changed, err := c.change(s, f)
+	if err != nil {
+		return nil, usage{err}
+	}
+	if err := c.target(s); err != nil {
+		return nil, usage{err}
+	}
+	s.Defaults()
+	return s, placed(s.Validate(), name, changed)
+}
+
+// change does what the flags say and returns the keys that it changed.
+func (c *chosen) change(s *scenario.Scenario, f *pflag.FlagSet) (changed []string, err error) {
+	set := func(key, value string) error {
+		changed = append(changed, key)
+		return s.Set(key, value)
+	}
 	for _, kv := range c.set {
 		key, value, ok := strings.Cut(kv, "=")
 		if !ok {
-			return nil, usage{fmt.Errorf("--set %s: want KEY=VALUE", kv)}
+			return nil, fmt.Errorf("--set %s: want KEY=VALUE", kv)
 		}
-		if err := s.Set(key, value); err != nil {
-			return nil, usage{err}
+		if err := set(key, value); err != nil {
+			return nil, fmt.Errorf("--set: %w", err)
 		}
 	}
 	for _, p := range [][2]string{
@@ -72,23 +96,45 @@ func (c *chosen) read(name string, f *pflag.FlagSet) (*scenario.Scenario, error)
 		{"bitrate", "media.video.bitrate"}, {"simulcast", "media.video.simulcast"}, {"hold", "load.hold"}, {"warmup", "load.warmup"},
 	} {
 		if f.Changed(p[0]) {
-			if err := s.Set(p[1], f.Lookup(p[0]).Value.String()); err != nil {
-				return nil, usage{err}
+			if err := set(p[1], f.Lookup(p[0]).Value.String()); err != nil {
+				return nil, fmt.Errorf("--%s: %w", p[0], err)
 			}
 		}
 	}
 	if len(c.paths) > 0 {
-		s.Paths = c.paths
+		if err := set("paths", "["+strings.Join(c.paths, ", ")+"]"); err != nil {
+			return nil, fmt.Errorf("--path: %w", err)
+		}
 		if s.PublishPath != scenario.Direct {
 			s.PublishPath = c.paths[0]
 		}
 	}
-	s.Thresholds = append(s.Thresholds, c.thresholds...)
-	if err := c.target(s); err != nil {
-		return nil, err
+	for _, t := range c.thresholds {
+		if _, err := judge.Parse(t); err != nil {
+			return nil, fmt.Errorf("--threshold: %w", err)
+		}
 	}
-	s.Defaults()
-	return s, s.Validate()
+	s.Thresholds = append(s.Thresholds, c.thresholds...)
+	return changed, nil
+}
+
+// placed says where the problems are: in the file, but for what flags changed.
+func placed(err error, name string, changed []string) error {
+	var invalid *scenario.InvalidError
+	if !errors.As(err, &invalid) {
+		return err
+	}
+	for i, p := range invalid.Problems {
+		for _, key := range changed {
+			if rest, is := strings.CutPrefix(p.Field, key); is && (rest == "" || strings.ContainsAny(rest[:1], ".[")) {
+				invalid.Problems[i].Line, invalid.Problems[i].Column = 0, 0
+			}
+		}
+	}
+	if len(changed) > 0 {
+		name += " with these flags"
+	}
+	return fmt.Errorf("%s: %w", name, err)
 }
 
 func (c *chosen) target(s *scenario.Scenario) error {
@@ -99,13 +145,28 @@ func (c *chosen) target(s *scenario.Scenario) error {
 		}
 	}
 	if given > 1 {
-		return usage{errors.New("--local, --livekit and --api exclude each other")}
+		return errors.New("--local, --livekit and --api exclude each other")
+	}
+	switch {
+	case c.org != "" && c.api == "":
+		return errors.New("--org is of --api HOST:PORT, which is missing")
+	case c.api != "" && c.org == "":
+		return errors.New("--api needs --org, the organisation that the token is for")
+	case len(c.turn) > 0 && c.livekit == "":
+		return errors.New("--turn is of --livekit URL, which is missing")
 	}
 	if given == 1 {
 		s.Target.Local, s.Target.LiveKit, s.Target.API = c.local, nil, nil
 	}
 	if c.livekit != "" {
 		s.Target.LiveKit = &scenario.LiveKit{URL: c.livekit}
+		for _, url := range c.turn {
+			t := scenario.TURN{URL: url, SecretEnv: turnSecret}
+			if os.Getenv(turnSecret) == "" && os.Getenv(turnUser) != "" {
+				t = scenario.TURN{URL: url, Username: os.Getenv(turnUser), CredentialEnv: turnCredential}
+			}
+			s.Target.LiveKit.TURN = append(s.Target.LiveKit.TURN, t)
+		}
 	}
 	if c.api != "" {
 		s.Target.API = &scenario.APITarget{Address: c.api, Org: c.org}
@@ -116,64 +177,14 @@ func (c *chosen) target(s *scenario.Scenario) error {
 // find reads a file, or else takes a scenario of the library.
 func find(name string) (*scenario.Scenario, error) {
 	s, err := scenario.ReadFile(name)
-	if !errors.Is(err, fs.ErrNotExist) {
-		return s, err
+	switch {
+	case err == nil:
+		return s, nil
+	case !errors.Is(err, fs.ErrNotExist):
+		return nil, usage{err}
 	}
-	if strings.ContainsAny(name, "./") {
-		return nil, err
-	}
-	s, err = scenario.Named(name)
-	if err != nil {
+	if s, err = scenario.Named(name); err != nil {
 		return nil, usage{fmt.Errorf("%s is neither a file nor a ready scenario; these are: %s", name, strings.Join(scenario.Library(), ", "))}
 	}
 	return s, nil
-}
-
-func scenariosCommand() *cobra.Command {
-	return &cobra.Command{
-		Use:   "scenarios [NAME]",
-		Short: "List the ready scenarios, or print one as a start for your own",
-		Example: `  relay-loadtest scenarios
-  relay-loadtest scenarios meeting > my.yaml`,
-		Args: args(cobra.MaximumNArgs(1)),
-		RunE: func(cmd *cobra.Command, a []string) error {
-			if len(a) == 1 {
-				text, err := scenario.Source(a[0])
-				if err != nil {
-					return usage{err}
-				}
-				_, err = cmd.OutOrStdout().Write(text)
-				return err
-			}
-			w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
-			for _, n := range scenario.Library() {
-				fmt.Fprintf(w, "%s\t%s\n", n, scenario.About(n))
-			}
-			return w.Flush()
-		},
-	}
-}
-
-func schemaCommand() *cobra.Command {
-	return &cobra.Command{
-		Use: "schema", Short: "Print the JSON Schema of reports", Args: args(cobra.NoArgs),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			_, err := cmd.OutOrStdout().Write(report.SchemaJSON())
-			return err
-		},
-	}
-}
-
-// readReport reads a report's file.
-func readReport(path string) (*report.Report, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = f.Close() }() // only read from
-	r, err := report.Read(f)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
-	}
-	return r, nil
 }

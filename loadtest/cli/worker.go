@@ -51,7 +51,7 @@ func (w *workerFlags) prepare(ctx context.Context, s *scenario.Scenario) (begin 
 	nothing := func(context.Context, *report.Report, io.Writer) error { return nil }
 	me, err := work.Identity(w.getenv)
 	if err != nil {
-		return nil, nil, nil, usage{err}
+		return nil, nil, nil, usage{fmt.Errorf("%w; --run, --worker and --workers do the same", err)}
 	}
 	w.id = me.Run
 	if me.Count <= 1 && w.getenv(work.EnvStore) == "" && w.getenv(work.EnvBucket) == "" {

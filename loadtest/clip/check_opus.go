@@ -61,9 +61,9 @@ func opusDuration(toc byte) time.Duration {
 	config := int(toc >> 3)
 	switch {
 	case config < 12: // SILK
-		return []time.Duration{10, 20, 40, 60}[config%4] * time.Millisecond
+		return time.Duration([]int{10, 20, 40, 60}[config%4]) * time.Millisecond
 	case config < 16: // hybrid
-		return []time.Duration{10, 20}[config%2] * time.Millisecond
+		return time.Duration([]int{10, 20}[config%2]) * time.Millisecond
 	}
 	return 2500 * time.Microsecond << (config % 4) // CELT
 }

@@ -92,6 +92,9 @@ func checkVP9(payloads [][]byte) (seen, error) {
 			if int(d.SID) <= below {
 				return seen{}, fmt.Errorf("packet %d: spatial layer %d after %d: %w", i, d.SID, below, errOrder)
 			}
+			if d.D && int(d.SID) != below+1 {
+				return seen{}, fmt.Errorf("packet %d: spatial layer %d refers to the one below, which is missing: %w", i, d.SID, errOrder)
+			}
 			below = int(d.SID)
 			if d.V {
 				structure = d

@@ -73,7 +73,7 @@ func (s Spec) readAnnexB(data []byte) ([]unit, error) {
 func (s Spec) readOgg(data []byte) ([]unit, error) {
 	r, _, err := oggreader.NewWith(bytes.NewReader(data))
 	if err != nil {
-		return nil, fmt.Errorf("Ogg: %w", err)
+		return nil, fmt.Errorf("the Ogg file: %w", err)
 	}
 	var units []unit
 	for len(units) < s.frames() {
@@ -82,7 +82,7 @@ func (s Spec) readOgg(data []byte) ([]unit, error) {
 			break
 		}
 		if err != nil {
-			return nil, fmt.Errorf("Ogg: %w", err)
+			return nil, fmt.Errorf("the Ogg file: %w", err)
 		}
 		if bytes.HasPrefix(page, []byte("OpusTags")) {
 			continue

@@ -117,7 +117,7 @@ type sources []*source
 func (q sources) Len() int           { return len(q) }
 func (q sources) Less(i, j int) bool { return q[i].due < q[j].due }
 func (q sources) Swap(i, j int)      { q[i], q[j] = q[j], q[i] }
-func (q *sources) Push(x any)        { *q = append(*q, x.(*source)) } //nolint:errcheck // heap's own type
+func (q *sources) Push(x any)        { *q = append(*q, x.(*source)) }
 func (q *sources) Pop() any {
 	old := *q
 	n := len(old) - 1

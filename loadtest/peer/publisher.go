@@ -55,7 +55,6 @@ type Publisher struct {
 	nacks   int64
 	plis    int64
 	err     error // the last one of sending
-	recv    *Subscriber
 }
 
 // outTrack is a track with its layers.
@@ -325,7 +324,7 @@ const reportEvery = 250 * time.Millisecond
 // report sends sender reports: often at first, since LiveKit forwards capture
 // times only once it has seen one.
 func (p *Publisher) report() {
-	every := []time.Duration{20, 30, 50, 100, 200, 300, 500}
+	every := []int{20, 30, 50, 100, 200}
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for i := 0; ; i++ {
@@ -343,7 +342,7 @@ func (p *Publisher) report() {
 		}
 		next := reportEvery
 		if i < len(every) {
-			next = every[i] * time.Millisecond
+			next = time.Duration(every[i]) * time.Millisecond
 		}
 		timer.Reset(next)
 	}

@@ -3,6 +3,7 @@ package peer
 import (
 	"encoding/binary"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"github.com/pion/rtp"
@@ -157,12 +158,7 @@ func (s *source) frame(b *wire.Burst, f *clip.Frame) {
 }
 
 func contains(list []int, v int) bool {
-	for _, x := range list {
-		if x == v {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(list, v)
 }
 
 // headerSize is the length of the RTP header with extensions (RFC 8285 section

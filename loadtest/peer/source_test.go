@@ -173,6 +173,27 @@ func TestKeyAsked(t *testing.T) {
 	}
 }
 
+// TestKeyAskedAgain: who asks soon after a key frame that was brought forward
+// gets another one, but not before its time; one that comes by itself will do.
+func TestKeyAskedAgain(t *testing.T) {
+	const perPause = int(30 * keyEvery / time.Second) // pictures
+	for keys, want := range map[int][]int{300: {0, 3, 3 + perPause}, 10: {0, 3, 13}} {
+		o := newOutlet(t, PublisherConfig{Video: []*clip.Clip{movie(300, 30, keys)}})
+		o.begin(noon)
+		s, b := o.tracks[0].layers[0], new(wire.Burst)
+		var got []int
+		for i := range want[2] + 6 {
+			if i == 2 || i == 5 {
+				o.reported([]rtcp.Packet{&rtcp.PictureLossIndication{MediaSSRC: s.ssrc}})
+			}
+			if _, pkts := o.step(t, s, b); pkts[0].stamp.Key {
+				got = append(got, i)
+			}
+		}
+		require.Equal(t, want, got)
+	}
+}
+
 // mute mutes or unmutes as Mute does, without the message to LiveKit.
 func (o *outlet) mute(on bool) {
 	o.mu.Lock()

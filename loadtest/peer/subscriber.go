@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 
 	"github.com/livekit/protocol/livekit"
@@ -24,6 +25,9 @@ type Track struct {
 	Owner, Name string
 	// CaptureTime is the id of the header extension abs-capture-time, 0: none.
 	CaptureTime uint8
+	// SVC is the codec of which LiveKit takes spatial layers to be in the stream,
+	// lower case; "": there are none.
+	SVC string
 	// Codecs are by payload type.
 	Codecs map[uint8]Codec
 }
@@ -66,7 +70,6 @@ type Subscriber struct {
 	owners  map[string]*livekit.ParticipantInfo // by participant id
 	asked   map[string]bool                     // tracks that Choose was asked about
 	muted   map[string]bool
-	early   []string // candidates that came before the first offer
 	remote  *session
 	version int
 
@@ -251,7 +254,7 @@ func (s *Subscriber) tellTracks(remote *session) {
 			t.Owner = p.GetIdentity()
 			for _, info := range p.GetTracks() {
 				if info.GetSid() == t.SID {
-					t.Name = info.GetName()
+					t.Name, t.SVC = info.GetName(), svcCodec(info)
 				}
 			}
 		}
@@ -262,6 +265,17 @@ func (s *Subscriber) tellTracks(remote *session) {
 	}
 	s.mu.Unlock()
 	s.sub.OnTracks(out)
+}
+
+// svcCodec is the codec of which LiveKit takes a track's layers to be in one
+// stream.
+func svcCodec(t *livekit.TrackInfo) string {
+	for _, c := range t.GetCodecs() {
+		if c.GetVideoLayerMode() == livekit.VideoLayer_MULTIPLE_SPATIAL_LAYERS_PER_STREAM {
+			return strings.TrimPrefix(strings.ToLower(c.GetMimeType()), "video/")
+		}
+	}
+	return ""
 }
 
 // Pair is the selected candidate pair.

@@ -74,27 +74,29 @@ func newTransport(cfg *Config, sink wire.Sink, tell func(candidate string)) (*tr
 		way.TURNStream = net.JoinHostPort(u.Host, strconv.Itoa(u.Port))
 	}
 	t.net = cfg.Engine.Reactor.Net(way)
-	kind, zero := ice.NetworkTypeUDP4, time.Duration(0)
+	kind := ice.NetworkTypeUDP4
 	if cfg.Local.Is6() {
 		kind = ice.NetworkTypeUDP6
 	}
-	ac := &ice.AgentConfig{
-		Net: t.net, NetworkTypes: []ice.NetworkType{kind}, MulticastDNSMode: ice.MulticastDNSModeDisabled,
-		CandidateTypes: []ice.CandidateType{ice.CandidateTypeHost}, LoggerFactory: cfg.Engine.log, DisableActiveTCP: true,
-		IncludeLoopback: true, IPFilter: func(ip net.IP) bool { return ip.Equal(cfg.Local.AsSlice()) },
-		HostAcceptanceMinWait: &zero, RelayAcceptanceMinWait: &zero, PrflxAcceptanceMinWait: &zero,
-	}
+	candidates := ice.CandidateTypeHost
+	var servers []*stun.URI
 	if cfg.Path != Direct {
-		ac.CandidateTypes = []ice.CandidateType{ice.CandidateTypeRelay}
+		candidates = ice.CandidateTypeRelay
 		u, err := cfg.TURN.uri()
 		if err != nil {
 			return nil, err
 		}
-		ac.Urls = []*stun.URI{u}
+		servers = []*stun.URI{u}
 	}
 	var err error
 	var some atomic.Bool
-	if t.agent, err = ice.NewAgent(ac); err != nil {
+	t.agent, err = ice.NewAgentWithOptions(
+		ice.WithNet(t.net), ice.WithNetworkTypes([]ice.NetworkType{kind}), ice.WithCandidateTypes([]ice.CandidateType{candidates}),
+		ice.WithUrls(servers), ice.WithMulticastDNSMode(ice.MulticastDNSModeDisabled), ice.WithLoggerFactory(cfg.Engine.log),
+		ice.WithDisableActiveTCP(), ice.WithIncludeLoopback(), ice.WithIPFilter(func(ip net.IP) bool { return ip.Equal(cfg.Local.AsSlice()) }),
+		ice.WithHostAcceptanceMinWait(0), ice.WithRelayAcceptanceMinWait(0), ice.WithPrflxAcceptanceMinWait(0),
+	)
+	if err != nil {
 		return nil, fmt.Errorf("ICE: %w", err)
 	}
 	t.local.fingerprint = cfg.Engine.Certificate.fingerprint

@@ -10,8 +10,8 @@ import (
 func (p Plan) WriteText(w io.Writer) error {
 	m, l := p.Machine, p.Load
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintf(t, "%s: %d workers of %.3g cores, %s memory, %.3g Gbit/s; %s decides\n\n", p.Scenario, p.Workers, m.Cores, size(float64(m.Memory)), m.Gbit, p.Bounds[0].Name)
-	fmt.Fprintln(t, "load at its peak\tall\tthe worker with most to do\t")
+	_, _ = fmt.Fprintf(t, "%s: %d workers of %.3g cores, %s memory, %.3g Gbit/s; %s decides\n\n", p.Scenario, p.Workers, m.Cores, size(float64(m.Memory)), m.Gbit, p.Bounds[0].Name)
+	_, _ = fmt.Fprintln(t, "load at its peak\tall\tthe worker with most to do\t")
 	for _, r := range []struct {
 		name   string
 		format string
@@ -25,9 +25,9 @@ func (p Plan) WriteText(w io.Writer) error {
 		{"received", "%.0f packets/s", func(l Load) float64 { return l.ReceivedPackets }},
 		{"joins", "%.1f/s", func(l Load) float64 { return l.Joins }},
 	} {
-		fmt.Fprintf(t, "  %s\t"+r.format+"\t"+r.format+"\t\n", r.name, r.of(l), r.of(p.Worst))
+		_, _ = fmt.Fprintf(t, "  %s\t"+r.format+"\t"+r.format+"\t\n", r.name, r.of(l), r.of(p.Worst))
 	}
-	fmt.Fprintln(t, "\nbound\tneeds\tmay use\talone would take\t")
+	_, _ = fmt.Fprintln(t, "\nbound\tneeds\tmay use\talone would take\t")
 	for _, b := range p.Bounds {
 		need, have := fmt.Sprintf("%.3g %s", b.Need, b.Unit), fmt.Sprintf("%.3g %s", b.Have, b.Unit)
 		switch b.Unit {
@@ -36,13 +36,13 @@ func (p Plan) WriteText(w io.Writer) error {
 		case "":
 			need, have = fmt.Sprintf("%.0f", b.Need), fmt.Sprintf("%.0f", b.Have)
 		}
-		fmt.Fprintf(t, "  %s\t%s\t%s\t%d workers\t\n", b.Name, need, have, b.Workers)
+		_, _ = fmt.Fprintf(t, "  %s\t%s\t%s\t%d workers\t\n", b.Name, need, have, b.Workers)
 	}
 	if len(p.Servers) > 0 {
-		fmt.Fprintln(t, "\nextrapolated\tcarries\tneeds\tby the runs' range\ttimes what was measured\t")
+		_, _ = fmt.Fprintln(t, "\nextrapolated\tcarries\tneeds\tby the runs' range\ttimes what was measured\t")
 	}
 	for _, e := range p.Servers {
-		fmt.Fprintf(t, "  %s\t%.3g Gbit/s\t%.3g cores\t%.3g to %.3g\t%.1f\t\n", e.Server, e.Gbit, e.Cores, e.Low, e.High, e.Times)
+		_, _ = fmt.Fprintf(t, "  %s\t%.3g Gbit/s\t%.3g cores\t%.3g to %.3g\t%.1f\t\n", e.Server, e.Gbit, e.Cores, e.Low, e.High, e.Times)
 	}
 	if err := t.Flush(); err != nil {
 		return err

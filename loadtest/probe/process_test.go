@@ -75,7 +75,7 @@ func child() {
 		case "close":
 			_ = conn.Close()
 		}
-		fmt.Println(answer)
+		_, _ = fmt.Fprintln(os.Stdout, answer)
 	}
 }
 

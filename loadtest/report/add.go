@@ -60,7 +60,7 @@ func addPointer(a, b reflect.Value) {
 	if b.IsNil() {
 		return
 	}
-	if h, ok := b.Interface().(*Hist); ok {
+	if h, ok := reflect.TypeAssert[*Hist](b); ok {
 		out := h.Clone()
 		if !a.IsNil() {
 			out.Add(a.Interface().(*Hist))

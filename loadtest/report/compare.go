@@ -71,9 +71,9 @@ func Compare(w io.Writer, a, b *Report) error {
 	}
 	fmt.Fprintf(&out, "%s\n\n", c.summary())
 	tabs := tabwriter.NewWriter(&out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(tabs, "path\tfigure\tA\tB\tchange\t\tverdict\tby")
+	_, _ = fmt.Fprintln(tabs, "path\tfigure\tA\tB\tchange\t\tverdict\tby")
 	for _, x := range c.Changes {
-		fmt.Fprintf(tabs, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", x.Path, x.Metric, x.A, x.B, x.Abs, x.Rel, x.Word, x.Evidence)
+		_, _ = fmt.Fprintf(tabs, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", x.Path, x.Metric, x.A, x.B, x.Abs, x.Rel, x.Word, x.Evidence)
 	}
 	if err := tabs.Flush(); err != nil {
 		return fmt.Errorf("comparison: %w", err)

@@ -5,6 +5,7 @@ import (
 	"html/template"
 	"math"
 	"slices"
+	"strings"
 
 	"github.com/openova-io/bp-relay/loadtest/report/plot"
 )
@@ -229,16 +230,17 @@ func seconds(lo, hi float64) plot.Scale {
 }
 
 func highs(lines []plot.Line, text func(float64) string) string {
-	out := "Highest:"
+	var out strings.Builder
+	out.WriteString("Highest:")
 	for i, l := range lines {
 		top := 0.0
 		for _, p := range l.Points {
 			top = math.Max(top, p.Y)
 		}
 		if i > 0 {
-			out += ","
+			out.WriteString(",")
 		}
-		out += " " + l.Name + " " + text(top)
+		out.WriteString(" " + l.Name + " " + text(top))
 	}
-	return out + "."
+	return out.String() + "."
 }

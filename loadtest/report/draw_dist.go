@@ -3,6 +3,7 @@ package report
 import (
 	"fmt"
 	"math"
+	"strings"
 	"time"
 
 	"github.com/openova-io/bp-relay/loadtest/report/plot"
@@ -16,7 +17,8 @@ func percentiles(id, title, what string, hists []named) *plot.Chart {
 	}
 	steps, top := 1, 0.0
 	var lines []plot.Line
-	about := "How long the slowest part took at least."
+	var about strings.Builder
+	about.WriteString("How long the slowest part took at least.")
 	for _, n := range hists {
 		nines := math.Log10(float64(n.h.Count()))
 		steps = max(steps, min(int(math.Ceil(nines)), 6))
@@ -28,10 +30,10 @@ func percentiles(id, title, what string, hists []named) *plot.Chart {
 			top = math.Max(top, ms)
 		}
 		lines = append(lines, l)
-		about += fmt.Sprintf(" %s: median %s, p99 %s, longest %s, of %s.", n.name, millis(Ms(n.h.Quantile(.5))), millis(Ms(n.h.Quantile(.99))), millis(Ms(n.h.Max())), count(n.h.Count()))
+		about.WriteString(fmt.Sprintf(" %s: median %s, p99 %s, longest %s, of %s.", n.name, millis(Ms(n.h.Quantile(.5))), millis(Ms(n.h.Quantile(.99))), millis(Ms(n.h.Max())), count(n.h.Count())))
 	}
 	return &plot.Chart{
-		ID: "rank-" + id, Title: title + " by percentile", About: about,
+		ID: "rank-" + id, Title: title + " by percentile", About: about.String(),
 		X: plot.Nines(steps), Y: plot.Linear(0, plot.Ceil(top), 5, millis),
 		XLabel: "share of the " + what + " that were faster", Lines: lines,
 		XText: func(q float64) string { return "fastest " + quantileText(q) }, YText: millis,

@@ -67,7 +67,7 @@ func (h *Hist) Quantile(q float64) time.Duration {
 	return time.Duration(h.h.ValueAtQuantile(q*100)) * time.Microsecond
 }
 
-// Max, Min and Mean are 0 of none.
+// Max is the longest; 0 of none.
 func (h *Hist) Max() time.Duration {
 	if h.Count() == 0 {
 		return 0
@@ -75,7 +75,7 @@ func (h *Hist) Max() time.Duration {
 	return time.Duration(h.h.Max()) * time.Microsecond
 }
 
-// Min is the shortest.
+// Min is the shortest; 0 of none.
 func (h *Hist) Min() time.Duration {
 	if h.Count() == 0 {
 		return 0
@@ -83,7 +83,7 @@ func (h *Hist) Min() time.Duration {
 	return time.Duration(h.h.Min()) * time.Microsecond
 }
 
-// Mean is the average.
+// Mean is the average; 0 of none.
 func (h *Hist) Mean() time.Duration {
 	if h.Count() == 0 {
 		return 0

@@ -94,7 +94,7 @@ func doubled(t *testing.T, where string, one, two reflect.Value) {
 		}
 	case reflect.Pointer:
 		require.False(t, two.IsNil(), where)
-		if h, ok := one.Interface().(*report.Hist); ok {
+		if h, ok := reflect.TypeAssert[*report.Hist](one); ok {
 			require.Equal(t, 2*h.Count(), two.Interface().(*report.Hist).Count(), where)
 			return
 		}

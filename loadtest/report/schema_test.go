@@ -154,11 +154,11 @@ func TestSchemaHasEveryField(t *testing.T) {
 			for _, k := range node["required"].([]any) {
 				required[k.(string)] = true
 			}
-			for i := range typ.NumField() {
-				name, opts, _ := strings.Cut(typ.Field(i).Tag.Get("json"), ",")
+			for field := range typ.Fields() {
+				name, opts, _ := strings.Cut(field.Tag.Get("json"), ",")
 				require.Contains(t, props, name, "%s.%s is not in the schema", where, name)
 				require.Equal(t, !strings.Contains(opts, "omitempty"), required[name], "%s.%s: required or not", where, name)
-				walk(where+"."+name, typ.Field(i).Type, props[name].(map[string]any))
+				walk(where+"."+name, field.Type, props[name].(map[string]any))
 				delete(props, name)
 			}
 			require.Empty(t, props, "%s: the schema has what the model has not", where)

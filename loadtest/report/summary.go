@@ -43,7 +43,7 @@ func Summary(w io.Writer, r *Report) {
 func columns(out io.Writer, head string, rows func(tabs io.Writer)) {
 	fmt.Fprintln(out)
 	tabs := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(tabs, head)
+	_, _ = fmt.Fprintln(tabs, head)
 	rows(tabs)
 	_ = tabs.Flush() // into a string, which takes all
 }
@@ -61,7 +61,7 @@ func summaryChecks(out io.Writer, r *Report) {
 			case c.Value == nil:
 				word = "? not measured"
 			}
-			fmt.Fprintf(tabs, "%s\t%s\t%s\n", c.Expr, c.value(), word)
+			_, _ = fmt.Fprintf(tabs, "%s\t%s\t%s\n", c.Expr, c.value(), word)
 		}
 	})
 }
@@ -71,7 +71,7 @@ func summaryPaths(out io.Writer, r *Report) {
 		columns(out, "path\tcalls\tfailed\tdue, not begun\tp50\tp99\tp99.9", func(tabs io.Writer) {
 			for _, p := range r.shown() {
 				if c := p.Calls; c != nil {
-					fmt.Fprintf(tabs, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", p.Name, count(c.Succeeded), count(c.Failed), count(c.Dropped), quantile(c.Time, .5), quantile(c.Time, .99), quantile(c.Time, .999))
+					_, _ = fmt.Fprintf(tabs, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", p.Name, count(c.Succeeded), count(c.Failed), count(c.Dropped), quantile(c.Time, .5), quantile(c.Time, .99), quantile(c.Time, .999))
 				}
 			}
 		})
@@ -83,7 +83,7 @@ func summaryPaths(out io.Writer, r *Report) {
 			if p.Received.Expected > 0 && r.Seconds > 0 {
 				rate, loss = figure(float64(p.Received.Bytes)*8/r.Seconds, unitBps), percent(p.Loss())
 			}
-			fmt.Fprintf(tabs, "%s\t%d/%d\t%s\t%s\t%s\t%s\t%s\t%s\n", p.Name, p.Publishers, p.Subscribers, rate, loss,
+			_, _ = fmt.Fprintf(tabs, "%s\t%d/%d\t%s\t%s\t%s\t%s\t%s\t%s\n", p.Name, p.Publishers, p.Subscribers, rate, loss,
 				quantile(p.Latency, .5), quantile(p.Latency, .99), quantile(p.Latency, .999), quantile(p.Joins.Time, .5))
 		}
 	})
@@ -108,7 +108,7 @@ func summaryCosts(out io.Writer, r *Report) {
 	if len(r.Taxes) > 0 {
 		columns(out, "TURN costs\tcpu\tp50\tp99\tloss\tjoin p50", func(tabs io.Writer) {
 			for _, t := range r.Taxes {
-				fmt.Fprintf(tabs, "%s\t%s\t%s\t%s\t%s\t%s\n", t.Path, cost(t.TurnCPUSecondsPerGbit), signed(t.LatencyP50Ms, unitMs),
+				_, _ = fmt.Fprintf(tabs, "%s\t%s\t%s\t%s\t%s\t%s\n", t.Path, cost(t.TurnCPUSecondsPerGbit), signed(t.LatencyP50Ms, unitMs),
 					signed(t.LatencyP99Ms, unitMs), signed(t.LossPoints, unitShare), signed(t.JoinP50Ms, unitMs))
 			}
 		})
@@ -120,7 +120,7 @@ func summaryCosts(out io.Writer, r *Report) {
 				if p.Host != "" {
 					name += "@" + p.Host
 				}
-				fmt.Fprintf(tabs, "%s\t%s\t%s\t%s\n", name, plot.Short(p.Cores), figure(float64(p.RSSBytes), unitBytes), cost(p.CPUSecondsPerGbit))
+				_, _ = fmt.Fprintf(tabs, "%s\t%s\t%s\t%s\n", name, plot.Short(p.Cores), figure(float64(p.RSSBytes), unitBytes), cost(p.CPUSecondsPerGbit))
 			}
 		})
 	}
@@ -132,7 +132,7 @@ func summaryLedger(out io.Writer, r *Report) {
 	}
 	columns(out, "lost packets\tour send\tto the SFU\tafter it\tour receive\tunexplained", func(tabs io.Writer) {
 		for _, f := range flows(r) {
-			fmt.Fprintf(tabs, "%s", f.Path)
+			_, _ = fmt.Fprintf(tabs, "%s", f.Path)
 			for _, hop := range hopOrder {
 				text := none
 				for _, h := range r.Ledger {
@@ -140,7 +140,7 @@ func summaryLedger(out io.Writer, r *Report) {
 						text = count(h.Packets)
 					}
 				}
-				fmt.Fprintf(tabs, "\t%s", text)
+				_, _ = fmt.Fprintf(tabs, "\t%s", text)
 			}
 			fmt.Fprintln(tabs)
 		}

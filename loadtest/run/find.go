@@ -173,11 +173,11 @@ func runningStack(ctx context.Context, c FindConfig, up stack.Up) (Place, error)
 	return p.checked(ctx, c)
 }
 
-// outside says what can be done outside of a clone, where nothing can be
+// outside says what else can be done outside of a clone, where nothing can be
 // started since the parts' pins are there.
-func outside(err error) error {
+func outside(err error, instead string) error {
 	if errors.Is(err, local.ErrNoDeploy) {
-		return fmt.Errorf("%w: %w; or test an installation that runs: --livekit URL, or --api HOST:PORT --org ORG", ErrTarget, err)
+		return fmt.Errorf("%w: %w%s", ErrTarget, err, instead)
 	}
 	return err
 }
@@ -189,7 +189,7 @@ func ownStack(ctx context.Context, c FindConfig) (Place, error) {
 		NoTURN: len(c.Paths) > 0 && !slices.ContainsFunc(c.Paths, func(p string) bool { return p != peer.Direct }),
 	})
 	if err != nil {
-		return nil, outside(err)
+		return nil, outside(err, "; or test an installation that runs: --livekit URL, or --api HOST:PORT --org ORG")
 	}
 	r := &Raw{
 		SignalURL: s.SignalURL, URL: s.URL, Key: s.Key, Secret: s.Secret, What: "a LiveKit and a STUNner of the run's own, on loopback",

@@ -198,7 +198,7 @@ func (c DoConfig) api(ctx context.Context) (_ *report.Report, err error) {
 }
 
 func (c DoConfig) tunnel(ctx context.Context) (_ *report.Report, err error) {
-	process, remove, err := process()
+	process, remove, err := process("")
 	if err != nil {
 		return nil, err
 	}

@@ -6,6 +6,7 @@ import (
 
 	"github.com/pion/rtcp"
 
+	"github.com/openova-io/bp-relay/loadtest/clip"
 	"github.com/openova-io/bp-relay/loadtest/flow"
 	"github.com/openova-io/bp-relay/loadtest/peer"
 	"github.com/openova-io/bp-relay/loadtest/wire"
@@ -39,6 +40,7 @@ type listener struct {
 type stream struct {
 	track  peer.Track
 	meter  *flow.Meter
+	whole  bool // it begins with a whole frame
 	gone   bool
 	sr     uint32 // middle of the NTP time of LiveKit's last sender report
 	srAt   time.Time
@@ -57,6 +59,9 @@ func (l *listener) tracks(list []peer.Track) {
 	now := map[uint32]bool{}
 	for _, t := range list {
 		now[t.SSRC] = true
+		if t.Name != peer.TrackName {
+			t.CaptureTime = 0 // somebody else's capture times are no stamps of ours
+		}
 		if s := l.find(t.SSRC); s != nil {
 			s.track, s.gone = t, false
 			continue
@@ -65,10 +70,8 @@ func (l *listener) tracks(list []peer.Track) {
 		if t.Video {
 			clock = 90000
 		}
-		if t.Name != peer.TrackName {
-			t.CaptureTime = 0 // somebody else's capture times are no stamps of ours
-		}
-		s := &stream{track: t, meter: flow.NewMeter(flow.MeterConfig{Clock: clock, Audio: !t.Video, Starts: true, Latency: l.shard.latency})}
+		s := &stream{track: t, whole: starts(t)}
+		s.meter = flow.NewMeter(flow.MeterConfig{Clock: clock, Audio: !t.Video, Starts: s.whole, Latency: l.shard.latency})
 		s.meter.Pause(l.paused[t.SID])
 		l.streams = append(l.streams, s)
 	}
@@ -76,6 +79,13 @@ func (l *listener) tracks(list []peer.Track) {
 		s.gone = !now[s.track.SSRC]
 	}
 }
+
+// starts says whether LiveKit begins a stream with a whole frame. Of VP9 with
+// spatial layers and without dependency descriptors it withholds the first
+// packet (pkg/sfu/videolayerselector/vp9.go, v1.11.0: the layer that it has just
+// chosen is not yet the one that it compares with), so that nothing can be
+// decoded before the next key frame.
+func starts(t peer.Track) bool { return t.SVC != clip.VP9 }
 
 func (l *listener) find(ssrc uint32) *stream {
 	if l.last != nil && l.last.track.SSRC == ssrc {

@@ -37,7 +37,7 @@ type Entry struct {
 
 // ErrTarget: when what was said about the installation is not complete or not
 // right, before anything was tried.
-var ErrTarget = errors.New("the installation under test")
+var ErrTarget = errors.New("target")
 
 // ErrNoPath: when the installation has no TURN server for a path.
 var ErrNoPath = errors.New("the installation names no TURN server for this path")

@@ -39,12 +39,12 @@ func (c DoConfig) relay(ctx context.Context) (calledRelay, error) {
 }
 
 // process is how a relay of the run's own is started, in a folder which
-// remove removes. Not /tmp, which may be memory: the recordings' spool must
+// remove removes; instead is what else can be done. Not /tmp, which may be memory: the recordings' spool must
 // meet a disk.
-func process() (cfg relay.ProcessConfig, remove func() error, err error) {
+func process(instead string) (cfg relay.ProcessConfig, remove func() error, err error) {
 	deploy, err := local.FindDeploy(".")
 	if err != nil {
-		return cfg, nil, outside(err)
+		return cfg, nil, outside(err, instead)
 	}
 	root := filepath.Dir(filepath.Dir(deploy))
 	dir, err := os.MkdirTemp("/var/tmp", "relay-loadtest-")
@@ -56,7 +56,7 @@ func process() (cfg relay.ProcessConfig, remove func() error, err error) {
 
 // ownRelay starts a relay with all its parts.
 func (c DoConfig) ownRelay(ctx context.Context) (calledRelay, error) {
-	cfg, remove, err := process()
+	cfg, remove, err := process("; or call a relay that runs: --api HOST:PORT --org ORG")
 	if err != nil {
 		return calledRelay{}, err
 	}

@@ -58,7 +58,7 @@ func (w *witness) check(s *stream, pt uint8, raw []byte, p *flow.Packet) {
 			w.malformed++
 			return
 		}
-		s.frames = &assembly{codec: codec, checker: checker, next: p.Seq, whole: true}
+		s.frames = &assembly{codec: codec, checker: checker, next: p.Seq, whole: true, lost: !s.whole}
 	}
 	w.assemble(s.frames, p, pkt.Payload)
 }

@@ -109,7 +109,7 @@ func (e encoder) value(v reflect.Value, field, in string) *yaml.Node {
 }
 
 func (e encoder) scalar(v reflect.Value, in string) *yaml.Node {
-	if d, ok := v.Interface().(time.Duration); ok {
+	if d, ok := reflect.TypeAssert[time.Duration](v); ok {
 		return text("!!str", d.String())
 	}
 	switch v.Kind() {

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
@@ -62,8 +63,7 @@ func Parse(name string, r io.Reader) (*Scenario, error) {
 	}
 	s.Defaults()
 	if err := s.Validate(); err != nil {
-		var invalid *InvalidError
-		if errors.As(err, &invalid) {
+		if invalid, ok := errors.AsType[*InvalidError](err); ok {
 			invalid.Name = name
 		}
 		return nil, err
@@ -86,8 +86,8 @@ func (s *Scenario) Set(field, value string) error {
 	// a file of that one key.
 	node := doc.Content[0]
 	parts := strings.Split(field, ".")
-	for i := len(parts) - 1; i >= 0; i-- {
-		node = &yaml.Node{Kind: yaml.MappingNode, Content: []*yaml.Node{{Kind: yaml.ScalarNode, Tag: "!!str", Value: parts[i]}, node}}
+	for _, part := range slices.Backward(parts) {
+		node = &yaml.Node{Kind: yaml.MappingNode, Content: []*yaml.Node{{Kind: yaml.ScalarNode, Tag: "!!str", Value: part}, node}}
 	}
 	if s.given == nil {
 		s.given = make(map[string]place)

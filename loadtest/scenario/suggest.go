@@ -10,8 +10,8 @@ import (
 func suggest(section reflect.Type, wrong string) string {
 	best, near := "", max(2, len(wrong)/3)+1
 	var names []string
-	for i := range section.NumField() {
-		name := section.Field(i).Tag.Get("yaml")
+	for field := range section.Fields() {
+		name := field.Tag.Get("yaml")
 		if name == "" || name == "-" {
 			continue
 		}
@@ -38,12 +38,12 @@ func Keys() []string {
 	var out []string
 	var walk func(t reflect.Type, prefix string)
 	walk = func(t reflect.Type, prefix string) {
-		for i := range t.NumField() {
-			name := t.Field(i).Tag.Get("yaml")
+		for field := range t.Fields() {
+			name := field.Tag.Get("yaml")
 			if name == "" || name == "-" {
 				continue
 			}
-			path, ft := prefix+name, t.Field(i).Type
+			path, ft := prefix+name, field.Type
 			out = append(out, path)
 			if ft.Kind() == reflect.Slice && ft.Elem().Kind() == reflect.Struct {
 				path, ft = path+"[]", ft.Elem()

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -82,9 +83,7 @@ func (s *Stack) start(ctx context.Context, cfg Config) error {
 	}
 	// LiveKit binds the port at each of its bind_addresses: loopback only.
 	overrides := map[string]any{"prometheus": map[string]any{"port": metrics}}
-	for k, v := range cfg.Overrides {
-		overrides[k] = v
-	}
+	maps.Copy(overrides, cfg.Overrides)
 	lk, err := env.StartLiveKit(ctx, local.LiveKitConfig{Overrides: overrides})
 	if err != nil {
 		return err

@@ -134,13 +134,13 @@ func (r *Reactor) readEager(ctx context.Context) error {
 // thread look every 20 µs for some milliseconds.
 func ready(ep int, events []unix.EpollEvent) (int, error) {
 	n, _, errno := unix.RawSyscall6(unix.SYS_EPOLL_PWAIT, uintptr(ep), uintptr(unsafe.Pointer(&events[0])), uintptr(len(events)), 0, 0, 0)
-	if errno != 0 && errno != unix.EINTR {
-		return 0, errno
-	}
-	if errno != 0 {
+	switch errno {
+	case 0:
+		return int(n), nil
+	case unix.EINTR:
 		return 0, nil
 	}
-	return int(n), nil
+	return 0, errno
 }
 
 // readLazy reads all sockets that have something, each time that packets have
@@ -150,7 +150,8 @@ func (r *Reactor) readLazy(ctx context.Context) error {
 	packets := make([]Packet, 0, batch)
 	events := make([]unix.EpollEvent, 1024)
 	for idle := 0; ctx.Err() == nil; {
-		n, err := 0, error(nil)
+		var n int
+		var err error
 		if idle < idleTicks {
 			n, err = ready(r.lazy, events)
 		} else {

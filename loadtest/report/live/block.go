@@ -19,7 +19,7 @@ func block(p Progress, v *View, width int) []string {
 	lines := []string{head(p, width)}
 	var b strings.Builder
 	tabs := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(tabs, "path\tin\treceived\tloss\tp50\tp99\tjoins\t")
+	_, _ = fmt.Fprintln(tabs, "path\tin\treceived\tloss\tp50\tp99\tjoins\t")
 	at := map[string]report.PointPath{}
 	for _, x := range p.Point.Paths {
 		at[x.Name] = x
@@ -30,7 +30,7 @@ func block(p Progress, v *View, width int) []string {
 		if n := v.failed[name]; n > 0 {
 			joins += fmt.Sprintf(", %d failed", n)
 		}
-		fmt.Fprintf(tabs, "%s\t%d\t%s\t%s\t%s\t%s\t%s\t\n", printable(name), x.Participants, plot.Number(x.ReceivedBps, "bit/s"),
+		_, _ = fmt.Fprintf(tabs, "%s\t%d\t%s\t%s\t%s\t%s\t%s\t\n", printable(name), x.Participants, plot.Number(x.ReceivedBps, "bit/s"),
 			loss(x), millis(x.LatencyP50Ms), millis(x.LatencyP99Ms), joins)
 	}
 	_ = tabs.Flush() // into a string, which takes all

@@ -1,0 +1,61 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+)
+
+// check finds out whether the files can be written, before a run that takes
+// hours rather than after it.
+func (o *output) check() error {
+	return errors.Join(writable("--json", o.json), writable("--html", o.html))
+}
+
+// writable says whether a flag's file can be written; its folder is made where
+// it is missing. A file that is there is not touched. "" is no file.
+func writable(flag, path string) error {
+	if path == "" {
+		return nil
+	}
+	wrong := func(err error) error {
+		return usage{fmt.Errorf("%s: %w: name a file that can be written", flag, err)}
+	}
+	// Reports are renamed into place, which must not hit a link such as /dev/stdout.
+	if info, err := os.Lstat(path); err == nil && !info.Mode().IsRegular() {
+		return wrong(fmt.Errorf("%s is no ordinary file", path))
+	}
+	dir := filepath.Dir(path)
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return wrong(err)
+	}
+	f, err := os.CreateTemp(dir, ".relay-loadtest-*")
+	if err != nil {
+		return wrong(err)
+	}
+	if err := errors.Join(f.Close(), os.Remove(f.Name())); err != nil {
+		return wrong(err)
+	}
+	return nil
+}
+
+// write makes a file.
+func write(path string, content func(io.Writer) error) (err error) {
+	f, err := os.Create(path)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	return content(f)
+}
+
+// open opens a file that was named on the command line.
+func open(path string) (*os.File, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, usage{err}
+	}
+	return f, nil
+}
