@@ -193,7 +193,7 @@ func ownStack(ctx context.Context, c FindConfig) (Place, error) {
 	}
 	r := &Raw{
 		SignalURL: s.SignalURL, URL: s.URL, Key: s.Key, Secret: s.Secret, What: "a LiveKit and a STUNner of the run's own, on loopback",
-		IDs: s.Processes, SFUURL: s.SFUMetrics, TURNURL: s.TURNMetrics, Stop: s.Stop,
+		IDs: s.Processes, SFUURL: s.SFUMetrics, TURNURL: s.TURNMetrics, Stop: s.Stop, Media: s.Media,
 		Servers: map[string]func(string) (peer.TURN, *tls.Config){},
 	}
 	for path, server := range s.TURN {

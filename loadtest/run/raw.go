@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"net/netip"
 	"net/url"
 	"os"
 	"slices"
@@ -31,8 +32,10 @@ type Raw struct {
 	// IDs are processes here, by name.
 	IDs             map[string]int
 	SFUURL, TURNURL string
-	Stop            func() error
-	rooms           *lksdk.RoomServiceClient
+	// Media is LiveKit's UDP address where it was started for the run.
+	Media netip.AddrPort
+	Stop  func() error
+	rooms *lksdk.RoomServiceClient
 }
 
 // AddTURN names a TURN server of a path whose credentials are made from a
