@@ -107,7 +107,7 @@ a LiveKit and a STUNner of its own on loopback.`,
 	}
 	group(root)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage{err} })
-	root.AddCommand(runCommand(), capacityCommand(), planCommand(), reportCommand(), scenariosCommand(), schemaCommand())
+	root.AddCommand(runCommand(), capacityCommand(), planCommand(), reportCommand(), scenariosCommand(), schemaCommand(), sizingCommand())
 	return root
 }
 

@@ -1,0 +1,197 @@
+package sizing
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"runtime/debug"
+	"strings"
+	"time"
+
+	"github.com/openova-io/bp-relay/loadtest/plan"
+	"github.com/openova-io/bp-relay/loadtest/probe"
+	"github.com/openova-io/bp-relay/loadtest/report"
+	"github.com/openova-io/bp-relay/loadtest/scenario"
+)
+
+// ErrConfig: a sweep that cannot be done as it was asked for.
+var ErrConfig = errors.New("sizing: config")
+
+// Config says what a sweep does.
+type Config struct {
+	Series []Series
+	// Hold is the measured part of each run, 2 s at least: the first second is
+	// left out.
+	Hold  time.Duration
+	Quick bool // said in the data
+	Tool  report.Tool
+	// Run does a run in this process, all of them against the same installation.
+	Run func(context.Context, *scenario.Scenario) (*report.Report, error)
+	// Record does a run of SeriesRecording, each with a relay of its own.
+	Record func(context.Context, *scenario.Scenario) (*report.Report, error)
+	// Progress is told in a line before and after each run; nil: nobody.
+	Progress func(string)
+}
+
+// sweep is one that is going on.
+type sweep struct {
+	c       Config
+	d       *Data
+	reports []*report.Report // beside the points; nil where there is none
+}
+
+// Sweep does the runs. A run that fails is a point with the verdict error and
+// ends its series, not the sweep; where ctx ends, so does the sweep, and its
+// error is the context's.
+func Sweep(ctx context.Context, c Config) (*Data, error) {
+	if c.Hold < 2*time.Second || len(c.Series) == 0 || c.Run == nil {
+		return nil, fmt.Errorf("%w: a sweep needs series and at least 2 s of measuring in each run, not %s", ErrConfig, c.Hold)
+	}
+	h, err := probe.ReadHost()
+	if err != nil {
+		return nil, err
+	}
+	s := &sweep{c: c, d: &Data{
+		Schema: Schema, Tool: c.Tool, Measured: time.Now().UTC().Truncate(time.Second), Quick: c.Quick, HoldSeconds: c.Hold.Seconds(),
+		Machine: Machine{CPU: h.CPU, Cores: h.Cores, Memory: h.Memory, Kernel: h.Kernel, Arch: h.Arch},
+	}}
+	began := time.Now()
+	for _, row := range c.Series {
+		if err := s.row(ctx, row); err != nil {
+			return nil, err
+		}
+	}
+	s.d.Seconds = time.Since(began).Round(time.Second).Seconds()
+	s.conclude()
+	return s.d, nil
+}
+
+// row does a series until it ends or a run does not pass.
+func (s *sweep) row(ctx context.Context, row Series) error {
+	for i, size := range row.Sizes {
+		one, err := Scenario(row.Name, size, s.c.Hold)
+		if err != nil {
+			return err
+		}
+		s.say("%s, %s ...", row.Name, counted(row.Name, size))
+		began := time.Now()
+		p, rep, err := s.run(ctx, row.Name, one)
+		if err != nil {
+			return err
+		}
+		s.d.Points, s.reports = append(s.d.Points, p), append(s.reports, rep)
+		s.say("  %s (%.0f s)", p.line(), time.Since(began).Seconds())
+		if !p.Passed() {
+			stop := Stop{Series: row.Name, Size: size, Why: why(p)}
+			s.d.Stops = append(s.d.Stops, stop)
+			if i+1 < len(row.Sizes) {
+				s.say("  %s is not raised further", row.Name)
+			}
+			return nil
+		}
+	}
+	return nil
+}
+
+// run does one run. Its error is of the context or of the sweep itself.
+func (s *sweep) run(ctx context.Context, series string, one *scenario.Scenario) (Point, *report.Report, error) {
+	do := s.c.Run
+	if series == SeriesRecording {
+		do = s.c.Record
+	}
+	if do == nil {
+		return Point{}, nil, fmt.Errorf("%w: nobody does runs of the series %s", ErrConfig, series)
+	}
+	if err := forget(); err != nil {
+		return Point{}, nil, err
+	}
+	rep, err := do(ctx, one)
+	if ctx.Err() != nil {
+		return Point{}, nil, context.Cause(ctx)
+	}
+	if err != nil {
+		pubs, subs := one.Participants()
+		p := newPoint(series)
+		p.Publishers, p.Subscribers, p.Verdict, p.Reasons = pubs, subs, report.Broken, []string{err.Error()}
+		return p, nil, nil
+	}
+	return pointOf(series, rep, one.Load.Length()), rep, nil
+}
+
+// forget gives free memory back and makes the kernel forget the most that this
+// process ever held (proc(5), clear_refs, 5), so that each run's peak is its own.
+func forget() error {
+	debug.FreeOSMemory()
+	if err := os.WriteFile("/proc/self/clear_refs", []byte("5"), 0); err != nil {
+		return fmt.Errorf("sizing: reset the memory's peak: %w", err)
+	}
+	return nil
+}
+
+// conclude works out what the points say together.
+func (s *sweep) conclude() {
+	d := s.d
+	d.Joins = d.joins()
+	d.Cores = d.cores()
+	cost, err := s.cost()
+	if err == nil {
+		d.Cost = &cost
+		d.Plans, err = plans(cost)
+	}
+	if err != nil {
+		d.NoPlans = err.Error()
+	}
+}
+
+// cost is that of the runs with pictures which passed on a machine that was not
+// nearly full; sound has other packets, for which a Gbit costs another thing.
+func (s *sweep) cost() (plan.Cost, error) {
+	pick := func(honest bool) []*report.Report {
+		var out []*report.Report
+		for i, p := range s.d.Points {
+			video := p.Series == SeriesDirect || p.Series == SeriesTURN || p.Series == SeriesPublishers
+			if video && p.Passed() && (p.Honest() || !honest) {
+				out = append(out, s.reports[i])
+			}
+		}
+		return out
+	}
+	from, note := pick(true), ""
+	if len(from) == 0 {
+		from, note = pick(false), fmt.Sprintf("no run left %.0f %% of the machine free: these are of a machine that was nearly full", 100*(1-HonestBusy))
+	}
+	c, err := plan.FromReports(from)
+	if err != nil {
+		return c, err
+	}
+	c.Machine.Name = "the test machine"
+	if note != "" {
+		c.Assumed = append(c.Assumed, note)
+	}
+	if j := s.d.Joins; j != nil && j.Generator > 0 { // measured by a run of its own
+		c.JoinCPUSeconds = float64(j.Generator)
+		kept := c.Assumed[:0]
+		for _, a := range c.Assumed {
+			if !strings.HasPrefix(a, "join_cpu_s") {
+				kept = append(kept, a)
+			}
+		}
+		c.Assumed = kept
+	}
+	return c, nil
+}
+
+func (s *sweep) say(format string, args ...any) {
+	if s.c.Progress != nil {
+		s.c.Progress(fmt.Sprintf(format, args...))
+	}
+}
+
+// why is a verdict and its first reason.
+func why(p Point) string {
+	if len(p.Reasons) == 0 {
+		return p.Verdict
+	}
+	return p.Verdict + ": " + p.Reasons[0]
+}
