@@ -1,0 +1,60 @@
+package wire
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// TestAlarm: a wait ends when it is rung, or was; a ring is good for one wait.
+func TestAlarm(t *testing.T) {
+	a, err := NewAlarm()
+	require.NoError(t, err)
+	defer func() { require.NoError(t, a.Close()) }()
+	full := func(d time.Duration) time.Duration { // whole, though Go may end waits early
+		begin := time.Now()
+		for i := 0; time.Since(begin) < d; i++ {
+			require.Less(t, i, 1000, "it does not wait")
+			a.Wait(d - time.Since(begin))
+		}
+		return time.Since(begin)
+	}
+	require.GreaterOrEqual(t, full(20*time.Millisecond), 20*time.Millisecond)
+	begin := time.Now()
+	a.Wait(-time.Second)
+	a.Wait(0)
+	a.Wait(time.Hour) // Longest at most
+	require.Less(t, time.Since(begin), patience)
+
+	// Rung before: 200 waits of 50 ms would take 10 s.
+	begin = time.Now()
+	for range 200 {
+		a.Ring()
+		a.Ring() // two are one
+		a.Wait(Longest)
+	}
+	require.Less(t, time.Since(begin), 200*Longest/2)
+
+	// Rung meanwhile.
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for range 100 {
+			a.Wait(Longest)
+		}
+	}()
+	begin = time.Now()
+	for ring := true; ring; {
+		select {
+		case <-done:
+			ring = false
+		case <-time.After(time.Millisecond):
+			a.Ring()
+		}
+	}
+	require.Less(t, time.Since(begin), 100*Longest/2)
+	a.Ring()
+	a.Wait(Longest)
+	full(10 * time.Millisecond) // no ring is left over
+}
