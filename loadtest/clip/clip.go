@@ -39,6 +39,9 @@ type Frame struct {
 	// TL0 is the offset of TL0PICIDX in each payload, -1 where there is none. It
 	// counts pictures of the temporal base layer from 0, modulo 256.
 	TL0 int
+	// Descriptor is the dependency descriptor of the first payload, without the
+	// frame's number; nil where there is none. See Describe.
+	Descriptor []byte
 	// Last is set for a picture's last (highest) spatial layer: its last payload
 	// has the RTP marker bit.
 	Last bool

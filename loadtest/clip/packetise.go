@@ -58,13 +58,13 @@ func packetise(s Spec, units []unit) (*Clip, error) {
 }
 
 // split cuts data into payloads that lie one behind the other in memory, all of
-// MTU but the last; head writes each one's descriptor.
-func split(data []byte, head func(begin, end bool) []byte) [][]byte {
+// limit but the last; head writes each one's descriptor.
+func split(data []byte, limit int, head func(begin, end bool) []byte) [][]byte {
 	var out [][]byte
-	backing := make([]byte, 0, len(data)+(len(data)/(MTU-64)+1)*64)
+	backing := make([]byte, 0, len(data)+(len(data)/(limit-64)+1)*64)
 	for begin := true; len(data) > 0; begin = false {
 		// The descriptor's length may depend on begin, never on end.
-		n := min(len(data), MTU-len(head(begin, false)))
+		n := min(len(data), limit-len(head(begin, false)))
 		from := len(backing)
 		backing = append(backing, head(begin, n == len(data))...)
 		backing = append(backing, data[:n]...)
@@ -85,7 +85,7 @@ func cutVP8(s Spec, u unit, tl0 uint8) (Frame, error) {
 	if layers {
 		f.TL0 = 4
 	}
-	f.Payloads = split(u.data, func(begin, _ bool) []byte {
+	f.Payloads = split(u.data, MTU, func(begin, _ bool) []byte {
 		d := []byte{0x80, 0x80, 0, 0} // X; I
 		if begin {
 			d[0] |= 0x10 // S

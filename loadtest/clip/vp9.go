@@ -48,7 +48,12 @@ func cutVP9(s Spec, u unit, tl0 uint8) (Frame, error) {
 		return Frame{}, fmt.Errorf("picture %d of a key interval of %d: key is %v", u.picture, s.every(), f.Key)
 	}
 	top := u.spatial == s.spatials()-1
-	f.Payloads = split(u.data, func(begin, end bool) []byte {
+	limit := MTU
+	if s.described() {
+		f.Descriptor = s.describe(u)
+		limit -= len(f.Descriptor)
+	}
+	f.Payloads = split(u.data, limit, func(begin, end bool) []byte {
 		d := []byte{0x80, 0, 0} // I
 		binary.BigEndian.PutUint16(d[1:], 0x8000|uint16(u.picture&0x7FFF))
 		if !keyPicture {

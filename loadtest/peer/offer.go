@@ -5,6 +5,8 @@ import (
 	"strings"
 
 	"github.com/livekit/protocol/livekit"
+
+	"github.com/openova-io/bp-relay/loadtest/clip"
 )
 
 // request announces a track to LiveKit.
@@ -27,12 +29,15 @@ func (t *outTrack) request() *livekit.AddTrackRequest {
 			Quality: qualities[i], Width: uint32(c.Width), Height: uint32(c.Height), Bitrate: uint32(c.Bitrate), SpatialLayer: int32(i), Rid: s.rid,
 		})
 	}
-	// LiveKit takes VP9 and AV1 for SVC unless it is told otherwise. Its selector
-	// of VP9 layers then withholds the first packet of the frame that a subscriber
-	// begins with (pkg/sfu/videolayerselector/vp9.go, v1.11.0).
+	// LiveKit takes VP9 and AV1 for SVC unless it is told otherwise. Without
+	// dependency descriptors, it withholds the first packet of the frame that a
+	// subscriber of VP9 begins with then (pkg/sfu/videolayerselector/vp9.go,
+	// v1.11.0).
 	mode := livekit.VideoLayer_ONE_SPATIAL_LAYER_PER_STREAM
-	if top.SVC == "L3T3_KEY" {
+	if t.described() {
 		mode = livekit.VideoLayer_MULTIPLE_SPATIAL_LAYERS_PER_STREAM
+	}
+	if top.SVC == clip.L3T3Key {
 		r.Layers = nil
 		for i, q := range []livekit.VideoQuality{livekit.VideoQuality_LOW, livekit.VideoQuality_MEDIUM, livekit.VideoQuality_HIGH} {
 			down := uint32(2 - i)
@@ -44,6 +49,9 @@ func (t *outTrack) request() *livekit.AddTrackRequest {
 	r.SimulcastCodecs = []*livekit.SimulcastCodec{{Codec: top.Codec, Cid: t.cid, Layers: r.Layers, VideoLayerMode: mode}}
 	return r
 }
+
+// described says whether the packets carry dependency descriptors.
+func (t *outTrack) described() bool { return len(t.layers[0].clip.Frames[0].Descriptor) > 0 }
 
 // offer is our session description.
 func (p *Publisher) offer() string {
@@ -91,6 +99,9 @@ func (t *outTrack) offer(b *strings.Builder, l local, nack bool) {
 		fmt.Fprintf(b, "a=rtcp-fb:%d nack pli\r\na=rtcp-fb:%d ccm fir\r\n", t.pt, t.pt)
 	}
 	fmt.Fprintf(b, "a=extmap:%d %s\r\na=extmap:%d %s\r\n", idMid, extMid, idCaptureTime, extAbsCaptureTime)
+	if t.described() {
+		fmt.Fprintf(b, "a=extmap:%d %s\r\n", idDescriptor, extDependency)
+	}
 	if len(t.layers) == 1 {
 		fmt.Fprintf(b, "a=ssrc:%d cname:%s\r\na=ssrc:%d msid:%s %s\r\n", t.layers[0].ssrc, TrackName, t.layers[0].ssrc, TrackName, t.cid)
 		return
@@ -116,8 +127,10 @@ func (p *Publisher) accepted(remote *session) error {
 		if i < 0 || len(remote.sections[i].codecs) == 0 || remote.sections[i].codecs[0].pt == 0 {
 			return fmt.Errorf("LiveKit does not take %s: see room.enabled_codecs in its configuration", t.layers[0].clip.MIME)
 		}
-		if id := remote.sections[i].exts[extAbsCaptureTime]; id != 0 && id != idCaptureTime {
-			return fmt.Errorf("LiveKit gives abs-capture-time the id %d instead of the offered %d", id, idCaptureTime)
+		for uri, want := range map[string]uint8{extAbsCaptureTime: idCaptureTime, extDependency: idDescriptor} {
+			if id := remote.sections[i].exts[uri]; id != 0 && id != want {
+				return fmt.Errorf("LiveKit gives the header extension %s the id %d instead of the offered %d", uri, id, want)
+			}
 		}
 	}
 	return nil

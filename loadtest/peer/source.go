@@ -18,6 +18,7 @@ const (
 	idMid         = 1
 	idRid         = 2
 	idCaptureTime = 3
+	idDescriptor  = 4
 )
 
 // kept is how many packets of a layer can be sent again.
@@ -42,6 +43,7 @@ type source struct {
 	next    int    // frame
 	picture uint16 // picture id of the next picture
 	tl0     uint8
+	number  uint16 // of the next frame in dependency descriptors
 	ts      uint32 // of the last frame
 	lastDue int64  // when that was due
 	paused  bool   // frames were left out since the track was muted
@@ -63,6 +65,7 @@ type keptPacket struct {
 	intended      int64
 	key           bool // as its stamp says
 	picture       uint16
+	number        uint16
 	tl0           uint8
 	marker, first bool
 	named         bool
@@ -138,7 +141,7 @@ func (s *source) frame(b *wire.Burst, f *clip.Frame) {
 	seq := s.sent.Seq()
 	for i := range f.Payloads {
 		k := keptPacket{
-			seq: seq + uint64(i), frame: int32(s.next), index: int32(i), ts: s.ts, intended: s.due, key: key, picture: s.picture, tl0: s.tl0,
+			seq: seq + uint64(i), frame: int32(s.next), index: int32(i), ts: s.ts, intended: s.due, key: key, picture: s.picture, number: s.number, tl0: s.tl0,
 			marker: i == len(f.Payloads)-1 && (f.Last || !s.track.video), first: first && i == 0, named: s.named, valid: true,
 		}
 		s.ring[k.seq%kept] = k
@@ -147,12 +150,13 @@ func (s *source) frame(b *wire.Burst, f *clip.Frame) {
 			return
 		}
 	}
+	s.number++
 	failed, err := b.Send(s.pub.dest)
 	if err != nil {
 		s.pub.note(err)
 	}
-	head := s.headerSize(s.named) + flow.Tag
 	for i := range f.Payloads {
+		head := s.headerSize(s.named, f, i) + flow.Tag
 		s.sent.Packet(head+len(f.Payloads[i]), len(f.Payloads[i]), !contains(failed, i))
 	}
 }
@@ -161,14 +165,56 @@ func contains(list []int, v int) bool {
 	return slices.Contains(list, v)
 }
 
-// headerSize is the length of the RTP header with extensions (RFC 8285 section
-// 4.2: padded to words).
-func (s *source) headerSize(named bool) int {
-	n := 1 + 8
+// headerSize is the length of the RTP header with extensions of the frame's i-th
+// packet (RFC 8285 section 4.2: padded to words).
+func (s *source) headerSize(named bool, f *clip.Frame, i int) int {
+	each := 1 // byte before an element
+	if wide(f, i) {
+		each = 2
+	}
+	n := each + 8
 	if s.rid != "" && !named {
-		n += 1 + len(s.track.mid) + 1 + len(s.rid)
+		n += each + len(s.track.mid) + each + len(s.rid)
+	}
+	if d := f.Described(i); d > 0 {
+		n += each + d
 	}
 	return 12 + 4 + (n+3)&^3
+}
+
+// wide says whether the packet needs elements with two-byte headers, since one
+// of them is longer than 16 bytes (RFC 8285 section 4.3).
+func wide(f *clip.Frame, i int) bool { return f.Described(i) > 16 }
+
+// extend writes the header extensions of a packet behind its fixed header.
+func (s *source) extend(p []byte, k *keptPacket, f *clip.Frame) {
+	binary.BigEndian.PutUint16(p[12:], 0xbede) // RFC 8285 section 4.2
+	two := wide(f, int(k.index))
+	if two {
+		binary.BigEndian.PutUint16(p[12:], 0x1000)
+	}
+	binary.BigEndian.PutUint16(p[14:], uint16((len(p)-16)/4))
+	at := p[16:16]
+	element := func(id uint8, n int) {
+		if two {
+			at = append(at, id, uint8(n))
+		} else {
+			at = append(at, id<<4|uint8(n-1))
+		}
+	}
+	stamp := flow.Stamp{Intended: k.intended, Seq: uint16(k.seq), Layer: s.layer, Key: k.key, First: k.first}
+	element(idCaptureTime, 8)
+	at = binary.BigEndian.AppendUint64(at, stamp.NTP())
+	if s.rid != "" && !k.named {
+		element(idMid, len(s.track.mid))
+		at = append(at, s.track.mid...)
+		element(idRid, len(s.rid))
+		at = append(at, s.rid...)
+	}
+	if n := f.Described(int(k.index)); n > 0 {
+		element(idDescriptor, n)
+		f.Describe(at, int(k.index), k.number)
+	}
 }
 
 // write makes a packet and puts it into the burst.
@@ -176,7 +222,7 @@ func (s *source) write(b *wire.Burst, seq uint16, k keptPacket) error {
 	f := &s.clip.Frames[k.frame]
 	payload := f.Payloads[k.index]
 	return b.Add(s.pub.dest, func(room []byte) ([]byte, error) {
-		n := s.headerSize(k.named)
+		n := s.headerSize(k.named, f, int(k.index))
 		p := room[:n]
 		clear(p)
 		p[0] = 0x90 // version 2, with an extension
@@ -187,17 +233,7 @@ func (s *source) write(b *wire.Burst, seq uint16, k keptPacket) error {
 		binary.BigEndian.PutUint16(p[2:], seq)
 		binary.BigEndian.PutUint32(p[4:], k.ts)
 		binary.BigEndian.PutUint32(p[8:], s.ssrc)
-		binary.BigEndian.PutUint16(p[12:], 0xbede) // RFC 8285 section 4.2
-		binary.BigEndian.PutUint16(p[14:], uint16((n-16)/4))
-		p[16] = idCaptureTime<<4 | 7
-		stamp := flow.Stamp{Intended: k.intended, Seq: uint16(k.seq), Layer: s.layer, Key: k.key, First: k.first}
-		binary.BigEndian.PutUint64(p[17:], stamp.NTP())
-		if at := 25; s.rid != "" && !k.named {
-			p[at] = idMid<<4 | uint8(len(s.track.mid)-1)
-			at += 1 + copy(p[at+1:], s.track.mid)
-			p[at] = idRid<<4 | uint8(len(s.rid)-1)
-			copy(p[at+1:], s.rid)
-		}
+		s.extend(p, &k, f)
 		p = append(p, payload...)
 		if f.PictureID >= 0 {
 			binary.BigEndian.PutUint16(p[n+f.PictureID:], 0x8000|k.picture)

@@ -317,8 +317,8 @@ func TestHeader(t *testing.T) {
 						}
 						_, pkts := o.step(t, s, new(wire.Burst))
 						p := pkts[0]
-						require.Equal(t, s.headerSize(named), p.MarshalSize()-len(p.Payload))
-						require.Len(t, p.raw, s.headerSize(named)+len(p.Payload)+flow.Tag)
+						require.Equal(t, s.headerSize(named, &s.clip.Frames[0], 0), p.MarshalSize()-len(p.Payload))
+						require.Len(t, p.raw, s.headerSize(named, &s.clip.Frames[0], 0)+len(p.Payload)+flow.Tag)
 						require.EqualValues(t, rtp.ExtensionProfileOneByte, p.ExtensionProfile)
 						require.Equal(t, p.stamp.NTP(), binary.BigEndian.Uint64(p.GetExtension(idCaptureTime)))
 						mid, rid := p.GetExtension(idMid), p.GetExtension(idRid)

@@ -85,7 +85,8 @@ func (l *listener) tracks(list []peer.Track) {
 // packet (pkg/sfu/videolayerselector/vp9.go, v1.11.0: the layer that it has just
 // chosen is not yet the one that it compares with), so that nothing can be
 // decoded before the next key frame.
-func starts(t peer.Track) bool { return t.SVC != clip.VP9 }
+// Ours have them.
+func starts(t peer.Track) bool { return t.SVC != clip.VP9 || t.Name == peer.TrackName }
 
 func (l *listener) find(ssrc uint32) *stream {
 	if l.last != nil && l.last.track.SSRC == ssrc {
