@@ -40,6 +40,9 @@ type MeterConfig struct {
 	// but forwards stamps only from the publisher's next sender report on:
 	// without this, the first frame would count as broken.
 	Starts bool
+	// Sparse says that the SFU may leave packets out of the stream from its
+	// beginning: layers that are not wanted.
+	Sparse bool
 	// Latency gets what passed from each stamped packet's intended time to its
 	// receipt; nil for none. Meters under one lock may share it.
 	Latency *report.Hist
@@ -97,6 +100,7 @@ type Meter struct {
 	audio      bool
 	begun      bool
 	starts     bool
+	sparse     bool
 	deemed     bool   // opens begins a key frame by MeterConfig.Starts alone
 	opens      uint64 // the first media packet, if starts; 0: not yet
 	frame      frame
@@ -116,7 +120,7 @@ type Meter struct {
 
 // NewMeter is an empty one.
 func NewMeter(c MeterConfig) *Meter {
-	m := &Meter{audio: c.Audio, starts: c.Starts && !c.Audio, perNs: float64(c.Clock) / nanos, latency: c.Latency, rtt: int64(c.RTT)}
+	m := &Meter{audio: c.Audio, starts: c.Starts && !c.Audio, sparse: c.Sparse, perNs: float64(c.Clock) / nanos, latency: c.Latency, rtt: int64(c.RTT)}
 	if m.rtt <= 0 {
 		m.rtt = int64(50 * time.Millisecond)
 	}

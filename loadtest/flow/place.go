@@ -40,6 +40,10 @@ func (a *account) place() {
 	for i := range a.Runs {
 		spans[i] = a.locate(&a.Runs[i])
 	}
+	var before int64 // packets that were taken for the first run's and are not
+	if a.Opened && len(spans) > 0 {
+		before = spans[0].beginAtKey()
+	}
 	items := map[*book][]item{}
 	add := func(s *span, from, to, n int64) {
 		switch {
@@ -71,7 +75,12 @@ func (a *account) place() {
 		case prev == nil && next == nil:
 			a.unplaced += g.N
 		case g.Prev == g.Next:
-			add(prev, prev.zero+g.From, prev.zero+g.To, g.N)
+			from, to := max(prev.zero+g.From, prev.from), prev.zero+g.To
+			if from >= to {
+				a.unplaced += g.N
+				break
+			}
+			add(prev, from, to, g.N)
 		default:
 			a.border(prev, next, g, add)
 		}
@@ -91,7 +100,7 @@ func (a *account) place() {
 		s.to += tail
 	}
 	a.rest = a.lost
-	var over int64 // more received and missing than there was
+	over := -before // more received and missing than there was
 	for i := range spans {
 		if s := &spans[i]; s.known {
 			s.pub.covers = append(s.pub.covers, [2]int64{s.from, s.to})
@@ -106,6 +115,23 @@ func (a *account) place() {
 		b.items = append(b.items, list...)
 	}
 	a.wrong += max(0, over)
+}
+
+// beginAtKey lets the stream's first run begin with the last key frame before
+// its first stamped packet: the SFU begins each layer with one, and what it sent
+// before, without stamps, is of another layer then, if not of an earlier key
+// frame. The result is by how much the run is shorter.
+func (s *span) beginAtKey() int64 {
+	if !s.known || s.pub.Audio {
+		return 0
+	}
+	i := sort.Search(len(s.pub.Keys), func(i int) bool { return int64(s.pub.Keys[i].Seq) > s.zero })
+	if i == 0 {
+		return 0
+	}
+	n := max(0, int64(s.pub.Keys[i-1].Seq)-s.from)
+	s.from += n
+	return n
 }
 
 // border divides a gap between two runs: what the key frame with which next

@@ -98,7 +98,7 @@ func (t *mapping) step(m *Meter, s *Stamp, x uint64) {
 		m.c.Switches++
 	}
 	t.runs = append(t.runs, Run{Layer: s.Layer, Intended: s.Intended, seq: s.Seq})
-	if len(t.runs) == 1 && t.fill > 0 {
+	if len(t.runs) == 1 && t.fill > 0 && !m.sparse {
 		t.begin(m, x)
 	} else {
 		t.resolve(m, len(t.runs)-1, 0, 0)

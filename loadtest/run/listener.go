@@ -71,7 +71,7 @@ func (l *listener) tracks(list []peer.Track) {
 			clock = 90000
 		}
 		s := &stream{track: t, whole: starts(t)}
-		s.meter = flow.NewMeter(flow.MeterConfig{Clock: clock, Audio: !t.Video, Starts: s.whole, Latency: l.shard.latency})
+		s.meter = flow.NewMeter(flow.MeterConfig{Clock: clock, Audio: !t.Video, Starts: s.whole, Sparse: t.SVC != "", Latency: l.shard.latency})
 		s.meter.Pause(l.paused[t.SID])
 		l.streams = append(l.streams, s)
 	}
