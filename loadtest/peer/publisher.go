@@ -283,7 +283,11 @@ func (p *Publisher) reported(pkts []rtcp.Packet) {
 			for _, pair := range r.Nacks {
 				for _, seq := range pair.PacketList() {
 					p.nacks++
-					s.resend(p.resendB, seq)
+					// LiveKit takes "nack pli" for "nack" (pkg/sfu/buffer Bind, v1.11.0),
+					// so it asks although it was not offered.
+					if p.cfg.NACK {
+						s.resend(p.resendB, seq)
+					}
 				}
 			}
 			if _, err := p.resendB.Send(p.dest); err != nil {
