@@ -55,6 +55,7 @@ func (d *Data) cores() []Core {
 		{"relay", "records tracks (the whole process)", SeriesRecording, (*Point).relay, (*Point).sent, (*Point).tracks},
 		{"generator", "receives as subscribers", SeriesDirect, (*Point).generator, (*Point).delivered, (*Point).Size},
 		{"generator", "receives as subscribers behind TURN", SeriesTURN, (*Point).generator, (*Point).delivered, (*Point).Size},
+		{"generator", "receives and decrypts as subscribers", SeriesWitnesses, (*Point).generator, (*Point).delivered, (*Point).Size},
 		{"generator", "sends as publishers", SeriesPublishers, (*Point).generator, (*Point).sent, (*Point).Size},
 	} {
 		points := d.of(row.series)
@@ -98,8 +99,15 @@ func best(points []Point) *Point {
 	return out
 }
 
-// growth is the slope of a least-squares line of peak memory over participants.
+// growth is what the peak memory of a process grows with each participant.
 func growth(points []Point, use func(*Point) *Use, people func(*Point) int) measure.Number {
+	slope, _ := memory(points, use, people)
+	return slope
+}
+
+// memory is the least-squares line of peak memory over participants; no number
+// where it does not rise from above zero.
+func memory(points []Point, use func(*Point) *Use, people func(*Point) int) (each, fixed measure.Number) {
 	var n, sx, sy, sxx, sxy float64
 	for i := range points {
 		p := &points[i]
@@ -109,10 +117,14 @@ func growth(points []Point, use func(*Point) *Use, people func(*Point) int) meas
 		}
 	}
 	d := n*sxx - sx*sx
-	if d <= 0 || n*sxy-sx*sy <= 0 {
-		return measure.None()
+	if d <= 0 {
+		return measure.None(), measure.None()
 	}
-	return measure.Number((n*sxy - sx*sy) / d)
+	slope := (n*sxy - sx*sy) / d
+	if rest := (sy - slope*sx) / n; slope > 0 && rest >= 0 {
+		return measure.Number(slope), measure.Number(rest)
+	}
+	return measure.None(), measure.None()
 }
 
 // Join is what one join costs in CPU seconds, with its handshakes and its

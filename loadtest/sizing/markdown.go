@@ -16,6 +16,7 @@ func (d *Data) Fragments() map[string]string {
 		"machine":    d.machineText(),
 		"cores":      d.coresText(),
 		"direct":     d.seriesText(SeriesDirect),
+		"witnesses":  d.seriesText(SeriesWitnesses),
 		"turn":       d.seriesText(SeriesTURN),
 		"publishers": d.seriesText(SeriesPublishers),
 		"audio":      d.seriesText(SeriesAudio),
@@ -34,10 +35,24 @@ func (d *Data) machineText() string {
 	text := fmt.Sprintf("Measured on %s: %d cores (%s), %.1f GiB, Linux %s; %d runs of %.0f s each, %.0f s in all; relay-loadtest %s, %s.",
 		d.Measured.UTC().Format("2 January 2006, 15:04 UTC"), m.Cores, cell(cpu), float64(m.Memory)/(1<<30), cell(m.Kernel),
 		len(d.Points), d.HoldSeconds, d.Seconds, cell(d.Tool.Version), cell(d.Tool.Go))
+	if most := d.others(); most > measure.Number(measure.Quiet*float64(m.Cores)) {
+		text += fmt.Sprintf("\n\n**The machine was not quiet: up to %s of its cores were used by others.** Latencies and verdicts are those of that disturbance too.", short(most))
+	}
 	if d.Quick {
 		text += "\n\n**This was a quick sweep, for a look: short runs, a third of the points. Take its figures for orders of magnitude.**"
 	}
 	return text
+}
+
+// others are the most cores that anybody else used in a run.
+func (d *Data) others() measure.Number {
+	var most measure.Number
+	for _, p := range d.Points {
+		if p.OtherCores > most {
+			most = p.OtherCores
+		}
+	}
+	return most
 }
 
 func (d *Data) coresText() string {
@@ -78,7 +93,7 @@ func (d *Data) seriesText(series string) string {
 	if relayed {
 		head = append(head, "TURN cores")
 	}
-	head = append(head, "machine busy", "generator CPU-s/Gbit", "SFU CPU-s/Gbit")
+	head = append(head, "others' cores", "machine busy", "generator CPU-s/Gbit", "SFU CPU-s/Gbit")
 	if relayed {
 		head = append(head, "TURN CPU-s/Gbit")
 	}
@@ -99,7 +114,7 @@ func (d *Data) seriesText(series string) string {
 		}
 		row := []string{whole(measure.Number(p.Size())), whole(flow.Packets), short(flow.Gbit)}
 		row = append(row, each(uses, func(u *Use) string { return short(u.Cores) })...)
-		row = append(row, percent(p.Busy))
+		row = append(row, short(p.OtherCores), percent(p.Busy))
 		row = append(row, each(uses, func(u *Use) string { return short(u.CPUSecondsPerGbit) })...)
 		row = append(row, each(uses[:2], func(u *Use) string { return short(u.MicrosPerPacket) })...)
 		if heard {

@@ -80,7 +80,10 @@ type Point struct {
 	SeaweedFS *Use `json:"seaweedfs,omitempty"`
 
 	// Busy is the share of the whole machine that was busy, 0 to 1.
-	Busy         measure.Number `json:"busy"`
+	Busy measure.Number `json:"busy"`
+	// OtherCores are what ran beside the processes of the run: the kernel's own
+	// threads, and whatever else the machine does.
+	OtherCores   measure.Number `json:"other_cores"`
 	LatencyP50Ms measure.Number `json:"latency_p50_ms"`
 	LatencyP99Ms measure.Number `json:"latency_p99_ms"`
 	Lost         int64          `json:"lost"` // packets, for good

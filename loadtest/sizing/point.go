@@ -2,6 +2,7 @@ package sizing
 
 import (
 	"fmt"
+	"math"
 	"time"
 
 	"github.com/openova-io/bp-relay/loadtest/measure"
@@ -13,7 +14,7 @@ func newPoint(series string) Point {
 	none := Flow{measure.None(), measure.None()}
 	return Point{
 		Series: series, Delivered: none, Sent: none, Relayed: none,
-		Busy: measure.None(), LatencyP50Ms: measure.None(), LatencyP99Ms: measure.None(), Loss: measure.None(),
+		Busy: measure.None(), OtherCores: measure.None(), LatencyP50Ms: measure.None(), LatencyP99Ms: measure.None(), Loss: measure.None(),
 	}
 }
 
@@ -31,6 +32,13 @@ func pointOf(series string, r *report.Report, hold time.Duration) Point {
 	}
 	if rec := r.Total.Recordings; rec != nil {
 		p.Tracks = rec.Tracks
+	}
+	if len(r.Parts) == 1 {
+		p.OtherCores = p.Busy * measure.Number(r.Parts[0].Cores)
+		for _, own := range r.Processes {
+			p.OtherCores -= measure.Number(own.Cores)
+		}
+		p.OtherCores = measure.Number(max(0, math.Round(float64(p.OtherCores)*1e3)/1e3)) // the machine's clock has ticks of 10 ms
 	}
 	w := windowOf(series, r, hold)
 	if w.seconds <= 0 {
@@ -142,20 +150,18 @@ func (w window) use(r *report.Report, name string, carried amount) *Use {
 
 // line is a point for the progress.
 func (p *Point) line() string {
-	line := fmt.Sprintf("%s: %s busy", p.Verdict, percent(p.Busy))
+	line := fmt.Sprintf("%s: machine %s busy; cores", p.Verdict, percent(p.Busy))
 	for _, u := range []struct {
 		name string
 		of   *Use
 	}{{"generator", p.Generator}, {"SFU", p.SFU}, {"TURN", p.TURN}, {"relay", p.Relay}} {
 		if u.of != nil {
-			line += fmt.Sprintf(", %s %s", u.name, short(u.of.Cores))
+			line += fmt.Sprintf(" %s %s,", u.name, short(u.of.Cores))
 		}
 	}
-	if p.Generator != nil {
-		line += " cores"
-	}
+	line += " others " + short(p.OtherCores)
 	if p.Delivered.Packets > 0 {
-		line += fmt.Sprintf(", p99 %s ms", short(p.LatencyP99Ms))
+		line += fmt.Sprintf("; p99 %s ms", short(p.LatencyP99Ms))
 	}
 	if !p.Passed() {
 		line += "; " + why(*p)

@@ -12,6 +12,7 @@ import (
 const (
 	SeriesDirect     = "direct"     // subscribers of one publisher, directly
 	SeriesTURN       = "turn-udp"   // the same through TURN over UDP
+	SeriesWitnesses  = "witnesses"  // direct subscribers that all decrypt and check what they receive
 	SeriesPublishers = "publishers" // publishers to whom nobody listens
 	SeriesAudio      = "audio"      // subscribers of one publisher of sound alone
 	SeriesJoins      = "joins"      // subscribers that join, per second
@@ -30,6 +31,7 @@ func Full() []Series {
 	return []Series{
 		{SeriesDirect, []int{10, 20, 40, 80, 120, 160}},
 		{SeriesTURN, []int{10, 20, 40, 80}},
+		{SeriesWitnesses, []int{40}},
 		{SeriesPublishers, []int{1, 5, 10, 20}},
 		{SeriesAudio, []int{20, 50, 100, 200}},
 		{SeriesJoins, []int{10}},
@@ -41,6 +43,7 @@ func Quick() []Series {
 	return []Series{
 		{SeriesDirect, []int{10, 40}},
 		{SeriesTURN, []int{10, 40}},
+		{SeriesWitnesses, []int{20}},
 		{SeriesPublishers, []int{1, 10}},
 		{SeriesAudio, []int{20}},
 		{SeriesJoins, []int{10}},
@@ -87,17 +90,19 @@ const (
 // everybody is there when measuring begins.
 func Scenario(series string, size int, hold time.Duration) (*scenario.Scenario, error) {
 	var (
-		kind, path, media      = "media", scenario.Direct, video + ", " + audio
-		rooms, pubs, subs      = 1, 1, size
-		thresholds             = "'loss < 0.1%', 'latency_p99 < 150ms'"
-		load                   = fmt.Sprintf("{warmup: %s, hold: %s, join_rate: 100}", warmup, hold)
-		unheard                = "'joins_failed == 0'" // a latency that nobody measures would be missed
-		recorded, recordingKey = "'recordings_failed == 0', 'recording_gaps == 0'", ""
+		kind, path, media = "media", scenario.Direct, video + ", " + audio
+		rooms, pubs, subs = 1, 1, size
+		thresholds        = "'loss < 0.1%', 'latency_p99 < 150ms'"
+		load              = fmt.Sprintf("{warmup: %s, hold: %s, join_rate: 100}", warmup, hold)
+		unheard           = "'joins_failed == 0'" // a latency that nobody measures would be missed
+		recorded, more    = "'recordings_failed == 0', 'recording_gaps == 0'", ""
 	)
 	switch series {
 	case SeriesDirect:
 	case SeriesTURN:
 		path = scenario.TURNUDP
+	case SeriesWitnesses:
+		more = "witnesses: 1"
 	case SeriesPublishers:
 		pubs, subs, thresholds = size, 0, unheard
 	case SeriesAudio:
@@ -107,7 +112,7 @@ func Scenario(series string, size int, hold time.Duration) (*scenario.Scenario, 
 		media, thresholds, subs = audio, unheard, max(1, int(float64(size)*hold.Seconds()))
 		load = fmt.Sprintf("{warmup: 1s, join_rate: 100, stages: [{duration: %s, target: %d}]}", hold, subs)
 	case SeriesRecording:
-		kind, rooms, subs, thresholds, recordingKey = "recording", size, 1, recorded, "recording: {share: 100%}"
+		kind, rooms, subs, thresholds, more = "recording", size, 1, recorded, "recording: {share: 100%}"
 	default:
 		return nil, fmt.Errorf("sizing: there is no series %q", series)
 	}
@@ -120,7 +125,7 @@ media: {%s}
 load: %s
 thresholds: [%s]
 %s
-`, series, size, kind, path, rooms, pubs, subs, media, load, thresholds, recordingKey)
+`, series, size, kind, path, rooms, pubs, subs, media, load, thresholds, more)
 	s, err := scenario.Parse("sizing", strings.NewReader(text))
 	if err != nil {
 		return nil, fmt.Errorf("sizing: series %s at %d: %w", series, size, err)

@@ -1,11 +1,13 @@
 package sizing
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"os"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"time"
 
@@ -64,7 +66,17 @@ func Sweep(ctx context.Context, c Config) (*Data, error) {
 	}
 	s.d.Seconds = time.Since(began).Round(time.Second).Seconds()
 	s.conclude()
-	return s.d, nil
+	return s.d.settled()
+}
+
+// settled is the data as its file has it, with four digits each: a document of
+// today is that of tomorrow, made from the file.
+func (d *Data) settled() (*Data, error) {
+	var b bytes.Buffer
+	if err := d.Write(&b); err != nil {
+		return nil, err
+	}
+	return Read(&b)
 }
 
 // row does a series until it ends or a run does not pass.
@@ -150,8 +162,7 @@ func (s *sweep) cost() (plan.Cost, error) {
 	pick := func(honest bool) []*report.Report {
 		var out []*report.Report
 		for i, p := range s.d.Points {
-			video := p.Series == SeriesDirect || p.Series == SeriesTURN || p.Series == SeriesPublishers
-			if video && p.Passed() && (p.Honest() || !honest) {
+			if slices.Contains(withVideo, p.Series) && p.Passed() && (p.Honest() || !honest) {
 				out = append(out, s.reports[i])
 			}
 		}
@@ -169,18 +180,24 @@ func (s *sweep) cost() (plan.Cost, error) {
 	if note != "" {
 		c.Assumed = append(c.Assumed, note)
 	}
-	if j := s.d.Joins; j != nil && j.Generator > 0 { // measured by a run of its own
+	measured := func(name string) {
+		c.Assumed = slices.DeleteFunc(c.Assumed, func(a string) bool { return strings.HasPrefix(a, name) })
+	}
+	if j := s.d.Joins; j != nil && j.Generator > 0 { // by a run of its own
 		c.JoinCPUSeconds = float64(j.Generator)
-		kept := c.Assumed[:0]
-		for _, a := range c.Assumed {
-			if !strings.HasPrefix(a, "join_cpu_s") {
-				kept = append(kept, a)
-			}
-		}
-		c.Assumed = kept
+		measured("join_cpu_s")
+	}
+	// Memory does not care how busy the machine is, and the runs of one series
+	// differ in nothing but their participants.
+	if each, fixed := memory(s.d.of(SeriesDirect), (*Point).generator, (*Point).Size); each > 0 {
+		c.BytesPerParticipant, c.BytesFixed = float64(each), float64(fixed)
+		measured("bytes_fixed")
 	}
 	return c, nil
 }
+
+// withVideo are the series whose media is that of the plans.
+var withVideo = []string{SeriesDirect, SeriesTURN, SeriesWitnesses, SeriesPublishers}
 
 func (s *sweep) say(format string, args ...any) {
 	if s.c.Progress != nil {
