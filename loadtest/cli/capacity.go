@@ -19,7 +19,7 @@ import (
 func bytesReader(p []byte) io.Reader { return bytes.NewReader(p) }
 
 func capacityCommand() *cobra.Command {
-	var c chosen
+	c := chosen{constant: true}
 	var cfg capacity.Config
 	var jsonFile, dir string
 	cmd := &cobra.Command{
@@ -30,6 +30,9 @@ subscribers per room, and says which is the largest number that keeps its thresh
 with an interval: repeated runs at a load do not always agree. A run in which
 the generator itself was the bottleneck is never counted against the
 installation: then the answer is "at least N".
+
+In each run the population is constant: a scenario's stages are left out, and
+--hold says how long a run is measured.
 
 The scenario's thresholds decide; without any, 'loss < 0.1%' and
 'latency_p99 < 150ms' do.`,
@@ -44,11 +47,17 @@ The scenario's thresholds decide; without any, 'loss < 0.1%' and
 			if err := writable("--json", jsonFile); err != nil {
 				return err
 			}
+			if cfg.Min < 1 || cfg.Min > cfg.Max {
+				return usage{fmt.Errorf("populations from --min %d to --max %d: must be 1 or more, ascending", cfg.Min, cfg.Max)}
+			}
 			if len(s.Thresholds) == 0 {
 				s.Thresholds = scenario.Thresholds{"loss < 0.1%", "latency_p99 < 150ms"}
 			}
 			if s.Kind != report.KindMedia {
 				return usage{fmt.Errorf("find-capacity searches media scenarios; %s is of kind %s", s.Name, s.Kind)}
+			}
+			if s.Load.Mode == scenario.Open {
+				return usage{fmt.Errorf("find-capacity searches a population; %s is an open load, of arrivals at a rate", s.Name)}
 			}
 			return search(cmd, s, cfg, dir, jsonFile)
 		},

@@ -1,9 +1,10 @@
 package cli
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
-	"io"
+	"os"
 
 	"github.com/spf13/cobra"
 
@@ -46,13 +47,16 @@ extrapolates, and says how far beyond what was measured that is.`,
 				return err
 			}
 			p.Run = id
-			if err := p.WriteText(cmd.OutOrStdout()); err != nil {
+			var text bytes.Buffer
+			if job != "" { // what is wrong with it is said before the plan
+				if err := plan.Job(&text, p, image); err != nil {
+					return err
+				}
+			}
+			if err := p.WriteText(cmd.OutOrStdout()); err != nil || job == "" {
 				return err
 			}
-			if job == "" {
-				return nil
-			}
-			if err := write(job, func(w io.Writer) error { return plan.Job(w, p, image) }); err != nil {
+			if err := os.WriteFile(job, text.Bytes(), 0o644); err != nil {
 				return err
 			}
 			fmt.Fprintln(cmd.OutOrStdout(), "job:", job)

@@ -4,7 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -38,6 +40,8 @@ type chosen struct {
 	simulcast  int
 	hold       time.Duration
 	warmup     time.Duration
+	// constant leaves out stages: all subscribers are there all the time.
+	constant bool
 }
 
 func (c *chosen) flags(f *pflag.FlagSet) {
@@ -49,9 +53,9 @@ func (c *chosen) flags(f *pflag.FlagSet) {
 	f.StringVar(&c.api, "api", "", "relay's gRPC API, host:port; the token is in $RELAY_TOKEN")
 	f.StringVar(&c.org, "org", "", "organisation, with --api")
 	f.StringSliceVar(&c.paths, "path", nil, "paths of the media: direct, turn-udp, turn-tcp, turn-tls")
-	f.IntVar(&c.rooms, "rooms", 0, "number of rooms")
+	f.IntVar(&c.rooms, "rooms", 0, "number of rooms; stages grow with it")
 	f.IntVar(&c.publishers, "publishers", 0, "publishers in each room")
-	f.IntVar(&c.subs, "subscribers", 0, "subscribers in each room")
+	f.IntVar(&c.subs, "subscribers", 0, "subscribers in each room; stages grow with it")
 	f.StringVar(&c.codec, "codec", "", "vp8, vp9, av1, h264")
 	f.StringVar(&c.bitrate, "bitrate", "", "of the video, e.g. 1.7Mbps")
 	f.IntVar(&c.simulcast, "simulcast", 0, "layers, 1 to 3")
@@ -78,6 +82,10 @@ func (c *chosen) read(name string, f *pflag.FlagSet) (*scenario.Scenario, error)
 
 // change does what the flags say and returns the keys that it changed.
 func (c *chosen) change(s *scenario.Scenario, f *pflag.FlagSet) (changed []string, err error) {
+	before := s.Rooms.Count * s.Rooms.Subscribers
+	if c.constant && s.Load.Mode != scenario.Open {
+		s.Load.Stages = nil
+	}
 	set := func(key, value string) error {
 		changed = append(changed, key)
 		return s.Set(key, value)
@@ -101,6 +109,9 @@ func (c *chosen) change(s *scenario.Scenario, f *pflag.FlagSet) (changed []strin
 			}
 		}
 	}
+	if (f.Changed("rooms") || f.Changed("subscribers")) && !slices.Contains(changed, "load.stages") {
+		grow(s, before)
+	}
 	if len(c.paths) > 0 {
 		if err := set("paths", "["+strings.Join(c.paths, ", ")+"]"); err != nil {
 			return nil, fmt.Errorf("--path: %w", err)
@@ -116,6 +127,19 @@ func (c *chosen) change(s *scenario.Scenario, f *pflag.FlagSet) (changed []strin
 	}
 	s.Thresholds = append(s.Thresholds, c.thresholds...)
 	return changed, nil
+}
+
+// grow brings stages, whose targets are numbers of subscribers, to another
+// population than the one that they were written for.
+func grow(s *scenario.Scenario, before int) {
+	if before == 0 || s.Load.Mode == scenario.Open {
+		return
+	}
+	s.Load.Stages = slices.Clone(s.Load.Stages)
+	for i := range s.Load.Stages {
+		t := &s.Load.Stages[i].Target
+		*t = math.Round(*t * float64(s.Rooms.Count*s.Rooms.Subscribers) / float64(before))
+	}
 }
 
 // placed says where the problems are: in the file, but for what flags changed.

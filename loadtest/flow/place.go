@@ -189,7 +189,8 @@ func (a *account) locate(r *Run) span {
 		}
 		first := int64(b.Keys[i].Seq)
 		zero := first + int64((k.Seq-uint16(first))&seqMask) - k.At
-		from, to := zero+r.From, zero+r.To
+		// Silence of the SFU's may have been taken for media, see begin.
+		from, to := max(zero+r.From, min(zero, 0)), zero+r.To
 		if s.known && s.from != from || from < 0 || to > b.sent() {
 			a.wrong++
 			return span{pub: b}

@@ -45,7 +45,7 @@ func outletTo(t testing.TB, cfg PublisherConfig, conn *net.UDPConn) *outlet {
 		require.NoError(t, s.Close())
 		require.NoError(t, r.Close())
 	})
-	p := &Publisher{cfgPub: cfg, resendB: new(wire.Burst)}
+	p := &Publisher{member: &member{cfg: Config{NACK: true}}, cfgPub: cfg, resendB: new(wire.Burst)}
 	p.dest, err = n.Direct(s.LocalAddr(), conn.LocalAddr())
 	require.NoError(t, err)
 	key, salt := bytes.Repeat([]byte{7}, 16), bytes.Repeat([]byte{9}, 12)

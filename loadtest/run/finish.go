@@ -56,8 +56,13 @@ func (r *runner) ledger() []report.Hop {
 			s.mu.Unlock()
 		}
 	}
+	if debugSettle != nil {
+		debugSettle(pubs, subs)
+	}
 	return flow.Settle(pubs, subs)
 }
+
+var debugSettle func([]flow.Publication, []flow.Subscription)
 
 func (r *runner) make(sent report.Sent, ledger []report.Hop) *report.Report {
 	c := r.seconds
@@ -113,6 +118,9 @@ func (r *runner) provenance(bound *float64) report.Provenance {
 	}
 	if !*r.s.NACK {
 		p.Notes = append(p.Notes, "NACK was switched off in the scenario: nothing was sent again")
+	}
+	if !r.part().Publishes || r.s.Rooms.Existing != "" {
+		p.Notes = append(p.Notes, "publishers were not this worker's: what its subscribers lost before the SFU counts as lost after it")
 	}
 	if r.s.Fault != nil {
 		p.Notes = append(p.Notes, "the scenario dropped or delayed packets in the generator's own sockets (fault)")

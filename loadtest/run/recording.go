@@ -22,6 +22,7 @@ func (c DoConfig) recording(ctx context.Context) (rep *report.Report, err error)
 			return nil, err
 		}
 		defer func() { err = errors.Join(err, c.Place.Close()) }()
+		c.say("against %s", c.Place.About())
 	}
 	control, err := recordload.New(recordload.Config{Target: r.target, Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {

@@ -1,6 +1,7 @@
 package run_test
 
 import (
+	"fmt"
 	"math"
 	"slices"
 	"strings"
@@ -59,6 +60,7 @@ type heard struct {
 	last    place // of the newest stamped packet
 	lastSeq uint16
 	lastTS  uint32
+	detail  []string
 }
 
 type heardPacket struct {
@@ -149,6 +151,9 @@ func (tr *truth) got(who string, h *rtp.Header, stamp flow.Stamp, stamped, dropp
 type losses struct {
 	up, down int64 // dropped here
 	beyond   int64 // neither: by whoever else was short of time or room
+	// early were dropped on their way to the SFU before the stream began. Which
+	// of a report's losses these were cannot be known (package flow).
+	early int64
 }
 
 // lost is what was lost for good, by path.
@@ -159,7 +164,9 @@ func (tr *truth) lost(t *testing.T) map[string]losses {
 	for k, s := range tr.streams {
 		require.NotNil(t, s.last.layer, "%v has no stamped packet", k)
 		sum := out[pathOf(k.who)]
+		was := sum
 		s.count(&sum)
+		t.Logf("TRUTH %v up %d down %d beyond %d sent %d DETAIL %v", k, sum.up-was.up, sum.down-was.down, sum.beyond-was.beyond, len(s.last.layer.through), s.detail)
 		out[pathOf(k.who)] = sum
 	}
 	return out
@@ -197,6 +204,7 @@ func (s *heard) count(sum *losses) {
 	for n, what := range filler {
 		if what == dropped && low < n && n < high {
 			sum.down++
+			s.detail = append(s.detail, fmt.Sprint("f", n))
 		}
 	}
 	if i, found := slices.BinarySearch(l.keys, from); len(l.keys) > 0 && (found || i > 0) {
@@ -205,15 +213,28 @@ func (s *heard) count(sum *losses) {
 		}
 		from = l.keys[i] // the SFU begins with a whole key frame
 	}
+	for n, what := range got {
+		if what == dropped && low < n && n < from { // audio, behind silence
+			sum.down++
+		}
+	}
+	for _, through := range l.through[:min(from, len(l.through))] {
+		if !through {
+			sum.early++
+		}
+	}
 	for n := from; n < len(l.through); n++ {
 		switch {
 		case got[n] == came:
 		case got[n] == dropped:
 			sum.down++
+			s.detail = append(s.detail, fmt.Sprint("d", n))
 		case !l.through[n]:
 			sum.up++
+			s.detail = append(s.detail, fmt.Sprint("u", n))
 		default:
 			sum.beyond++
+			s.detail = append(s.detail, fmt.Sprint("b", n))
 		}
 	}
 }

@@ -18,6 +18,9 @@ func short(n measure.Number) string {
 	if math.IsNaN(float64(n)) || math.IsInf(float64(n), 0) {
 		return none
 	}
+	if v := math.Abs(float64(n)); v > 0 && v < .001 { // less than any clock here tells
+		return "< 0.001"
+	}
 	return plot.Short(float64(n))
 }
 
@@ -67,7 +70,7 @@ func counted(series string, size int) string {
 
 // cell keeps a text from tearing a table or starting a comment.
 func cell(text string) string {
-	text = strings.NewReplacer("|", "\\|", "\n", " ", "\r", " ", "<", "&lt;").Replace(text)
+	text = strings.NewReplacer("|", "\\|", "\n", " ", "\r", " ", "<!", "&lt;!").Replace(text)
 	const most = 240
 	if r := []rune(text); len(r) > most {
 		return string(r[:most]) + "..."
