@@ -3,6 +3,7 @@ package sizing
 import (
 	"fmt"
 	"math"
+	"strings"
 	"time"
 
 	"github.com/openova-io/bp-relay/loadtest/measure"
@@ -150,21 +151,22 @@ func (w window) use(r *report.Report, name string, carried amount) *Use {
 
 // line is a point for the progress.
 func (p *Point) line() string {
-	line := fmt.Sprintf("%s: machine %s busy; cores", p.Verdict, percent(p.Busy))
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s: machine %s busy; cores", p.Verdict, percent(p.Busy))
 	for _, u := range []struct {
 		name string
 		of   *Use
 	}{{"generator", p.Generator}, {"SFU", p.SFU}, {"TURN", p.TURN}, {"relay", p.Relay}} {
 		if u.of != nil {
-			line += fmt.Sprintf(" %s %s,", u.name, short(u.of.Cores))
+			fmt.Fprintf(&b, " %s %s,", u.name, short(u.of.Cores))
 		}
 	}
-	line += " others " + short(p.OtherCores)
+	fmt.Fprintf(&b, " others %s", short(p.OtherCores))
 	if p.Delivered.Packets > 0 {
-		line += fmt.Sprintf("; p99 %s ms", short(p.LatencyP99Ms))
+		fmt.Fprintf(&b, "; p99 %s ms", short(p.LatencyP99Ms))
 	}
 	if !p.Passed() {
-		line += "; " + why(*p)
+		b.WriteString("; " + why(*p))
 	}
-	return line
+	return b.String()
 }

@@ -126,7 +126,7 @@ func (s *sweep) run(ctx context.Context, series string, one *scenario.Scenario) 
 		pubs, subs := one.Participants()
 		p := newPoint(series)
 		p.Publishers, p.Subscribers, p.Verdict, p.Reasons = pubs, subs, report.Broken, []string{err.Error()}
-		return p, nil, nil
+		return p, nil, nil //nolint:nilerr // the error is the point's
 	}
 	return pointOf(series, rep, one.Load.Length()), rep, nil
 }

@@ -81,18 +81,19 @@ func cell(text string) string {
 // table is Markdown; columns that begin with < are to the left.
 func table(head []string, rows [][]string) string {
 	var b strings.Builder
+	var line strings.Builder
 	b.WriteString("|")
-	line := "|"
+	line.WriteString("|")
 	for _, h := range head {
 		name, left := strings.CutPrefix(h, "<")
 		fmt.Fprintf(&b, " %s |", name)
 		if left {
-			line += "---|"
+			line.WriteString("---|")
 		} else {
-			line += "--:|"
+			line.WriteString("--:|")
 		}
 	}
-	b.WriteString("\n" + line + "\n")
+	b.WriteString("\n" + line.String() + "\n")
 	for _, r := range rows {
 		b.WriteString("|")
 		for _, c := range r {
