@@ -28,7 +28,9 @@ func scenariosCommand() *cobra.Command {
 			}
 			w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
 			for _, n := range scenario.Library() {
-				fmt.Fprintf(w, "%s\t%s\n", n, scenario.About(n))
+				if _, err := fmt.Fprintf(w, "%s\t%s\n", n, scenario.About(n)); err != nil {
+					return err
+				}
 			}
 			return w.Flush()
 		},

@@ -168,7 +168,7 @@ func interrupted(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	program, err := exec.LookPath(filepath.Join(strings.Split(ts.Getenv("PATH"), ":")[0], "relay-loadtest"))
 	ts.Check(err)
-	cmd := exec.Command(program, args[1:]...) //nolint:noctx // it is ended below
+	cmd := exec.Command(program, args[1:]...)
 	cmd.Dir = ts.MkAbs(".")
 	for _, name := range []string{"PATH", "HOME", "TMPDIR", "XDG_CACHE_HOME", "LIVEKIT_API_KEY", "LIVEKIT_API_SECRET", "TURN_SECRET", "RELAY_TOKEN"} {
 		cmd.Env = append(cmd.Env, name+"="+ts.Getenv(name))
@@ -209,7 +209,7 @@ func interrupted(ts *testscript.TestScript, neg bool, args []string) {
 }
 
 func scrape(ts *testscript.TestScript, url string) {
-	resp, err := http.Get(url) //nolint:noctx // on loopback
+	resp, err := http.Get(url)
 	ts.Check(err)
 	defer func() { _ = resp.Body.Close() }() // only read from
 	text, err := io.ReadAll(resp.Body)

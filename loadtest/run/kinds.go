@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"os"
 	"slices"
 	"time"
@@ -128,9 +129,7 @@ type watched struct {
 
 func (c DoConfig) start(ids map[string]int) (*watched, error) {
 	all := map[string]int{report.Generator: os.Getpid()}
-	for name, pid := range ids {
-		all[name] = pid
-	}
+	maps.Copy(all, ids)
 	w := &watched{c: c, lag: report.NewHist(), began: time.Now()}
 	var err error
 	if w.watch, err = probe.Start(all); err != nil {

@@ -38,9 +38,9 @@ func (c DoConfig) relay(ctx context.Context) (calledRelay, error) {
 	return calledRelay{target: upTarget(up, "relay-admin"), ids: up.Processes, up: &up, stop: nothing}, err
 }
 
-// process is how a relay of the run's own is started, in a folder which
-// remove removes; instead is what else can be done. Not /tmp, which may be memory: the recordings' spool must
-// meet a disk.
+// process is how a relay of the run's own is started, in a folder which remove
+// removes; instead is what else can be done where none can be. The folder is
+// not in /tmp, which may be memory: the recordings' spool must meet a disk.
 func process(instead string) (cfg relay.ProcessConfig, remove func() error, err error) {
 	deploy, err := local.FindDeploy(".")
 	if err != nil {
