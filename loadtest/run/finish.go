@@ -56,13 +56,8 @@ func (r *runner) ledger() []report.Hop {
 			s.mu.Unlock()
 		}
 	}
-	if debugSettle != nil {
-		debugSettle(pubs, subs)
-	}
 	return flow.Settle(pubs, subs)
 }
-
-var debugSettle func([]flow.Publication, []flow.Subscription)
 
 func (r *runner) make(sent report.Sent, ledger []report.Hop) *report.Report {
 	c := r.seconds

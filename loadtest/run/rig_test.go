@@ -8,7 +8,6 @@ import (
 	"os"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/livekit/protocol/livekit"
 	lksdk "github.com/livekit/server-sdk-go/v2"
@@ -139,9 +138,4 @@ func rooms(t *testing.T, place run.Place) []string {
 		out = append(out, r.GetName())
 	}
 	return out
-}
-
-// eventually waits for what another process does.
-func eventually(t *testing.T, what func() bool, msg string) {
-	require.Eventually(t, what, 15*time.Second, 20*time.Millisecond, msg)
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/netip"
 	"os"
 	"runtime"
@@ -371,9 +372,7 @@ func (r *runner) watch(ctx context.Context, failed <-chan error) (err error) {
 // processes are those that are watched: the installation's and this one.
 func (r *runner) processes() map[string]int {
 	ids := map[string]int{report.Generator: os.Getpid()}
-	for name, pid := range r.o.Place.Processes() {
-		ids[name] = pid
-	}
+	maps.Copy(ids, r.o.Place.Processes())
 	return ids
 }
 

@@ -26,7 +26,6 @@ type assembly struct {
 	ts       uint32
 	next     uint16
 	whole    bool // since the last marker nothing is missing
-	begun    bool
 	lost     bool // a frame is missing: what follows may not be decodable
 }
 
