@@ -34,6 +34,9 @@ extrapolates, and says how far beyond what was measured that is.`,
 			if err != nil {
 				return err
 			}
+			if job != "" && len(c.changed)+len(c.thresholds) > 0 {
+				return usage{errors.New("--job: the workers read the scenario's file as it is: put what the other flags change into it (relay-loadtest scenarios NAME prints a ready one)")}
+			}
 			costs, err := readCost(cost, from)
 			if err != nil {
 				return err

@@ -42,6 +42,8 @@ type chosen struct {
 	warmup     time.Duration
 	// constant leaves out stages: all subscribers are there all the time.
 	constant bool
+	// changed are the keys that flags have changed.
+	changed []string
 }
 
 func (c *chosen) flags(f *pflag.FlagSet) {
@@ -69,34 +71,33 @@ func (c *chosen) read(name string, f *pflag.FlagSet) (*scenario.Scenario, error)
 	if err != nil {
 		return nil, err
 	}
-	changed, err := c.change(s, f)
-	if err != nil {
+	if err := c.change(s, f); err != nil {
 		return nil, usage{err}
 	}
 	if err := c.target(s); err != nil {
 		return nil, usage{err}
 	}
 	s.Defaults()
-	return s, placed(s.Validate(), name, changed)
+	return s, placed(s.Validate(), name, c.changed)
 }
 
-// change does what the flags say and returns the keys that it changed.
-func (c *chosen) change(s *scenario.Scenario, f *pflag.FlagSet) (changed []string, err error) {
+// change does what the flags say.
+func (c *chosen) change(s *scenario.Scenario, f *pflag.FlagSet) error {
 	before := s.Rooms.Count * s.Rooms.Subscribers
 	if c.constant && s.Load.Mode != scenario.Open {
 		s.Load.Stages = nil
 	}
 	set := func(key, value string) error {
-		changed = append(changed, key)
+		c.changed = append(c.changed, key)
 		return s.Set(key, value)
 	}
 	for _, kv := range c.set {
 		key, value, ok := strings.Cut(kv, "=")
 		if !ok {
-			return nil, fmt.Errorf("--set %s: want KEY=VALUE", kv)
+			return fmt.Errorf("--set %s: want KEY=VALUE", kv)
 		}
 		if err := set(key, value); err != nil {
-			return nil, fmt.Errorf("--set: %w", err)
+			return fmt.Errorf("--set: %w", err)
 		}
 	}
 	for _, p := range [][2]string{
@@ -105,16 +106,16 @@ func (c *chosen) change(s *scenario.Scenario, f *pflag.FlagSet) (changed []strin
 	} {
 		if f.Changed(p[0]) {
 			if err := set(p[1], f.Lookup(p[0]).Value.String()); err != nil {
-				return nil, fmt.Errorf("--%s: %w", p[0], err)
+				return fmt.Errorf("--%s: %w", p[0], err)
 			}
 		}
 	}
-	if (f.Changed("rooms") || f.Changed("subscribers")) && !slices.Contains(changed, "load.stages") {
+	if (f.Changed("rooms") || f.Changed("subscribers")) && !slices.Contains(c.changed, "load.stages") {
 		grow(s, before)
 	}
 	if len(c.paths) > 0 {
 		if err := set("paths", "["+strings.Join(c.paths, ", ")+"]"); err != nil {
-			return nil, fmt.Errorf("--path: %w", err)
+			return fmt.Errorf("--path: %w", err)
 		}
 		if s.PublishPath != scenario.Direct {
 			s.PublishPath = c.paths[0]
@@ -122,11 +123,11 @@ func (c *chosen) change(s *scenario.Scenario, f *pflag.FlagSet) (changed []strin
 	}
 	for _, t := range c.thresholds {
 		if _, err := judge.Parse(t); err != nil {
-			return nil, fmt.Errorf("--threshold: %w", err)
+			return fmt.Errorf("--threshold: %w", err)
 		}
 	}
 	s.Thresholds = append(s.Thresholds, c.thresholds...)
-	return changed, nil
+	return nil
 }
 
 // grow brings stages, whose targets are numbers of subscribers, to another

@@ -27,6 +27,7 @@ import (
 	"github.com/openova-io/bp-relay/loadtest/cli"
 	"github.com/openova-io/bp-relay/loadtest/report"
 	"github.com/openova-io/bp-relay/loadtest/stack"
+	"github.com/openova-io/bp-relay/services/local"
 )
 
 func TestMain(m *testing.M) {
@@ -75,6 +76,21 @@ func TestLiveKit(t *testing.T) {
 		t, "livekit", "URL="+s.SignalURL, "LIVEKIT_API_KEY="+s.Key, "LIVEKIT_API_SECRET="+s.Secret,
 		"TURN="+s.TURN[stack.UDP].URL, "TURN_SECRET="+s.TURN[stack.UDP].Secret,
 	)
+}
+
+// TestNamedTURN: a LiveKit with a TURN server of its own is asked for it.
+func TestNamedTURN(t *testing.T) {
+	ports := new(local.Ports)
+	t.Cleanup(ports.Release)
+	port, err := ports.Take()
+	require.NoError(t, err)
+	s, err := stack.Start(t.Context(), stack.Config{
+		Logger: slog.New(slog.DiscardHandler), NoTURN: true,
+		Overrides: map[string]any{"turn": map[string]any{"enabled": true, "udp_port": port, "relay_range_start": 30000, "relay_range_end": 30100}},
+	})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, s.Stop()) })
+	scripts(t, "named", "URL="+s.SignalURL, "LIVEKIT_API_KEY="+s.Key, "LIVEKIT_API_SECRET="+s.Secret)
 }
 
 // TestRelay runs through the API of a relay that is there already.
