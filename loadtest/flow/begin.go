@@ -25,7 +25,7 @@ func (t *mapping) begin(m *Meter, x uint64) {
 		first = y
 		packets++
 	}
-	t.opened = true
+	t.opened, t.lead = true, x
 	r := &t.runs[0]
 	r.From = -int64(x - first)
 	r.Packets += packets
@@ -36,7 +36,7 @@ func (t *mapping) begin(m *Meter, x uint64) {
 			g.prev, g.next = 0, 0
 			g.lo = -int64(x - g.down)
 			g.hi = g.lo + g.n
-		case end == first && (m.audio || first != x || m.ring[(g.down-1)&mask]&filler == 0):
+		case end == first: // the beginning of a key frame, or padding
 			g.next = 0
 		}
 	}

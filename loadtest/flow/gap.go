@@ -132,6 +132,12 @@ func (m *Meter) take(i int, x uint64, p *Packet) {
 		} else {
 			t.fill++
 		}
+	case !p.Stamped && !p.Padding && x < t.lead && g.prev == none && g.next == 0:
+		r := &t.runs[0]
+		q := r.From - right.n - 1
+		right.prev, right.lo, right.hi = 0, q+1, r.From
+		r.From = q
+		r.Packets++
 	case !p.Stamped:
 		if g.prev != g.next {
 			left.next, right.prev = none, none
@@ -151,6 +157,7 @@ func (m *Meter) take(i int, x uint64, p *Packet) {
 			break
 		}
 		r.Packets++
+		r.anchor(q, &p.Stamp)
 		left.hi, right.lo = q, q+1
 	default:
 		m.border(&left, &right, p)
@@ -183,12 +190,7 @@ func (m *Meter) border(left, right *gap, p *Packet) {
 			}
 			r.From, r.Intended = q, s.Intended
 			r.Packets++
-			if a := (Anchor{At: q, Seq: s.Seq, Intended: s.Intended}); s.Key {
-				r.FirstKey = a
-				if r.LatestKey.Intended == 0 {
-					r.LatestKey = a
-				}
-			}
+			r.anchor(q, s)
 			return
 		}
 	}
@@ -206,4 +208,5 @@ func (m *Meter) border(left, right *gap, p *Packet) {
 	}
 	r.To = q + 1
 	r.Packets++
+	r.anchor(q, s)
 }

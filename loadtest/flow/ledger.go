@@ -14,8 +14,8 @@ type Publication struct {
 	// Upstream are the SFU's reports, in order. The last one should be from
 	// after the last packet, and retransmission over by then.
 	Upstream []Upstream `json:"upstream,omitempty"`
-	// Resent counts the retransmissions since the last report, of which that
-	// cannot know.
+	// Resent counts the retransmissions of which the last report may not know:
+	// those since the one before it.
 	Resent int64      `json:"resent,omitempty"`
 	Keys   []KeyPoint `json:"keys,omitempty"` // in order of time
 }

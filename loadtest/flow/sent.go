@@ -37,7 +37,9 @@ type Sent struct {
 	keys     []KeyPoint // a ring
 	oldest   int
 	upstream []Upstream
-	resent   int64 // since the SFU's last report
+	// Packets that were sent again, since the SFU's last report and between that
+	// and the one before: LiveKit asks for packets just before it reports.
+	resent, before int64
 	// Packets without media behind the last one: those that were asked for, and
 	// those that the SFU has reported on.
 	pads, padded uint64
@@ -138,7 +140,7 @@ func (s *Sent) Reported(next, lost uint32) {
 	if n > 0 && u.Next < s.upstream[n-1].Next {
 		return // reordered on its way
 	}
-	s.resent = 0
+	s.resent, s.before = 0, s.resent
 	switch {
 	// In between two reports that say the same, nothing was lost either.
 	case n > 0 && u.Next == s.upstream[n-1].Next, n > 1 && u.Lost == s.upstream[n-1].Lost && u.Lost == s.upstream[n-2].Lost:
@@ -158,7 +160,7 @@ func (s *Sent) Publication(track string, layer uint8, audio bool) Publication {
 		Track: track, Layer: layer, Audio: audio, Sent: s.next,
 		Failed:   slices.Clone(s.failed),
 		Upstream: slices.Clone(s.upstream),
-		Resent:   s.resent,
+		Resent:   s.resent + s.before,
 		Keys:     append(slices.Clone(s.keys[s.oldest:]), s.keys[:s.oldest]...),
 	}
 }

@@ -52,6 +52,9 @@ type mapping struct {
 	fill   int    // packets without stamp since
 	thin   bool   // the SFU left packets out since the last key frame
 
+	// lead is the first stamped packet, if media came before it: what comes late
+	// from there is media, too.
+	lead  uint64
 	open  int   // the first gap since the newest stamped packet
 	stray int64 // packets that came late into these gaps
 }
@@ -69,11 +72,7 @@ func (m *Meter) track(p *Packet, x uint64) {
 	r.Packets++
 	r.To = t.rel + 1
 	if s.Key {
-		a := Anchor{At: t.rel, Seq: s.Seq, Intended: s.Intended}
-		if r.FirstKey.Intended == 0 {
-			r.FirstKey = a
-		}
-		r.LatestKey = a
+		r.anchor(t.rel, s)
 		if s.First {
 			t.thin = false
 		}
@@ -139,3 +138,17 @@ func (r *Run) seqAt(rel int64) uint16 { return (r.seq + uint16(rel)) & seqMask }
 // place that is the closest one before or at it.
 func (r *Run) after(rel int64, seq uint16) int64  { return rel + int64((seq-r.seqAt(rel))&seqMask) }
 func (r *Run) before(rel int64, seq uint16) int64 { return rel - int64((r.seqAt(rel)-seq)&seqMask) }
+
+// anchor notes a packet of a key frame, whenever it came.
+func (r *Run) anchor(at int64, s *Stamp) {
+	if !s.Key {
+		return
+	}
+	a := Anchor{At: at, Seq: s.Seq, Intended: s.Intended}
+	if r.FirstKey.Intended == 0 || at < r.FirstKey.At {
+		r.FirstKey = a
+	}
+	if r.LatestKey.Intended == 0 || at > r.LatestKey.At {
+		r.LatestKey = a
+	}
+}

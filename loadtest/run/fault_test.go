@@ -1,6 +1,7 @@
 package run_test
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -57,6 +58,9 @@ func TestFault(t *testing.T) {
 				require.Zero(t, hop[report.HopOwnSend])
 				up, down := hop[report.HopPublisher], hop[report.HopSubscriber]+hop[report.HopOwnReceive]
 				require.Equal(t, lost.up+lost.down+lost.beyond, up+down, path)
+				if strings.HasPrefix(name, "sent again") {
+					continue // the SFU counts what came again, too: which ones it had not is not known
+				}
 				// Where a busy machine lost nothing besides and subscribers were there
 				// from the beginning, these are equal.
 				require.LessOrEqual(t, lost.up, up, path)

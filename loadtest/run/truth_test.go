@@ -1,7 +1,6 @@
 package run_test
 
 import (
-	"fmt"
 	"math"
 	"slices"
 	"strings"
@@ -60,7 +59,6 @@ type heard struct {
 	last    place // of the newest stamped packet
 	lastSeq uint16
 	lastTS  uint32
-	detail  []string
 }
 
 type heardPacket struct {
@@ -164,9 +162,7 @@ func (tr *truth) lost(t *testing.T) map[string]losses {
 	for k, s := range tr.streams {
 		require.NotNil(t, s.last.layer, "%v has no stamped packet", k)
 		sum := out[pathOf(k.who)]
-		was := sum
 		s.count(&sum)
-		t.Logf("TRUTH %v up %d down %d beyond %d sent %d DETAIL %v", k, sum.up-was.up, sum.down-was.down, sum.beyond-was.beyond, len(s.last.layer.through), s.detail)
 		out[pathOf(k.who)] = sum
 	}
 	return out
@@ -204,7 +200,6 @@ func (s *heard) count(sum *losses) {
 	for n, what := range filler {
 		if what == dropped && low < n && n < high {
 			sum.down++
-			s.detail = append(s.detail, fmt.Sprint("f", n))
 		}
 	}
 	if i, found := slices.BinarySearch(l.keys, from); len(l.keys) > 0 && (found || i > 0) {
@@ -228,13 +223,10 @@ func (s *heard) count(sum *losses) {
 		case got[n] == came:
 		case got[n] == dropped:
 			sum.down++
-			s.detail = append(s.detail, fmt.Sprint("d", n))
 		case !l.through[n]:
 			sum.up++
-			s.detail = append(s.detail, fmt.Sprint("u", n))
 		default:
 			sum.beyond++
-			s.detail = append(s.detail, fmt.Sprint("b", n))
 		}
 	}
 }
