@@ -365,6 +365,7 @@ func (c *crowd) clear() {
 		delete(c.in, g)
 		c.mu.Unlock()
 		if in {
+			g.l.heardOut(c.r.cast.lastMessages())
 			c.depart(g, true)
 		}
 	}

@@ -81,7 +81,7 @@ func publisherName(i int) string { return fmt.Sprintf("publisher-%d", i) }
 
 // sendMessages sends a publisher's data messages when they are due, until ctx
 // ends. A message that is late counts from when it was due.
-func sendMessages(ctx context.Context, p *peer.Publisher, d *scenario.Data, id uint32, sent func(bytes int, err error)) {
+func sendMessages(ctx context.Context, p *peer.Publisher, d *scenario.Data, id uint32, sent func(seq uint32, bytes int, err error)) {
 	every := time.Duration(float64(time.Second) / d.Rate)
 	payload := make([]byte, d.Size)
 	timer := time.NewTimer(0)
@@ -98,7 +98,7 @@ func sendMessages(ctx context.Context, p *peer.Publisher, d *scenario.Data, id u
 		}
 		putMessage(payload, due, id, seq)
 		err := p.SendData(payload, d.Reliable)
-		sent(len(payload), err)
+		sent(seq, len(payload), err)
 		due = due.Add(every)
 	}
 }

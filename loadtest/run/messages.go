@@ -18,6 +18,7 @@ func putMessage(p []byte, due time.Time, publisher, seq uint32) {
 // messages are what a subscriber got of data messages, by publisher.
 type messages struct {
 	from         map[uint32]*numbers
+	sent         map[uint32]uint32 // the last ones of who it listened to until the end; nil: it did not
 	count, bytes int64
 }
 
@@ -48,13 +49,14 @@ func (m *messages) take(p []byte, now time.Time) (time.Duration, bool) {
 	return now.Sub(time.Unix(0, int64(binary.BigEndian.Uint64(p)))), true
 }
 
-// add puts the counts into sums: lost is what is missing between the first and
-// the last that came.
+// add puts the counts into sums: lost is what is missing between the first that
+// came and the last that was sent, as far as that is known, or came.
 func (m *messages) add(s *sums) {
 	s.Messages += m.count
 	s.MessageBytes += m.bytes
-	for _, n := range m.from {
-		s.MessagesLost += max(0, int64(n.last-n.first)+1-n.got)
+	for id, n := range m.from {
+		last := max(n.last, m.sent[id])
+		s.MessagesLost += max(0, int64(last-n.first)+1-n.got)
 	}
 }
 
@@ -69,4 +71,12 @@ func (l *listener) message(p []byte, _ bool) {
 	if took, ok := l.messages.take(p, now); ok {
 		l.shard.messages.Record(took)
 	}
+}
+
+// heardOut says that the listener was there until after the last messages, by
+// publisher.
+func (l *listener) heardOut(sent map[uint32]uint32) {
+	l.shard.mu.Lock()
+	defer l.shard.mu.Unlock()
+	l.messages.sent = sent
 }

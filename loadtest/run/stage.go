@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"sync"
 	"time"
@@ -32,11 +33,17 @@ type cast struct {
 	messages int64
 	bytes    int64
 	ended    []*peer.Publisher // that fell out; what they sent counts
+	last     map[uint32]uint32 // the number of each one's last message
+	// acting ends, by rest, with the media: who speaks changes no more, and no
+	// message follows, so that all of them can arrive.
+	acting context.Context //nolint:containedctx // as said
+	rest   context.CancelFunc
 }
 
 // startCast lets all publishers in: without them there is nothing to measure.
 func startCast(ctx context.Context, r *runner) (*cast, error) {
-	c := &cast{r: r}
+	c := &cast{r: r, last: map[uint32]uint32{}}
+	c.acting, c.rest = context.WithCancel(r.ctx)
 	group, gctx := errgroup.WithContext(ctx)
 	group.SetLimit(16)
 	rng := rand.New(rand.NewPCG(r.s.Seed, 0x63617374))
@@ -58,7 +65,7 @@ func startCast(ctx context.Context, r *runner) (*cast, error) {
 		c.wg.Go(func() { c.attend(s) })
 	}
 	if sp := r.s.Speakers; sp != nil && r.audio != nil {
-		c.wg.Go(func() { c.turns(ctx, sp.Active, sp.Every) })
+		c.wg.Go(func() { c.turns(c.acting, sp.Active, sp.Every) })
 	}
 	return c, nil
 }
@@ -110,13 +117,14 @@ func (c *cast) publish(ctx context.Context, s *speaker, phase time.Duration) (*p
 	if d := r.s.Data; d != nil {
 		id := uint32(s.room)<<16 | uint32(s.index)
 		c.wg.Go(func() {
-			sendMessages(r.ctx, pub, d, id, func(bytes int, err error) {
+			sendMessages(c.acting, pub, d, id, func(seq uint32, bytes int, err error) {
 				if err != nil {
 					r.fault(err)
 					return
 				}
 				c.mu.Lock()
 				c.messages, c.bytes = c.messages+1, c.bytes+int64(bytes)
+				c.last[id] = seq
 				c.mu.Unlock()
 			})
 		})
@@ -248,6 +256,7 @@ const settleWithin = 4 * time.Second
 // stop ends the media, and waits until LiveKit has reported on all of it or
 // does not any more. Subscribers go on meanwhile, by each.
 func (c *cast) stop(each func(now time.Time)) {
+	c.rest()
 	for _, p := range c.publishers() {
 		p.Stop()
 	}
@@ -271,6 +280,13 @@ func (c *cast) stop(each func(now time.Time)) {
 	}
 }
 
+// lastMessages are the numbers of the publishers' last messages.
+func (c *cast) lastMessages() map[uint32]uint32 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return maps.Clone(c.last)
+}
+
 // close ends all.
 func (c *cast) close() {
 	var wg sync.WaitGroup
@@ -280,5 +296,6 @@ func (c *cast) close() {
 		}
 	}
 	wg.Wait()
+	c.rest()
 	c.wg.Wait()
 }
