@@ -19,7 +19,8 @@ func (t *mapping) begin(m *Meter, x uint64) {
 		if flags == 0 {
 			continue
 		}
-		if flags&filler != 0 || m.audio && !m.apart(y, x) {
+		// Of video, what is filler and not bare came too late for its frame.
+		if flags&bare != 0 || m.audio && (flags&filler != 0 || !m.apart(y, x)) {
 			break
 		}
 		first = y

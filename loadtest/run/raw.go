@@ -35,7 +35,6 @@ type Raw struct {
 	// Media is LiveKit's UDP address where it was started for the run.
 	Media netip.AddrPort
 	Stop  func() error
-	rooms *lksdk.RoomServiceClient
 }
 
 // AddTURN names a TURN server of a path whose credentials are made from a
@@ -52,10 +51,7 @@ func (r *Raw) AddTURN(path, url, secret string) {
 }
 
 func (r *Raw) api() *lksdk.RoomServiceClient {
-	if r.rooms == nil {
-		r.rooms = lksdk.NewRoomServiceClient(r.URL, r.Key, r.Secret)
-	}
-	return r.rooms
+	return lksdk.NewRoomServiceClient(r.URL, r.Key, r.Secret)
 }
 
 // About implements Place.
