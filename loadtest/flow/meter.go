@@ -61,8 +61,8 @@ type Counters struct {
 	Reordered    int64 // came after a later one, without a NACK
 	Recovered    int64 // came after a NACK
 	// Padding are packets without media: with the P bit, or, while an audio
-	// stream is paused, without a stamp although there were some (the silence
-	// that an SFU fills muted streams with).
+	// stream is paused, without a stamp (the silence that an SFU fills muted
+	// streams with).
 	Padding      int64
 	NACKs        int64 // packets that were asked for
 	Frames       int64 // whole
@@ -170,7 +170,7 @@ func (m *Meter) count(p *Packet) {
 
 // fill says whether a packet is without media, as far as its header tells.
 func (m *Meter) fill(p *Packet) bool {
-	return p.Padding || m.audio && m.pace.paused && !p.Stamped && m.mapping.run != none
+	return p.Padding || m.audio && m.pace.paused && !p.Stamped
 }
 
 func (m *Meter) flags(p *Packet, fill bool, x uint64) uint32 {

@@ -200,7 +200,7 @@ func (c *crowd) join(g *guest, due time.Time) error {
 	l := newListener(shard, lane.name, identity, due)
 	l.nack, l.remb = cfg.NACK, c.r.s.BWE == "remb"
 	if c.r.isWitness(g.seat) {
-		l.witness = new(witness)
+		l.witness = &witness{judged: c.r.o.judged}
 	}
 	conf := peer.SubscriberConfig{
 		Sink: l, OnTracks: l.tracks, OnRTCP: l.reports, OnMute: l.muted, REMB: l.remb,

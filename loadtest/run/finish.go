@@ -80,7 +80,8 @@ func (r *runner) make(sent report.Sent, ledger []report.Hop) *report.Report {
 	for _, l := range r.lanes {
 		p := r.path(l, sent)
 		if ledger != nil { // it knows what was lost before the first packet and after the last
-			p.Received.Lost = flow.Lost(ledger, l.name)
+			_, lost := l.foreign()
+			p.Received.Lost = flow.Lost(ledger, l.name) + lost
 			p.Received.Expected = p.Received.Packets + p.Received.Lost
 		}
 		total.Add(p)
@@ -89,11 +90,24 @@ func (r *runner) make(sent report.Sent, ledger []report.Hop) *report.Report {
 		}
 	}
 	rep.Total = total
+	unstamped(rep)
 	rep.Self = r.self()
 	r.costs(rep)
 	rep.Taxes = report.Taxes(rep)
 	rep.Errors = r.errors()
 	return rep
+}
+
+// unstamped takes out latencies of which there are none: nobody was measured.
+func unstamped(rep *report.Report) {
+	if rep.Total.Latency.Count() == 0 {
+		rep.Total.Latency = nil
+	}
+	for i := range rep.Paths {
+		if rep.Paths[i].Latency.Count() == 0 {
+			rep.Paths[i].Latency = nil
+		}
+	}
 }
 
 func (r *runner) provenance(bound *float64) report.Provenance {
@@ -114,8 +128,16 @@ func (r *runner) provenance(bound *float64) report.Provenance {
 	if !*r.s.NACK {
 		p.Notes = append(p.Notes, "NACK was switched off in the scenario: nothing was sent again")
 	}
-	if !r.part().Publishes || r.s.Rooms.Existing != "" {
+	if !r.part().Publishes {
 		p.Notes = append(p.Notes, "publishers were not this worker's: what its subscribers lost before the SFU counts as lost after it")
+	}
+	var foreign int64
+	for _, l := range r.lanes {
+		n, _ := l.foreign()
+		foreign += n
+	}
+	if foreign > 0 {
+		p.Notes = append(p.Notes, fmt.Sprintf("%d streams were of somebody else's tracks, whose packets carry no stamps: they have no latency, and of what they lost it is not known where: it is not in the ledger", foreign))
 	}
 	if r.s.Fault != nil {
 		p.Notes = append(p.Notes, "the scenario dropped or delayed packets in the generator's own sockets (fault)")

@@ -47,3 +47,15 @@ func (l *lane) firsts(packet, frame time.Duration) {
 		l.firstFrame.Record(frame)
 	}
 }
+
+// foreign is how many streams of somebody else's tracks there were, and what
+// they lost.
+func (l *lane) foreign() (streams, lost int64) {
+	for _, s := range l.shards {
+		s.mu.Lock()
+		streams += s.foreign
+		lost += s.foreignLost
+		s.mu.Unlock()
+	}
+	return streams, lost
+}

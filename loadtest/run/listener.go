@@ -40,6 +40,7 @@ type listener struct {
 type stream struct {
 	track  peer.Track
 	meter  *flow.Meter
+	ours   bool // its packets carry stamps
 	whole  bool // it begins with a whole frame
 	gone   bool
 	sr     uint32 // middle of the NTP time of LiveKit's last sender report
@@ -63,14 +64,14 @@ func (l *listener) tracks(list []peer.Track) {
 			t.CaptureTime = 0 // somebody else's capture times are no stamps of ours
 		}
 		if s := l.find(t.SSRC); s != nil {
-			s.track, s.gone = t, false
+			s.track, s.ours, s.gone = t, t.Name == peer.TrackName, false
 			continue
 		}
 		clock := uint32(48000)
 		if t.Video {
 			clock = 90000
 		}
-		s := &stream{track: t, whole: starts(t)}
+		s := &stream{track: t, ours: t.Name == peer.TrackName, whole: starts(t)}
 		s.meter = flow.NewMeter(flow.MeterConfig{Clock: clock, Audio: !t.Video, Starts: s.whole, Sparse: t.SVC != "", Latency: l.shard.latency})
 		s.meter.Pause(l.paused[t.SID])
 		l.streams = append(l.streams, s)
@@ -268,7 +269,15 @@ func (l *listener) leave(complete bool) {
 	all := l.sums()
 	l.shard.gone.add(all)
 	for _, s := range l.streams {
-		if s.meter.Snapshot().First != 0 {
+		if l.witness != nil {
+			l.witness.leave(l.identity, s)
+		}
+		switch c := s.meter.Snapshot(); {
+		case c.First == 0:
+		case !s.ours:
+			l.shard.foreign++
+			l.shard.foreignLost += c.Lost
+		default:
 			l.shard.settled = append(l.shard.settled, s.meter.Subscription(s.track.SID, l.path, l.identity, all.drops, complete && !s.gone))
 		}
 	}

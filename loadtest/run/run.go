@@ -57,6 +57,16 @@ type Options struct {
 	// impaired is told of each participant whose packets the scenario drops,
 	// before it has any.
 	impaired func(identity string, im *wire.Impairment)
+	// judged is told what a witness saw last of each stream, when it leaves.
+	judged func(Judged)
+}
+
+// Judged is a stream as a witness saw it: its codec, the whole frames that it
+// had, and the size that the last key frame said.
+type Judged struct {
+	Subscriber, Track, Codec string
+	Frames                   int64
+	Width, Height            int
 }
 
 // runner is one run.

@@ -20,6 +20,9 @@ type shard struct {
 	live     map[*listener]struct{}
 	gone     sums                // of who left
 	settled  []flow.Subscription // of who left
+	// foreign are the streams of somebody else's tracks that who left had, and
+	// what they lost: no publication of ours says what was sent.
+	foreign, foreignLost int64
 }
 
 func newShard() *shard {

@@ -15,7 +15,7 @@ type witness struct {
 	ctx                      *srtp.Context // nil until it is connected
 	header                   rtp.Header
 	undecryptable, malformed int64
-	frames                   int64
+	judged                   func(Judged) // nil: nobody wants to know
 }
 
 // assembly puts the frames of a stream together.
@@ -26,6 +26,7 @@ type assembly struct {
 	ts       uint32
 	next     uint16
 	whole    bool // since the last marker nothing is missing
+	frames   int64
 	lost     bool // a frame is missing: what follows may not be decodable
 }
 
@@ -90,14 +91,23 @@ func (w *witness) assemble(a *assembly, p *flow.Packet, payload []byte) {
 }
 
 func (w *witness) judge(a *assembly, payloads [][]byte) {
-	w.frames++
 	if err := a.checker.Frame(payloads); err != nil {
 		if !a.lost {
 			w.malformed++
 		}
 		return
 	}
+	a.frames++
 	if a.checker.Key() {
 		a.lost = false
 	}
+}
+
+// leave tells what it saw last of a stream.
+func (w *witness) leave(identity string, s *stream) {
+	if w.judged == nil || s.frames == nil {
+		return
+	}
+	width, height := s.frames.checker.Size()
+	w.judged(Judged{Subscriber: identity, Track: s.track.SID, Codec: s.frames.codec, Frames: s.frames.frames, Width: width, Height: height})
 }

@@ -46,6 +46,11 @@ func (c *check) video(v Video) {
 // layers checks what says that there is more than one picture in the video.
 func (c *check) layers(v Video) {
 	within(c, "media.video.simulcast", v.Simulcast, 1, 3)
+	// LiveKit (pkg/sfu/buffer processVideoPacket, v1.11.0) takes the spatial layer
+	// of VP9 from within the stream, where each layer of a simulcast is the first.
+	if v.Codec == "vp9" && v.Simulcast > 1 && v.SVC == "" {
+		c.problem("media.video.simulcast", "LiveKit mixes up the layers of a vp9 simulcast: take svc: L3T3_KEY, or another codec")
+	}
 	if smallest := min(v.Width, v.Height) >> max(v.Simulcast-1, 0); v.Simulcast > 1 && v.Simulcast <= 3 && smallest < 16 {
 		c.problem("media.video.simulcast", "the smallest of %d layers of %dx%d is below 16 pixels", v.Simulcast, v.Width, v.Height)
 	}
