@@ -234,3 +234,50 @@ func TestSent(t *testing.T) {
 	require.Equal(t, flow.KeyPoint{Intended: 904 * flow.Grid, Seq: 904}, p.Keys[0])
 	require.Equal(t, flow.KeyPoint{Intended: 4999 * flow.Grid, Seq: 4999}, p.Keys[4095])
 }
+
+// What LiveKit sends without stamps before it switches to another layer is not
+// taken for packets of that one: nothing is lost before its key frame, and
+// nothing was received twice.
+func TestUnstampedOfAnotherLayer(t *testing.T) {
+	for before := range 12 { // packets of the layer before
+		for _, lose := range []bool{false, true} {
+			s := newStream(0)
+			high := flow.NewSent(7)
+			m := flow.NewMeter(flow.MeterConfig{Clock: 90000, Starts: true})
+			down := uint16(500)
+			put := func(stamped bool, stamp flow.Stamp) {
+				down++
+				m.Packet(flow.Packet{Seq: down, Timestamp: uint32(down) * 3000, Marker: true, Size: 100, Payload: 70, At: s.due + ms, Stamped: stamped, Stamp: stamp})
+			}
+			for range before {
+				high.Frame(s.due, high.Seq() == 0)
+				high.Packet(100, 70, true)
+				put(false, flow.Stamp{})
+			}
+			for n := range uint16(16) {
+				key := n%4 == 0
+				s.log.Frame(s.due, key)
+				switch {
+				case n < 4: // the switch is at the second key frame
+				case lose && n == 9:
+					down++
+				default:
+					put(n > 5, flow.Stamp{Intended: s.due, Seq: n, First: true, Key: key})
+				}
+				s.log.Packet(100, 70, true)
+				s.due = flow.Align(s.due + 33*ms)
+			}
+			s.reported(0)
+			high.Reported(uint32(high.RTP()), 0)
+			lines := flow.Settle([]flow.Publication{s.log.Publication("t", 0, false), high.Publication("t", 1, false)},
+				[]flow.Subscription{m.Subscription("t", "direct", "a", 0, true)})
+			for _, l := range lines {
+				want := int64(0)
+				if lose && l.Hop == report.HopSubscriber {
+					want = 1
+				}
+				require.Equal(t, want, l.Packets, "%d before: %+v", before, l)
+			}
+		}
+	}
+}

@@ -42,7 +42,10 @@ func (a *account) place() {
 	}
 	var before int64 // packets that were taken for the first run's and are not
 	if a.Opened && len(spans) > 0 {
-		before = spans[0].beginAtKey()
+		spans[0].beginAtKey()
+		if s := &spans[0]; s.known {
+			before = s.from - s.zero - a.Runs[0].From
+		}
 	}
 	items := map[*book][]item{}
 	add := func(s *span, from, to, n int64) {
@@ -120,18 +123,15 @@ func (a *account) place() {
 // beginAtKey lets the stream's first run begin with the last key frame before
 // its first stamped packet: the SFU begins each layer with one, and what it sent
 // before, without stamps, is of another layer then, if not of an earlier key
-// frame. The result is by how much the run is shorter.
-func (s *span) beginAtKey() int64 {
+// frame.
+func (s *span) beginAtKey() {
 	if !s.known || s.pub.Audio {
-		return 0
+		return
 	}
 	i := sort.Search(len(s.pub.Keys), func(i int) bool { return int64(s.pub.Keys[i].Seq) > s.zero })
-	if i == 0 {
-		return 0
+	if i > 0 {
+		s.from = max(s.from, int64(s.pub.Keys[i-1].Seq))
 	}
-	n := max(0, int64(s.pub.Keys[i-1].Seq)-s.from)
-	s.from += n
-	return n
 }
 
 // border divides a gap between two runs: what the key frame with which next
