@@ -127,7 +127,10 @@ func (m *Meter) take(i int, x uint64, p *Packet) {
 	switch {
 	case i >= t.open:
 		if p.Stamped && t.run != none && p.Stamp.Layer == t.layer {
-			t.runs[t.run].Packets++
+			r := &t.runs[t.run]
+			r.Packets++
+			// Should the SFU go to another layer next, this was the run's last.
+			r.To = max(r.To, r.after(t.rel+1, p.Stamp.Seq)+1)
 			t.stray++
 		} else {
 			t.fill++

@@ -281,3 +281,40 @@ func TestUnstampedOfAnotherLayer(t *testing.T) {
 		}
 	}
 }
+
+// The last packet of a layer, which comes when the first one of the next is
+// there, without a stamp, is of its run.
+func TestLateAtASwitch(t *testing.T) {
+	s := newStream(0)
+	low := flow.NewSent(7)
+	m := flow.NewMeter(flow.MeterConfig{Clock: 90000})
+	put := func(n uint16, stamped bool, stamp flow.Stamp) {
+		m.Packet(flow.Packet{Seq: n, Timestamp: uint32(n) * 3000, Marker: true, Size: 100, Payload: 70, At: s.due + ms, Stamped: stamped, Stamp: stamp})
+	}
+	var last flow.Stamp
+	for n := range uint16(5) {
+		s.log.Frame(s.due, n == 0)
+		stamp := flow.Stamp{Intended: s.due, Seq: n, First: true, Key: n == 0}
+		if n < 4 {
+			put(n, true, stamp)
+		}
+		s.log.Packet(100, 70, true)
+		last = stamp
+		s.due = flow.Align(s.due + 33*ms)
+	}
+	for n := range uint16(8) {
+		low.Frame(s.due, n%4 == 0)
+		put(5+n, n > 1, flow.Stamp{Intended: s.due, Seq: n, Layer: 1, First: true, Key: n%4 == 0})
+		if n == 0 {
+			put(4, true, last)
+		}
+		low.Packet(100, 70, true)
+		s.due = flow.Align(s.due + 33*ms)
+	}
+	s.reported(0)
+	low.Reported(uint32(low.RTP()), 0)
+	for _, l := range flow.Settle([]flow.Publication{s.log.Publication("t", 0, false), low.Publication("t", 1, false)},
+		[]flow.Subscription{m.Subscription("t", "direct", "a", 0, true)}) {
+		require.Zero(t, l.Packets, "%+v", l)
+	}
+}
