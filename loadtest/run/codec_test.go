@@ -36,7 +36,7 @@ type kind struct {
 }
 
 const (
-	witnessed = "target: {local: true}\nwitnesses: 1\nload: {warmup: 1s, hold: 2s}\n"
+	witnessed = "target: {local: true}\nwitnesses: 1\nload: {warmup: 1s, hold: 3s}\n"
 	four      = witnessed + "rooms: {count: 1, publishers: 2, subscribers: 2}\n" // streams
 )
 
@@ -45,7 +45,13 @@ func picture(of string) string {
 	return four + "media:\n  clip: 4s\n  video: {width: 640, height: 360, fps: 30, bitrate: 600kbps, " + of + "}\n"
 }
 
-// small video and sound together.
+// layered is such with layers. LiveKit goes to another one with a key frame of
+// it only: there are many.
+func layered(of string) string {
+	return picture("key_interval: 500ms, " + of)
+}
+
+// pictureAndSound are small.
 const pictureAndSound = "media: {clip: 4s, audio: {}, video: {width: 320, height: 180, bitrate: 200kbps}}\n"
 
 func kinds() []*kind {
@@ -56,20 +62,20 @@ func kinds() []*kind {
 		{name: "h264", text: picture("codec: h264"), streams: 4, codec: "h264", width: 640},
 		{name: "opus", text: four + "media: {clip: 4s, audio: {}}\n", streams: 4, codec: "opus"},
 
-		{name: "vp8, 3 layers, high", text: picture("codec: vp8, simulcast: 3, quality: high"), streams: 4, codec: "vp8", width: 640, layers: true},
-		{name: "vp8, 3 layers, medium", text: picture("codec: vp8, simulcast: 3, quality: medium"), streams: 4, codec: "vp8", width: 320, layers: true},
-		{name: "vp8, 3 layers, low", text: picture("codec: vp8, simulcast: 3, quality: low"), streams: 4, codec: "vp8", width: 160, layers: true},
-		{name: "vp8, 3 layers, mixed", text: picture("codec: vp8, simulcast: 3, quality: mixed"), streams: 4, codec: "vp8", layers: true},
-		{name: "h264, 2 layers, low", text: picture("codec: h264, simulcast: 2, quality: low"), streams: 4, codec: "h264", width: 320, layers: true},
-		{name: "h264, 3 layers, high", text: picture("codec: h264, simulcast: 3, quality: high"), streams: 4, codec: "h264", width: 640, layers: true},
-		{name: "av1, 2 layers, low", text: picture("codec: av1, simulcast: 2, quality: low"), streams: 4, codec: "av1", width: 320, layers: true},
-		{name: "av1, 2 layers, high", text: picture("codec: av1, simulcast: 2, quality: high"), streams: 4, codec: "av1", width: 640, layers: true},
+		{name: "vp8, 3 layers, high", text: layered("codec: vp8, simulcast: 3, quality: high"), streams: 4, codec: "vp8", width: 640, layers: true},
+		{name: "vp8, 3 layers, medium", text: layered("codec: vp8, simulcast: 3, quality: medium"), streams: 4, codec: "vp8", width: 320, layers: true},
+		{name: "vp8, 3 layers, low", text: layered("codec: vp8, simulcast: 3, quality: low"), streams: 4, codec: "vp8", width: 160, layers: true},
+		{name: "vp8, 3 layers, mixed", text: layered("codec: vp8, simulcast: 3, quality: mixed"), streams: 4, codec: "vp8", layers: true},
+		{name: "h264, 2 layers, low", text: layered("codec: h264, simulcast: 2, quality: low"), streams: 4, codec: "h264", width: 320, layers: true},
+		{name: "h264, 3 layers, high", text: layered("codec: h264, simulcast: 3, quality: high"), streams: 4, codec: "h264", width: 640, layers: true},
+		{name: "av1, 2 layers, low", text: layered("codec: av1, simulcast: 2, quality: low"), streams: 4, codec: "av1", width: 320, layers: true},
+		{name: "av1, 2 layers, high", text: layered("codec: av1, simulcast: 2, quality: high"), streams: 4, codec: "av1", width: 640, layers: true},
 
 		{name: "vp8 L1T3", text: picture("codec: vp8, svc: L1T3"), streams: 4, codec: "vp8", width: 640},
 		{name: "vp9 L1T3", text: picture("codec: vp9, svc: L1T3"), streams: 4, codec: "vp9", width: 640},
-		{name: "vp9 L3T3_KEY, high", text: picture("codec: vp9, svc: L3T3_KEY, quality: high"), streams: 4, codec: "vp9", width: 640, layers: true},
-		{name: "vp9 L3T3_KEY, medium", text: picture("codec: vp9, svc: L3T3_KEY, quality: medium"), streams: 4, codec: "vp9", width: 320, layers: true},
-		{name: "vp9 L3T3_KEY, low", text: picture("codec: vp9, svc: L3T3_KEY, quality: low"), streams: 4, codec: "vp9", width: 160, layers: true},
+		{name: "vp9 L3T3_KEY, high", text: layered("codec: vp9, svc: L3T3_KEY, quality: high"), streams: 4, codec: "vp9", width: 640, layers: true},
+		{name: "vp9 L3T3_KEY, medium", text: layered("codec: vp9, svc: L3T3_KEY, quality: medium"), streams: 4, codec: "vp9", width: 320, layers: true},
+		{name: "vp9 L3T3_KEY, low", text: layered("codec: vp9, svc: L3T3_KEY, quality: low"), streams: 4, codec: "vp9", width: 160, layers: true},
 
 		{name: "screen", text: four + "media: {clip: 4s, video: {codec: av1, width: 640, height: 360, fps: 5, bitrate: 200kbps}}\n", streams: 4, codec: "av1", width: 640},
 		{name: "speakers", text: witnessed + "rooms: {count: 1, publishers: 3, subscribers: 2}\n" + pictureAndSound + "speakers: {active: 1, every: 500ms}\n", streams: 12, silent: true},
@@ -80,8 +86,8 @@ func kinds() []*kind {
 		{name: "lossy messages", text: four + "media: {}\ndata: {rate: 20}\n", messages: true},
 		{name: "messages and media", text: four + pictureAndSound + "data: {rate: 20, reliable: true}\n", streams: 8, messages: true},
 
-		{name: "by turn-udp", text: picture("codec: vp9, svc: L3T3_KEY") + "paths: [direct, turn-udp]\npublish_path: turn-udp\n", streams: 4, codec: "vp9", layers: true},
-		{name: "by turn-tcp", text: picture("codec: vp8, simulcast: 3") + "paths: [direct, turn-tcp]\npublish_path: turn-tcp\n", streams: 4, codec: "vp8", layers: true},
+		{name: "by turn-udp", text: layered("codec: vp9, svc: L3T3_KEY") + "paths: [direct, turn-udp]\npublish_path: turn-udp\n", streams: 4, codec: "vp9", layers: true},
+		{name: "by turn-tcp", text: layered("codec: vp8, simulcast: 3") + "paths: [direct, turn-tcp]\npublish_path: turn-tcp\n", streams: 4, codec: "vp8", layers: true},
 		{name: "by turn-tls", text: four + pictureAndSound + "data: {rate: 20, reliable: true}\npaths: [direct, turn-tls]\npublish_path: turn-tls\n", streams: 8, messages: true},
 	}
 }
