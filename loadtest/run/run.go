@@ -61,14 +61,6 @@ type Options struct {
 	judged func(Judged)
 }
 
-// Judged is a stream as a witness saw it: its codec, the whole frames that it
-// had, and the size that the last key frame said.
-type Judged struct {
-	Subscriber, Track, Codec string
-	Frames                   int64
-	Width, Height            int
-}
-
 // runner is one run.
 type runner struct {
 	o      Options

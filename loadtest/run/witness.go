@@ -10,6 +10,14 @@ import (
 	"github.com/openova-io/bp-relay/loadtest/flow"
 )
 
+// Judged is a stream as a witness saw it: its codec, the whole frames that it
+// had, and the size that the last key frame said.
+type Judged struct {
+	Subscriber, Track, Codec string
+	Frames                   int64
+	Width, Height            int
+}
+
 // witness decrypts and checks all that a subscriber gets.
 type witness struct {
 	ctx                      *srtp.Context // nil until it is connected
