@@ -20,6 +20,7 @@ type procStat struct {
 	procID
 	state      byte
 	ppid, pgrp int
+	threads    int // that have not ended, the main one always counted
 }
 
 func readStat(pid int) (procStat, bool) {
@@ -36,6 +37,7 @@ func readStat(pid int) (procStat, bool) {
 	st := procStat{procID: procID{pid: pid, start: f[19]}, state: f[0][0]}
 	st.ppid, _ = strconv.Atoi(f[1])
 	st.pgrp, _ = strconv.Atoi(f[2])
+	st.threads, _ = strconv.Atoi(f[17])
 	return st, true
 }
 
@@ -76,10 +78,11 @@ func family(root int) []procID {
 }
 
 // alive reports whether the very process still runs. One that has ended and
-// only waits to be reaped by its parent does not.
+// only waits to be reaped by its parent does not. One whose main thread has
+// ended does as long as others have not: they hold its sockets open.
 func (p procID) alive() bool {
 	s, ok := readStat(p.pid)
-	return ok && s.start == p.start && s.state != 'Z' && s.state != 'X'
+	return ok && s.start == p.start && s.state != 'X' && (s.state != 'Z' || s.threads > 1)
 }
 
 func signalAll(procs []procID, sig syscall.Signal) {
