@@ -12,8 +12,8 @@ import (
 
 // The load of the case "loadgen".
 const (
-	loadgenSubscribers = 20
-	loadgenPublishers  = 6
+	loadgenSubscribers = 40
+	loadgenPublishers  = 20
 	loadgenJoins       = 30
 	// loadgenFor is an interval of the SFU's counters.
 	loadgenFor = statsInterval

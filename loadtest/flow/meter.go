@@ -268,6 +268,10 @@ func (m *Meter) astray(p *Packet, delta int16) bool {
 	return true
 }
 
+// Firsts are Counters.First and FirstKey. Whoever calls it holds the lock under
+// which Packet is called.
+func (m *Meter) Firsts() (packet, key int64) { return m.c.First, m.c.FirstKey }
+
 // Snapshot is a copy of the counters. Whoever calls it holds the lock under
 // which Packet is called.
 func (m *Meter) Snapshot() Counters {

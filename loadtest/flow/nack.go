@@ -42,6 +42,9 @@ func (m *Meter) Missing(now int64, out []uint16) []uint16 {
 	return out
 }
 
+// Holes says whether anything is missing that may be asked for again.
+func (m *Meter) Holes() bool { return len(m.pending) > 0 }
+
 // NACKed says that the packet was asked for: should it come, it is recovered,
 // not reordered.
 func (m *Meter) NACKed(seq uint16) {

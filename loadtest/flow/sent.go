@@ -66,6 +66,10 @@ func (s *Sent) Seq() uint64 { return s.next }
 // RTP is the RTP sequence number of the next packet.
 func (s *Sent) RTP() uint16 { return s.start + uint16(s.next) }
 
+// Index is packet n's RTP sequence number, extended by how often that began anew
+// (the packet index of RFC 3711 section 3.3.1).
+func (s *Sent) Index(n uint64) uint64 { return uint64(s.start) + n }
+
 // Frame begins a frame, due at a point of the grid in ns of Unix time. A key
 // frame anchors the subscribers' counting, for which the last 4096 are
 // remembered. Audio has no key frames: let each stream call about one frame a

@@ -41,7 +41,7 @@ func run() *report.Report {
 		{Path: "direct", Hop: report.HopPublisher}, {Path: "direct", Hop: report.HopSubscriber},
 	}
 	r.Processes = []report.Process{{Name: "sfu", Cores: .5}, {Name: "sfu", Cores: .25}, {Name: "generator", Cores: .3}}
-	r.Self = report.Self{Lag: hist(10 * time.Microsecond), RunDelay: .01, Busy: .5}
+	r.Self = report.Self{Lag: hist(10 * time.Microsecond), RunWaitMs: .07, RunDelay: .6, Busy: .5}
 	return r
 }
 
@@ -162,7 +162,7 @@ func TestHealth(t *testing.T) {
 		hides  bool
 	}{
 		"lag":    {func(s *report.Self) { s.Lag = hist(time.Millisecond) }, "lag p99 is 99", false},
-		"delay":  {func(s *report.Self) { s.RunDelay = .06 }, "6.0 % of the time (limit 5 %)", false},
+		"delay":  {func(s *report.Self) { s.RunWaitMs = .2512 }, "waited 251µs for a processor each time, on average (limit 250µs)", false},
 		"steal":  {func(s *report.Self) { s.Steal = .06 }, "hypervisor", false},
 		"gc":     {func(s *report.Self) { s.GC = .11 }, "GOGC", false},
 		"busy":   {func(s *report.Self) { s.Busy = .96 }, "96.0 % busy", false},
@@ -199,9 +199,9 @@ func TestDropsOfTheSystemExcuseNothing(t *testing.T) {
 
 func TestOtherLimits(t *testing.T) {
 	r := run()
-	r.Self.RunDelay, r.Self.SocketDrops = .08, 7
+	r.Self.RunWaitMs, r.Self.SocketDrops = .4, 7
 	l := judge.DefaultLimits()
-	l.RunDelay, l.Drops = .1, 7
+	l.RunWait, l.Drops = time.Millisecond, 7
 	l.Judge(r, []string{"latency_p99 < 10ms"})
 	require.Equal(t, report.Fail, r.Verdict.Result)
 }

@@ -49,7 +49,7 @@ func outletTo(t testing.TB, cfg PublisherConfig, conn *net.UDPConn) *outlet {
 	p.dest, err = n.Direct(s.LocalAddr(), conn.LocalAddr())
 	require.NoError(t, err)
 	key, salt := bytes.Repeat([]byte{7}, 16), bytes.Repeat([]byte{9}, 12)
-	p.rtp, err = srtp.CreateContext(key, salt, srtp.ProtectionProfileAeadAes128Gcm)
+	p.rtp, err = newSeal(key, salt, srtp.ProtectionProfileAeadAes128Gcm)
 	require.NoError(t, err)
 	in, err := srtp.CreateContext(key, salt, srtp.ProtectionProfileAeadAes128Gcm)
 	require.NoError(t, err)

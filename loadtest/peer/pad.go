@@ -41,10 +41,12 @@ func (s *source) pad(b *wire.Burst) {
 		p := room[:13]
 		clear(p)
 		p[0], p[1], p[12] = 0xa0, s.pt, 1 // RFC 3550 section 5.1: version 2, P; one byte of padding
-		binary.BigEndian.PutUint16(p[2:], s.sent.Pad())
+		seq := s.sent.Pad()
+		binary.BigEndian.PutUint16(p[2:], seq)
 		binary.BigEndian.PutUint32(p[4:], s.ts)
 		binary.BigEndian.PutUint32(p[8:], s.ssrc)
-		return s.pub.rtp.EncryptRTP(p[:0], p, &s.header)
+		index := s.sent.Index(s.sent.Seq()) // of the next packet; this is it, or is behind it
+		return s.pub.rtp.rtp(p, 12, s.ssrc, index+uint64(seq-uint16(index)))
 	})
 	if err != nil {
 		s.pub.failing(err)

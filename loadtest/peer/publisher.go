@@ -11,7 +11,6 @@ import (
 	"github.com/livekit/protocol/livekit"
 	"github.com/pion/ice/v4"
 	"github.com/pion/rtcp"
-	"github.com/pion/srtp/v3"
 
 	"github.com/openova-io/bp-relay/loadtest/clip"
 	"github.com/openova-io/bp-relay/loadtest/flow"
@@ -48,7 +47,7 @@ type Publisher struct {
 	published map[string]chan *livekit.TrackInfo
 
 	mu      sync.Mutex
-	rtp     *srtp.Context
+	rtp     *seal
 	dest    *wire.Dest
 	tracks  []*outTrack
 	resendB *wire.Burst
@@ -165,7 +164,7 @@ func (p *Publisher) negotiate(ctx context.Context) error {
 
 // ready makes what sending needs: keys, the way, data channels.
 func (p *Publisher) ready(ctx context.Context) error {
-	out, err := p.t.context(true)
+	out, err := newSeal(p.t.keys.LocalMasterKey, p.t.keys.LocalMasterSalt, p.t.profile)
 	if err != nil {
 		return err
 	}
@@ -344,7 +343,8 @@ func (p *Publisher) report() {
 				p.mu.Unlock()
 			}
 		}
-		next := reportEvery
+		// All publishers at once, so that one wake-up serves them all.
+		next := time.Until(time.Now().Add(reportEvery / 2).Truncate(reportEvery).Add(reportEvery))
 		if i < len(every) {
 			next = time.Duration(every[i]) * time.Millisecond
 		}

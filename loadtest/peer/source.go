@@ -6,8 +6,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/pion/rtp"
-
 	"github.com/openova-io/bp-relay/loadtest/clip"
 	"github.com/openova-io/bp-relay/loadtest/flow"
 	"github.com/openova-io/bp-relay/loadtest/wire"
@@ -20,6 +18,14 @@ const (
 	idCaptureTime = 3
 	idDescriptor  = 4
 )
+
+// beat is the distance of the points in time on which frames leave, those of all
+// publishers together: WebRTC's own pacer sends every 5 ms, too (modules/pacing).
+// With many publishers it is what keeps the cost of waking up from growing with
+// their number. Sound of 20 ms fits in; pictures are as late as a camera's may be,
+// and their RTP times say so: what is late for the beat counts neither as jitter
+// nor as latency.
+const beat = int64(5 * time.Millisecond)
 
 // kept is how many packets of a layer can be sent again.
 const kept = 1024
@@ -37,8 +43,8 @@ type source struct {
 
 	due     int64 // ns of Unix time, on flow.Grid
 	tsBase  uint32
-	start   int64 // due time of the first frame
-	anchor  int64 // due time of the clip's time anchorAt
+	start   int64 // RTP time begins here, on a beat
+	anchor  int64 // when the clip's time anchAt is to be
 	anchAt  time.Duration
 	next    int    // frame
 	picture uint16 // picture id of the next picture
@@ -51,7 +57,6 @@ type source struct {
 	key     bool   // a key frame was asked for
 	keyAt   int64  // when the last one was brought forward
 	named   bool   // LiveKit knows which layer the SSRC is
-	header  rtp.Header
 	sent    *flow.Sent
 	ring    [kept]keptPacket
 	stopped bool
@@ -82,9 +87,15 @@ func newSource(p *Publisher, t *outTrack, c *clip.Clip, layer uint8, rid string)
 
 // begin sets when the first frame is due.
 func (s *source) begin(at int64) {
-	s.start = flow.Align(at)
-	s.anchor, s.due = s.start, s.start
+	s.start = onBeat(at)
+	s.anchor, s.due = s.start, flow.Align(s.start)
 }
+
+// onBeat is the first beat that is not before ns.
+func onBeat(ns int64) int64 { return (ns + beat - 1) / beat * beat }
+
+// ideal is when the next frame is to be, by the clip alone.
+func (s *source) ideal() int64 { return s.anchor + int64(s.clip.Frames[s.next].At-s.anchAt) }
 
 // send sends the picture that is due, all of its spatial layers, and sets when
 // the next one is. Sent is false when there was none to send, since the track is
@@ -116,6 +127,9 @@ func (s *source) frame(b *wire.Burst, f *clip.Frame) {
 	first := s.due != s.lastDue // a due time is a picture's own
 	if first {
 		elapsed := s.due - s.start
+		if !s.track.video {
+			elapsed = s.ideal() - s.start // sound has no gaps
+		}
 		s.ts = s.tsBase + uint32(elapsed/1000*int64(s.clip.ClockRate)/1e6)
 		s.picture = (s.picture + 1) & 0x7fff
 		if f.Temporal == 0 {
@@ -241,7 +255,7 @@ func (s *source) write(b *wire.Burst, seq uint16, k keptPacket) error {
 		if f.TL0 >= 0 {
 			p[n+f.TL0] = k.tl0
 		}
-		return s.pub.rtp.EncryptRTP(p[:0], p, &s.header)
+		return s.pub.rtp.rtp(p, n, s.ssrc, s.sent.Index(k.seq))
 	})
 }
 
@@ -258,7 +272,7 @@ func (s *source) advance() (samePicture bool) {
 	if s.key && !samePicture {
 		s.bringKey()
 	}
-	s.due = flow.Align(s.anchor + int64(s.clip.Frames[s.next].At-s.anchAt))
+	s.due = flow.Align(onBeat(s.ideal()))
 	return samePicture
 }
 
@@ -266,7 +280,7 @@ func (s *source) advance() (samePicture bool) {
 // current frame would be due.
 func (s *source) jump() {
 	s.key = false
-	now := s.anchor + int64(s.clip.Frames[s.next].At-s.anchAt)
+	now := s.ideal()
 	for range s.clip.Frames {
 		if f := s.clip.Frames[s.next]; f.Key && f.Spatial == 0 {
 			break
@@ -286,7 +300,7 @@ func (s *source) wantKey() { s.key = s.key || !s.clip.Frames[s.next].Key }
 
 // bringKey makes the next picture a key frame if it may be.
 func (s *source) bringKey() {
-	now := s.anchor + int64(s.clip.Frames[s.next].At-s.anchAt)
+	now := s.ideal()
 	switch {
 	case s.clip.Frames[s.next].Key:
 		s.key = false

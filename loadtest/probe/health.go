@@ -22,6 +22,10 @@ type Health struct {
 	// Waits of a thread that ended between two samples are missing, so it is
 	// never too high.
 	RunDelay float64
+	// RunWait is how long a thread of ours waited for a processor each time that
+	// it was ready to run, on average: what RunDelay says without the bias of a
+	// process that does little in many short turns.
+	RunWait time.Duration
 	// Steal is what the hypervisor gave to others, Busy what ran here, of all
 	// processors' time: 0 to 1.
 	Steal, Busy float64
@@ -45,16 +49,20 @@ type Health struct {
 
 // Fill sets what Health knows in a report, and leaves the rest.
 func (h Health) Fill(s *report.Self) {
+	s.RunWaitMs = report.Ms(h.RunWait)
 	s.RunDelay, s.Steal, s.GC, s.Busy, s.RcvbufErrors = h.RunDelay, h.Steal, h.GC, h.Busy, h.RcvbufErrors
 }
 
 // Self watches the health of this process. It belongs to one goroutine.
 type Self struct {
 	first   reading
-	threads map[int]uint64 // thread id to its wait so far, in ns, as last seen
-	waited  uint64         // since the start
+	threads map[int]turns // by thread id, as last seen
+	sum     turns         // since the start
 	last    reading
 }
+
+// turns are how often a thread ran, and how long it had waited for that.
+type turns struct{ waited, runs uint64 } // ns
 
 // reading is what one look gives.
 type reading struct {
@@ -69,11 +77,11 @@ type reading struct {
 
 // StartSelf begins to watch.
 func StartSelf() (*Self, error) {
-	s := &Self{threads: map[int]uint64{}}
+	s := &Self{threads: map[int]turns{}}
 	if err := s.Sample(); err != nil {
 		return nil, err
 	}
-	s.first, s.waited = s.last, 0
+	s.first, s.sum = s.last, turns{}
 	return s, nil
 }
 
@@ -97,7 +105,7 @@ func (s *Self) wait() error {
 	if err != nil {
 		return fmt.Errorf("probe: our threads: %w", err)
 	}
-	now := make(map[int]uint64, len(all))
+	now := make(map[int]turns, len(all))
 	for _, t := range all {
 		st, err := t.Schedstat()
 		if err != nil {
@@ -106,12 +114,13 @@ func (s *Self) wait() error {
 			}
 			return fmt.Errorf("probe: how long threads waited for a processor: %w: the kernel needs CONFIG_SCHED_INFO", err)
 		}
-		now[t.PID] = st.WaitingNanoseconds
-		if was := s.threads[t.PID]; st.WaitingNanoseconds >= was {
-			s.waited += st.WaitingNanoseconds - was
-		} else {
-			s.waited += st.WaitingNanoseconds // a new thread of that id
+		is, was := turns{st.WaitingNanoseconds, st.RunTimeslices}, s.threads[t.PID]
+		now[t.PID] = is
+		if is.waited < was.waited || is.runs < was.runs {
+			was = turns{} // a new thread of that id
 		}
+		s.sum.waited += is.waited - was.waited
+		s.sum.runs += is.runs - was.runs
 	}
 	s.threads = now
 	return nil
@@ -178,7 +187,10 @@ func (s *Self) Health() Health {
 		RcvbufErrors: b.udp.rcvbuf - a.udp.rcvbuf, SndbufErrors: b.udp.sndbuf - a.udp.sndbuf, InErrors: b.udp.in - a.udp.in,
 		Throttled: b.throttled.times - a.throttled.times, ThrottledSeconds: (b.throttled.time - a.throttled.time).Seconds(),
 	}
-	waited := time.Duration(s.waited).Seconds()
+	waited := time.Duration(s.sum.waited).Seconds()
+	if s.sum.runs > 0 {
+		h.RunWait = time.Duration(s.sum.waited / s.sum.runs)
+	}
 	h.RunDelay = share(waited, waited+h.CPUSeconds)
 	all := b.machine.At.Sub(a.machine.At).Seconds() * float64(runtime.NumCPU())
 	h.Steal = share((b.machine.Stolen - a.machine.Stolen).Seconds(), all)

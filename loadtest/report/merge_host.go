@@ -81,6 +81,7 @@ func mergeSelf(out *Report, parts []*Report) {
 		o := p.Self
 		addHist(&s.Lag, o.Lag)
 		addHist(&s.ReadLag, o.ReadLag)
+		s.RunWaitMs = max(s.RunWaitMs, o.RunWaitMs)
 		s.RunDelay = max(s.RunDelay, o.RunDelay)
 		s.Steal = max(s.Steal, o.Steal)
 		s.GC = max(s.GC, o.GC)

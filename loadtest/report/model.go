@@ -261,12 +261,16 @@ type Self struct {
 	// long received ones waited in the kernel for us (no part of the latency).
 	Lag     *Hist `json:"lag,omitempty"`
 	ReadLag *Hist `json:"read_lag,omitempty"`
-	// RunDelay is the share of time that our threads waited for a processor
-	// (/proc/self/schedstat), Steal what the hypervisor gave to others, GC the
-	// share of our CPU time in garbage collection: 0 to 1.
-	RunDelay float64 `json:"run_delay"`
-	Steal    float64 `json:"steal"`
-	GC       float64 `json:"gc"`
+	// RunWaitMs is how long a thread of ours waited for a processor each time that
+	// it was ready to run, on average, and RunDelay the share of the time that it
+	// could have run: waiting / (waiting + running), both from schedstat in /proc.
+	// The share is large for a process that does little in many short turns.
+	RunWaitMs float64 `json:"run_wait_ms"`
+	RunDelay  float64 `json:"run_delay"`
+	// Steal is what the hypervisor gave to others, GC the share of our CPU time in
+	// garbage collection: 0 to 1.
+	Steal float64 `json:"steal"`
+	GC    float64 `json:"gc"`
 	// Busy is the share of the whole machine that was busy, whoever used it.
 	Busy           float64 `json:"busy"`
 	SocketDrops    int64   `json:"socket_drops"`     // SO_RXQ_OVFL of our sockets

@@ -176,7 +176,7 @@ func health(r *Report) []fact {
 	if s.ReadLag.Count() > 0 {
 		add("read late, p99", millis(Ms(s.ReadLag.Quantile(.99))), "how long packets waited in the kernel for us; not part of the latency")
 	}
-	add("waited for a processor", percent(s.RunDelay), "share of the time our threads could have run")
+	add("waited for a processor", millis(s.RunWaitMs), "each time that a thread of ours was ready to run, on average; "+percent(s.RunDelay)+" of the time that they could have run")
 	add("machine busy", percent(s.Busy), "whoever used it")
 	add("taken by the hypervisor", percent(s.Steal), "")
 	add("garbage collection", percent(s.GC), "of our processor time")

@@ -149,8 +149,9 @@ func summaryLedger(out io.Writer, r *Report) {
 
 func summaryHealth(out io.Writer, r *Report) {
 	s := r.Self
-	fmt.Fprintf(out, "\ngenerator: sent late %s (p99), waited for cpu %s, machine busy %s,\n", quantile(s.Lag, .99), percent(s.RunDelay), percent(s.Busy))
-	fmt.Fprintf(out, "  steal %s, gc %s; dropped by our sockets %s, by our queues %s, failed sends %s\n", percent(s.Steal), percent(s.GC), count(s.SocketDrops), count(s.QueueDrops), count(s.SendErrors))
+	fmt.Fprintf(out, "\ngenerator: sent late %s (p99), waited for cpu %s (mean),\n  machine busy %s, steal %s, gc %s;\n",
+		quantile(s.Lag, .99), millis(s.RunWaitMs), percent(s.Busy), percent(s.Steal), percent(s.GC))
+	fmt.Fprintf(out, "  dropped by our sockets %s, by our queues %s, failed sends %s\n", count(s.SocketDrops), count(s.QueueDrops), count(s.SendErrors))
 	for _, n := range r.Provenance.Notes {
 		fmt.Fprintf(out, "note: %s\n", n)
 	}

@@ -74,8 +74,10 @@ func (c *clock) measure(r *runner) error {
 	c.measuring = true
 	c.begin = time.Now()
 	c.baseSent = r.cast.sent()
+	c.lastSent = c.baseSent
 	for _, l := range r.lanes {
 		c.base[l.name] = l.now()
+		c.last[l.name] = c.base[l.name]
 	}
 	c.stats = r.stats()
 	c.next = c.begin.Add(time.Second)
@@ -87,7 +89,12 @@ func (c *clock) stopMeasuring(r *runner) {
 	if !c.measuring || c.stopped {
 		return
 	}
-	c.tick(r, time.Now())
+	const least = 50 * time.Millisecond // a shorter point says nothing
+	if now := time.Now(); now.After(c.next.Add(least - time.Second)) {
+		c.tick(r, now)
+	} else {
+		c.collect(r)
+	}
 	c.stopped = true
 	c.seconds = time.Since(c.begin).Seconds()
 	c.statsEnd = r.stats()

@@ -306,8 +306,7 @@ func (c *crowd) dismiss(g *guest) {
 
 func (c *crowd) depart(g *guest, complete bool) {
 	lane := g.seat.path
-	packet, frame := g.l.firsts()
-	g.l.leave(complete)
+	packet, frame := g.l.leave(complete)
 	lane.mu.Lock()
 	lane.present--
 	lane.joins.Left++
@@ -330,10 +329,10 @@ func (c *crowd) guests() []*guest {
 // speak lets everybody send what they have to say.
 func (c *crowd) speak(now time.Time) {
 	for _, g := range c.guests() {
-		if pkts := g.l.speak(now); len(pkts) > 0 {
+		pkts, packet, frame := g.l.speak(now)
+		if len(pkts) > 0 {
 			_ = g.sub.WriteRTCP(pkts) // one that has failed ends by itself
 		}
-		packet, frame := g.l.firsts()
 		if packet > 0 || frame > 0 {
 			g.seat.path.mu.Lock()
 			g.seat.path.firsts(packet, frame)

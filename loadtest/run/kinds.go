@@ -40,8 +40,8 @@ type DoConfig struct {
 }
 
 // Do finds the installation, does the scenario and judges it. When ctx ends
-// while something was measured, the report holds what there was, without a
-// ledger, and there is an error as well.
+// while something was measured, the report holds what there was, and there is an
+// error as well.
 func Do(ctx context.Context, c DoConfig) (rep *report.Report, err error) {
 	switch c.Scenario.Kind {
 	case report.KindAPI:
@@ -49,21 +49,10 @@ func Do(ctx context.Context, c DoConfig) (rep *report.Report, err error) {
 	case report.KindTunnel:
 		rep, err = c.tunnel(ctx)
 	default:
-		var last *report.Report
-		publish := c.Publish
-		c.Publish = func(r *report.Report) {
-			last = r
-			if publish != nil {
-				publish(r)
-			}
-		}
 		if c.Scenario.Kind == report.KindRecording {
 			rep, err = c.recording(ctx)
 		} else {
 			rep, err = c.media(ctx, nil)
-		}
-		if rep == nil && ctx.Err() != nil && last != nil && last.Seconds > 0 {
-			rep = last
 		}
 	}
 	if rep != nil && ctx.Err() != nil {
@@ -76,7 +65,7 @@ func Do(ctx context.Context, c DoConfig) (rep *report.Report, err error) {
 func interrupted(rep *report.Report, s *scenario.Scenario) {
 	judge.Judge(rep, s.Thresholds)
 	rep.Verdict = report.Verdict{Result: report.Inconclusive, Reasons: []string{
-		fmt.Sprintf("interrupted %.0f s after the measured part began: these are the figures until then, and where packets were lost was not settled", rep.Seconds),
+		fmt.Sprintf("interrupted %.0f s after the measured part began: these are the figures until then", rep.Seconds),
 	}}
 }
 

@@ -164,14 +164,15 @@ const (
 )
 
 // speak is what the subscriber has to say: lost packets, reports, key frames
-// that are missing.
-func (l *listener) speak(now time.Time) []rtcp.Packet {
+// that are missing. With it come the times to the first packet and to the first
+// whole key frame, each once.
+func (l *listener) speak(now time.Time) (out []rtcp.Packet, packet, frame time.Duration) {
 	l.shard.mu.Lock()
 	defer l.shard.mu.Unlock()
+	packet, frame = l.firsts()
 	if l.sub == nil || l.closed {
-		return nil
+		return nil, packet, frame
 	}
-	var out []rtcp.Packet
 	if now.Sub(l.lastRR) >= reportEvery {
 		l.lastRR = now
 		out = l.receiverReports(now, out)
@@ -182,7 +183,7 @@ func (l *listener) speak(now time.Time) []rtcp.Packet {
 	if l.nack {
 		out = l.lost(now, out)
 	}
-	return out
+	return out, packet, frame
 }
 
 func (l *listener) receiverReports(now time.Time, out []rtcp.Packet) []rtcp.Packet {
@@ -223,7 +224,7 @@ func (l *listener) estimate() rtcp.Packet {
 func (l *listener) lost(now time.Time, out []rtcp.Packet) []rtcp.Packet {
 	var buf [64]uint16
 	for _, s := range l.streams {
-		if s.gone {
+		if s.gone || !s.meter.Holes() {
 			continue
 		}
 		missing := s.meter.Missing(now.UnixNano(), buf[:0])
@@ -258,12 +259,14 @@ func (l *listener) sums() sums {
 
 // leave takes the listener out and keeps what it got. Complete says that it
 // listened until after the publishers' last packets.
-func (l *listener) leave(complete bool) {
+// The times are as [listener.speak] gives them.
+func (l *listener) leave(complete bool) (packet, frame time.Duration) {
 	l.shard.mu.Lock()
 	defer l.shard.mu.Unlock()
 	if l.closed {
-		return
+		return 0, 0
 	}
+	packet, frame = l.firsts()
 	l.closed = true
 	delete(l.shard.live, l)
 	all := l.sums()
@@ -281,22 +284,24 @@ func (l *listener) leave(complete bool) {
 			l.shard.settled = append(l.shard.settled, s.meter.Subscription(s.track.SID, l.path, l.identity, all.drops, complete && !s.gone))
 		}
 	}
+	return packet, frame
 }
 
 // firsts gives the times to the first packet and the first whole key frame,
-// each once.
+// each once. The caller holds the lock.
 func (l *listener) firsts() (packet, frame time.Duration) {
-	l.shard.mu.Lock()
-	defer l.shard.mu.Unlock()
+	if l.firstAny && l.firstKey {
+		return 0, 0
+	}
 	for _, s := range l.streams {
-		c := s.meter.Snapshot()
-		if !l.firstAny && c.First != 0 {
+		first, key := s.meter.Firsts()
+		if !l.firstAny && first != 0 {
 			l.firstAny = true
-			packet = time.Unix(0, c.First).Sub(l.due)
+			packet = time.Unix(0, first).Sub(l.due)
 		}
-		if !l.firstKey && s.track.Video && c.FirstKey != 0 {
+		if !l.firstKey && s.track.Video && key != 0 {
 			l.firstKey = true
-			frame = time.Unix(0, c.FirstKey).Sub(l.due)
+			frame = time.Unix(0, key).Sub(l.due)
 		}
 	}
 	return packet, frame

@@ -45,10 +45,13 @@ func (c DoConfig) recording(ctx context.Context) (rep *report.Report, err error)
 		}
 	})
 	if err != nil {
-		return nil, errors.Join(err, control.Close())
+		err = errors.Join(err, control.Close())
+	}
+	if rep == nil {
+		return nil, err
 	}
 	rep.Total.Recordings = &got
 	rep.Errors = append(rep.Errors, control.Errors()...)
 	judge.Judge(rep, c.Scenario.Thresholds)
-	return rep, nil
+	return rep, err
 }

@@ -28,7 +28,7 @@ import (
 // gather is how long received packets wait for others: see wire.NewReactor.
 // Data messages have no kernel time, so that they must not wait.
 const (
-	gather     = 20 * time.Millisecond
+	gather     = 40 * time.Millisecond
 	gatherData = time.Millisecond
 )
 
@@ -87,9 +87,10 @@ type runner struct {
 	void     []string // why the report's numbers are not those of the scenario
 }
 
-// Run does a media scenario and returns its report, without a verdict where
-// ctx ended it. Whatever happened to participants is in the report; the error
-// is of what kept the run from being one.
+// Run does a media scenario and returns its report. Whatever happened to
+// participants is in the report; the error is of what kept the run from being
+// one. Where ctx ended the measured part, there are both: what was on its way is
+// waited for and the ledger settled, which takes about a second.
 func Run(ctx context.Context, o Options) (rep *report.Report, err error) {
 	if o.Run == "" {
 		o.Run = uuid.NewString()[:8]
@@ -264,7 +265,8 @@ func (r *runner) play(ctx context.Context, failed <-chan error) (*report.Report,
 	if r.seconds != nil {
 		r.seconds.stopMeasuring(r)
 	}
-	if err != nil {
+	cut := ctx.Err() != nil && r.seconds != nil && r.seconds.measuring
+	if err != nil && !cut {
 		r.done.Store(true)
 		r.end()
 		r.crowd.clear()
@@ -280,7 +282,7 @@ func (r *runner) play(ctx context.Context, failed <-chan error) (*report.Report,
 	r.crowd.clear()
 	rep := r.report(r.cast.sent())
 	r.cast.close()
-	return rep, nil
+	return rep, err
 }
 
 // listenOn lets subscribers hear what is still to come, and NACK it.

@@ -23,9 +23,10 @@ type Alarm struct{ fd int }
 // the others have theirs.
 const HotLoops = 2
 
-// Longest is how long one wait takes at most; for longer ones Go's way is
-// better.
-const Longest = 50 * time.Millisecond
+// Longest is how long one wait takes at most. Longer ones are better done in
+// Go's way: its monitor thread preempts a goroutine that has not yielded for 10 ms
+// (forcePreemptNS in runtime/proc.go), which costs more than parking does.
+const Longest = 10 * time.Millisecond
 
 // NewAlarm makes one.
 func NewAlarm() (*Alarm, error) {

@@ -28,10 +28,11 @@ type inbox struct {
 	names [batch]unix.RawSockaddrInet6 // room for IPv4, too
 	oob   [batch][oobSize]byte
 	data  [batch][slotSize]byte
+	used  int // headers that the kernel has shortened
 }
 
 func newInbox() *inbox {
-	in := new(inbox)
+	in := &inbox{used: batch}
 	for i := range in.msgs {
 		in.iov[i].Base = &in.data[i][0]
 		in.iov[i].SetLen(slotSize)
@@ -46,15 +47,17 @@ func newInbox() *inbox {
 
 // receive takes what waits on a socket, without waiting.
 func (in *inbox) receive(fd int) (int, error) {
-	for i := range in.msgs { // the kernel shortened them last time
+	for i := range in.used {
 		h := &in.msgs[i].hdr
 		h.Namelen = unix.SizeofSockaddrInet6
 		h.SetControllen(oobSize)
 	}
+	in.used = 0
 	for {
 		n, _, errno := unix.RawSyscall6(unix.SYS_RECVMMSG, uintptr(fd), uintptr(unsafe.Pointer(&in.msgs[0])), batch, unix.MSG_DONTWAIT, 0, 0)
 		switch errno {
 		case 0:
+			in.used = int(n)
 			return int(n), nil
 		case unix.EINTR:
 		case unix.EAGAIN:

@@ -14,12 +14,9 @@ import (
 	"github.com/openova-io/bp-relay/loadtest/report"
 )
 
-// A socket is read at once until so many media packets have come, or until it
-// is so old; from then on it is read in groups.
-const (
-	settle    = 64
-	settleAge = 5 * time.Second
-)
+// settle is how many media packets have come when a socket is no longer read at
+// once, but in groups.
+const settle = 64
 
 // Reactor reads the sockets of many participants.
 type Reactor struct {
@@ -41,8 +38,10 @@ type Reactor struct {
 }
 
 // NewReactor makes one. Gather is how long packets may wait in the kernel for
-// others, at most [Longest], 0 for none: 20 ms is a good value, since a frame's
-// packets come within that; a socket's buffer has to hold what comes meanwhile.
+// others, 0 for none: 40 ms is a good value, since a frame's
+// packets come within that, and lost ones are not asked for much later than
+// otherwise. A socket's buffer has to hold what comes meanwhile: one that the
+// kernel made small (net.core.rmem_max) is read at once.
 // What is not media waits as long, on sockets on which media flows.
 func NewReactor(gather time.Duration) (*Reactor, error) {
 	r := &Reactor{gather: gather, sockets: map[int32]*Socket{}, lag: report.NewHist()}
@@ -167,10 +166,19 @@ func (r *Reactor) readLazy(ctx context.Context) error {
 			packets = r.readAll(in, packets, events[:n])
 		}
 		if n < len(events) {
-			r.alarm.Wait(r.gather)
+			r.pause()
 		}
 	}
 	return nil
+}
+
+// pause lets packets gather.
+func (r *Reactor) pause() {
+	if r.gather <= Longest {
+		r.alarm.Wait(r.gather)
+		return
+	}
+	time.Sleep(r.gather)
 }
 
 func (r *Reactor) readAll(in *inbox, packets []Packet, events []unix.EpollEvent) []Packet {

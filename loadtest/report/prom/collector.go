@@ -30,7 +30,8 @@ type Collector struct {
 	hists   []histMetric
 
 	up, elapsed, hop, cores, cpu, memory, drops *prometheus.Desc
-	lag, runDelay, steal, gc, busy, selfDrops   *prometheus.Desc
+	lag, runWait, runDelay, steal, gc, busy     *prometheus.Desc
+	selfDrops                                   *prometheus.Desc
 }
 
 // NewCollector collects from src, see Handler.
@@ -45,6 +46,7 @@ func NewCollector(src func() *report.Report) *Collector {
 		memory:    desc("process_resident_bytes", "Resident memory of a local process.", "process"),
 		drops:     desc("process_socket_drops_total", "Datagrams that the kernel dropped at the process's UDP sockets.", "process"),
 		lag:       desc("self_lag_seconds", "How late the generator sent packets against their schedule."),
+		runWait:   desc("self_run_wait_seconds", "How long a thread of the generator waited for a processor each time that it was ready to run, on average."),
 		runDelay:  desc("self_run_delay_ratio", "Share of time that the generator's threads waited for a processor."),
 		steal:     desc("self_steal_ratio", "Share of time that the hypervisor gave to others."),
 		gc:        desc("self_gc_ratio", "Share of the generator's processor time in garbage collection."),
@@ -64,7 +66,7 @@ func (c *Collector) Describe(ch chan<- *prometheus.Desc) {
 	for _, m := range c.hists {
 		ch <- m.desc
 	}
-	for _, d := range []*prometheus.Desc{c.up, c.elapsed, c.hop, c.cores, c.cpu, c.memory, c.drops, c.lag, c.runDelay, c.steal, c.gc, c.busy, c.selfDrops} {
+	for _, d := range []*prometheus.Desc{c.up, c.elapsed, c.hop, c.cores, c.cpu, c.memory, c.drops, c.lag, c.runWait, c.runDelay, c.steal, c.gc, c.busy, c.selfDrops} {
 		ch <- d
 	}
 }
@@ -86,6 +88,7 @@ func (c *Collector) Collect(ch chan<- prometheus.Metric) {
 	if s.Lag.Count() > 0 {
 		ch <- histogram(c.lag, s.Lag)
 	}
+	ch <- gauge(c.runWait, s.RunWaitMs/1000)
 	ch <- gauge(c.runDelay, s.RunDelay)
 	ch <- gauge(c.steal, s.Steal)
 	ch <- gauge(c.gc, s.GC)

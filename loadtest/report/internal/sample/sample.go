@@ -209,7 +209,7 @@ func processes(r *report.Report, rnd *rand.Rand) {
 	}
 	r.Self = report.Self{
 		Lag: lognormal(rnd, .04, .7, 5000, 3), ReadLag: lognormal(rnd, .09, .8, 5000, 40),
-		RunDelay: .012, GC: .002, Busy: .64, Steal: .004, SocketDrops: 6,
+		RunWaitMs: .064, RunDelay: .38, GC: .002, Busy: .64, Steal: .004, SocketDrops: 6,
 		PacketsPerRead: 5.1, PacketsPerSend: 6.4, Reads: 960_000, Sends: 21_000,
 	}
 }
