@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/openova-io/bp-relay/loadtest/judge"
+	"github.com/openova-io/bp-relay/loadtest/report"
 	"github.com/openova-io/bp-relay/loadtest/scenario"
 )
 
@@ -100,9 +101,13 @@ func (c *chosen) change(s *scenario.Scenario, f *pflag.FlagSet) error {
 			return fmt.Errorf("--set: %w", err)
 		}
 	}
+	hold := "load.hold"
+	if s.Kind == report.KindAPI || s.Kind == report.KindTunnel {
+		hold = s.Kind + ".hold"
+	}
 	for _, p := range [][2]string{
 		{"rooms", "rooms.count"}, {"publishers", "rooms.publishers"}, {"subscribers", "rooms.subscribers"}, {"codec", "media.video.codec"},
-		{"bitrate", "media.video.bitrate"}, {"simulcast", "media.video.simulcast"}, {"hold", "load.hold"}, {"warmup", "load.warmup"},
+		{"bitrate", "media.video.bitrate"}, {"simulcast", "media.video.simulcast"}, {"hold", hold}, {"warmup", "load.warmup"},
 	} {
 		if f.Changed(p[0]) {
 			if err := set(p[1], f.Lookup(p[0]).Value.String()); err != nil {

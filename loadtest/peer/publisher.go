@@ -10,7 +10,6 @@ import (
 	"github.com/google/uuid"
 	"github.com/livekit/protocol/livekit"
 	"github.com/pion/ice/v4"
-	"github.com/pion/rtcp"
 
 	"github.com/openova-io/bp-relay/loadtest/clip"
 	"github.com/openova-io/bp-relay/loadtest/flow"
@@ -168,20 +167,9 @@ func (p *Publisher) ready(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	// A TURN channel is bound some round trips after the pair was selected.
-	var dest *wire.Dest
-	for {
-		if dest, err = p.t.dest(); err == nil {
-			break
-		}
-		if !errors.Is(err, wire.ErrNotBound) {
-			return err
-		}
-		select {
-		case <-time.After(5 * time.Millisecond):
-		case <-ctx.Done():
-			return fmt.Errorf("%w: %w", err, ctx.Err())
-		}
+	dest, err := p.way(ctx)
+	if err != nil {
+		return err
 	}
 	if p.cfgPub.Data {
 		if err := p.t.openSCTP(ctx); err != nil {
@@ -204,13 +192,29 @@ func (p *Publisher) ready(ctx context.Context) error {
 // follow sends the way that ICE has chosen now. While a new TURN channel is not
 // bound yet, the old way goes on.
 func (p *Publisher) follow() {
-	dest, err := p.t.dest()
+	dest, err := p.way(p.ctx)
 	if err != nil {
-		return
+		return // it ends, or ICE chooses again
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.dest = dest
+}
+
+// way is that of media, as soon as there is one: a TURN channel is bound some
+// round trips after the pair was selected.
+func (p *Publisher) way(ctx context.Context) (*wire.Dest, error) {
+	for {
+		dest, err := p.t.dest()
+		if !errors.Is(err, wire.ErrNotBound) {
+			return dest, err
+		}
+		select {
+		case <-time.After(5 * time.Millisecond):
+		case <-ctx.Done():
+			return nil, fmt.Errorf("%w: %w", err, ctx.Err())
+		}
+	}
 }
 
 // start lets the pacer send.
@@ -258,128 +262,6 @@ func (p *Publisher) handle(msg *livekit.SignalResponse) error {
 		return p.t.candidate(c)
 	}
 	return nil
-}
-
-// reported takes what LiveKit says of what it got.
-func (p *Publisher) reported(pkts []rtcp.Packet) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for _, pkt := range pkts {
-		switch r := pkt.(type) {
-		case *rtcp.ReceiverReport:
-			for _, b := range r.Reports {
-				if s := p.bySSRC(b.SSRC); s != nil {
-					s.named = true
-					s.sent.Reported(b.LastSequenceNumber, b.TotalLost)
-				}
-			}
-		case *rtcp.TransportLayerNack:
-			s := p.bySSRC(r.MediaSSRC)
-			if s == nil {
-				continue
-			}
-			p.resendB.Reset()
-			for _, pair := range r.Nacks {
-				for _, seq := range pair.PacketList() {
-					p.nacks++
-					// LiveKit takes "nack pli" for "nack" (pkg/sfu/buffer Bind, v1.11.0),
-					// so it asks although it was not offered.
-					if p.cfg.NACK {
-						s.resend(p.resendB, seq)
-					}
-				}
-			}
-			if _, err := p.resendB.Send(p.dest); err != nil {
-				p.err = err
-			}
-		case *rtcp.PictureLossIndication:
-			p.keyAsked(r.MediaSSRC)
-		case *rtcp.FullIntraRequest:
-			for _, f := range r.FIR {
-				p.keyAsked(f.SSRC)
-			}
-		}
-	}
-}
-
-func (p *Publisher) keyAsked(ssrc uint32) {
-	p.plis++
-	if s := p.bySSRC(ssrc); s != nil {
-		s.wantKey()
-	}
-}
-
-func (p *Publisher) bySSRC(ssrc uint32) *source {
-	for _, t := range p.tracks {
-		for _, s := range t.layers {
-			if s.ssrc == ssrc {
-				return s
-			}
-		}
-	}
-	return nil
-}
-
-// reportEvery is the time between sender reports. LiveKit forwards capture
-// times to a new subscriber only from the next one on.
-const reportEvery = 250 * time.Millisecond
-
-// report sends sender reports: often at first, since LiveKit forwards capture
-// times only once it has seen one.
-func (p *Publisher) report() {
-	every := []int{20, 30, 50, 100, 200}
-	timer := time.NewTimer(0)
-	defer timer.Stop()
-	for i := 0; ; i++ {
-		select {
-		case <-p.ctx.Done():
-			return
-		case <-timer.C:
-		}
-		if pkts := p.senderReports(time.Now()); len(pkts) > 0 {
-			if err := p.t.writeRTCP(pkts); err != nil {
-				p.mu.Lock()
-				p.note(err)
-				p.mu.Unlock()
-			}
-		}
-		// All publishers at once, so that one wake-up serves them all.
-		next := time.Until(time.Now().Add(reportEvery / 2).Truncate(reportEvery).Add(reportEvery))
-		if i < len(every) {
-			next = time.Duration(every[i]) * time.Millisecond
-		}
-		timer.Reset(next)
-	}
-}
-
-func (p *Publisher) senderReports(now time.Time) []rtcp.Packet {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	var out []rtcp.Packet
-	for _, t := range p.tracks {
-		for _, s := range t.layers {
-			c := s.sent.Counters()
-			if c.Packets == 0 {
-				continue
-			}
-			out = append(out, &rtcp.SenderReport{
-				SSRC: s.ssrc, NTPTime: ntp(now), RTPTime: s.tsBase + uint32((now.UnixNano()-s.start)/1000*int64(s.clip.ClockRate)/1e6),
-				PacketCount: uint32(c.Packets), OctetCount: uint32(c.PayloadBytes),
-			})
-		}
-	}
-	if len(out) > 0 {
-		out = append(out, &rtcp.SourceDescription{Chunks: []rtcp.SourceDescriptionChunk{{
-			Source: p.tracks[0].layers[0].ssrc, Items: []rtcp.SourceDescriptionItem{{Type: rtcp.SDESCNAME, Text: "relay-loadtest"}},
-		}}})
-	}
-	return out
-}
-
-// ntp is a time as RTCP has it (RFC 3550 section 4).
-func ntp(t time.Time) uint64 {
-	const since1900 = 2208988800
-	return uint64(t.Unix()+since1900)<<32 | uint64(t.Nanosecond())<<32/1e9
 }
 
 func (p *Publisher) failing(err error) { p.err = err }

@@ -16,14 +16,14 @@ const (
 // since one process carries them: run one at a time to tell them apart.
 func Taxes(r *Report) []Tax {
 	direct := r.Path(Direct)
-	if direct == nil {
+	if direct == nil || direct.Subscribers == 0 {
 		return nil
 	}
 	var out []Tax
 	perGbit := turnCost(r)
 	for i := range r.Paths {
 		p := &r.Paths[i]
-		if !Relayed(p.Name) {
+		if !Relayed(p.Name) || p.Subscribers == 0 {
 			continue
 		}
 		out = append(out, Tax{

@@ -36,7 +36,11 @@ func (d *decoder) value(v reflect.Value, n *yaml.Node, field, in string) {
 	if n.Kind == yaml.ScalarNode && n.ShortTag() == "!!null" {
 		return // as if the key were not there
 	}
-	d.s.given[field] = place{n.Line, n.Column}
+	at := place{}
+	if !d.nowhere {
+		at = place{n.Line, n.Column}
+	}
+	d.s.given[field] = at
 	switch v.Kind() {
 	case reflect.Pointer:
 		if v.IsNil() {

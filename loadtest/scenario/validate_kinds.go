@@ -22,6 +22,9 @@ func (c *check) sections() {
 			c.problem(kind, "is of kind %s, and this scenario is of kind %s", kind, s.Kind)
 		}
 	}
+	if !s.withRooms() {
+		c.withoutRooms()
+	}
 	switch s.Kind {
 	case report.KindAPI:
 		c.api()
@@ -40,6 +43,21 @@ func (c *check) sections() {
 	}
 	if s.Kind != report.KindMedia && s.Target.LiveKit != nil {
 		c.problem("target.livekit", "kind %s goes through relay's API: give target.api or target.local", s.Kind)
+	}
+}
+
+// withoutRooms refuses what would be of no effect.
+func (c *check) withoutRooms() {
+	s := c.s
+	for key, given := range map[string]bool{
+		"paths": s.has("paths"), "publish_path": s.has("publish_path"), "media": s.has("media"), "data": s.Data != nil, "speakers": s.Speakers != nil,
+		"fault": s.Fault != nil, "rooms.count": s.has("rooms.count"), "rooms.existing": s.Rooms.Existing != "", "rooms.publishers": s.Rooms.Publishers != 0,
+		"rooms.subscribers": s.Rooms.Subscribers != 0, "load.mode": s.has("load.mode"), "load.stages": len(s.Load.Stages) > 0,
+		"load.hold": s.Load.Hold != 0, "load.join_rate": s.has("load.join_rate"), "load.churn": s.Load.Churn != nil,
+	} {
+		if given {
+			c.problem(key, "is of kinds %s and %s, whose participants join rooms; this scenario is of kind %s", report.KindMedia, report.KindRecording, s.Kind)
+		}
 	}
 }
 

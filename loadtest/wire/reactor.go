@@ -64,7 +64,11 @@ func NewReactor(gather time.Duration) (*Reactor, error) {
 		r.alarm, err = NewAlarm()
 	}
 	if err != nil {
-		return nil, fmt.Errorf("epoll: %w", errors.Join(err, unix.Close(r.eager), unix.Close(r.lazy)))
+		err = errors.Join(err, unix.Close(r.eager), unix.Close(r.lazy))
+		if r.wake > 0 {
+			err = errors.Join(err, unix.Close(r.wake))
+		}
+		return nil, fmt.Errorf("epoll: %w", err)
 	}
 	r.eagerFile = os.NewFile(uintptr(r.eager), "epoll")
 	return r, nil
