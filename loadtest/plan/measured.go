@@ -89,8 +89,8 @@ func trafficOf(r *report.Report) (traffic, error) {
 		return t, fmt.Errorf("is inconclusive: the generator was overloaded, and what it costs then is not what it costs")
 	}
 	s, v := r.Total.Sent, r.Total.Received
-	t.sent, t.sentBits = float64(s.Packets), float64(s.Bytes)*8
-	t.received, t.receivedBits = float64(v.Packets), float64(v.Bytes)*8
+	t.sent, t.sentBits = float64(s.MeasuredPackets), float64(s.MeasuredBytes)*8
+	t.received, t.receivedBits = float64(v.MeasuredPackets), float64(v.MeasuredBytes)*8
 	if t.sent+t.received == 0 {
 		return t, fmt.Errorf("carried no packets")
 	}
@@ -206,7 +206,7 @@ func serverOf(reports []*report.Report, name string, through func(path string) b
 		bits, people := 0.0, 0
 		for _, p := range r.Paths {
 			if through(p.Name) {
-				bits += float64(p.Received.Bytes) * 8
+				bits += float64(p.Received.MeasuredBytes) * 8
 				people += p.Publishers + p.Subscribers
 			}
 		}

@@ -51,18 +51,18 @@ func run(pubs, subs int, witnesses, noise float64, seed uint64) *report.Report {
 		})
 		if t >= 0 {
 			cpu += c
-			r.Total.Sent.Packets += int64(sent)
-			r.Total.Received.Packets += int64(got)
+			r.Total.Sent.MeasuredPackets += int64(sent)
+			r.Total.Received.MeasuredPackets += int64(got)
 		}
 	}
-	r.Total.Sent.Bytes, r.Total.Received.Bytes = r.Total.Sent.Packets*packetBytes, r.Total.Received.Packets*packetBytes
+	r.Total.Sent.MeasuredBytes, r.Total.Received.MeasuredBytes = r.Total.Sent.MeasuredPackets*packetBytes, r.Total.Received.MeasuredPackets*packetBytes
 	r.Total.Publishers, r.Total.Subscribers = pubs, subs
 	direct := r.Total
 	direct.Name = "direct"
 	r.Paths = []report.Path{direct}
 	r.Processes = []report.Process{
 		{Name: "generator", CPUSeconds: cpu, PeakBytes: int64(truth.BytesFixed + truth.BytesPerParticipant*float64(pubs+subs))},
-		{Name: "sfu", CPUSeconds: 3 * float64(direct.Received.Bytes) * 8 / 1e9},
+		{Name: "sfu", CPUSeconds: 3 * float64(direct.Received.MeasuredBytes) * 8 / 1e9},
 	}
 	return r
 }
@@ -114,8 +114,8 @@ func TestCostOfOneRun(t *testing.T) {
 	c, err = plan.FromReports([]*report.Report{r})
 	require.NoError(t, err)
 	require.Contains(t, strings.Join(c.Assumed, "\n"), "join_cpu_s")
-	got := c.IdleCores*30 + float64(r.Total.Sent.Packets)/1e6*c.Publisher.CPUSecondsPerMpacket +
-		float64(r.Total.Received.Packets)/1e6*(.9*c.HeaderOnly.CPUSecondsPerMpacket+.1*c.Witness.CPUSecondsPerMpacket)
+	got := c.IdleCores*30 + float64(r.Total.Sent.MeasuredPackets)/1e6*c.Publisher.CPUSecondsPerMpacket +
+		float64(r.Total.Received.MeasuredPackets)/1e6*(.9*c.HeaderOnly.CPUSecondsPerMpacket+.1*c.Witness.CPUSecondsPerMpacket)
 	require.InEpsilon(t, r.Processes[0].CPUSeconds, got, .02)
 }
 

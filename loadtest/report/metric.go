@@ -71,7 +71,7 @@ func metrics() []metric {
 		{group: "People", name: "publishers", value: whole(func(p *Path) int64 { return int64(p.Publishers) })},
 		{group: "People", name: "subscribers", value: whole(func(p *Path) int64 { return int64(p.Subscribers) })},
 		{group: "Media", name: "received", unit: unitBps, better: higher,
-			value:  media(func(r *Report, p *Path) float64 { return float64(p.Received.Bytes) * 8 / r.Seconds }),
+			value:  media(func(r *Report, p *Path) float64 { return float64(p.Received.MeasuredBytes) * 8 / r.Seconds }),
 			series: func(p PointPath) float64 { return p.ReceivedBps }},
 		{group: "Media", name: "per stream", unit: unitBps, better: higher,
 			value: func(_ *Report, p *Path) (float64, bool) {

@@ -132,14 +132,18 @@ type Joins struct {
 type Sent struct {
 	Packets int64 `json:"packets"`
 	// Bytes are RTP header, payload and SRTP tag: UDP payload without TURN's framing.
-	Bytes         int64 `json:"bytes"`
-	PayloadBytes  int64 `json:"payload_bytes"` // media only
-	Frames        int64 `json:"frames"`
-	Retransmitted int64 `json:"retransmitted"` // answers to NACKs
-	NACKs         int64 `json:"nacks"`         // packets that the SFU asked for again
-	PLIs          int64 `json:"plis"`
-	Messages      int64 `json:"messages"` // data channel
-	MessageBytes  int64 `json:"message_bytes"`
+	Bytes        int64 `json:"bytes"`
+	PayloadBytes int64 `json:"payload_bytes"` // media only
+	// MeasuredPackets and MeasuredBytes are those of the measured part: rates and
+	// costs are of them. The others are counted from the first to the last.
+	MeasuredPackets int64 `json:"measured_packets"`
+	MeasuredBytes   int64 `json:"measured_bytes"`
+	Frames          int64 `json:"frames"`
+	Retransmitted   int64 `json:"retransmitted"` // answers to NACKs
+	NACKs           int64 `json:"nacks"`         // packets that the SFU asked for again
+	PLIs            int64 `json:"plis"`
+	Messages        int64 `json:"messages"` // data channel
+	MessageBytes    int64 `json:"message_bytes"`
 }
 
 // Received is what subscribers got of what was meant for them.
@@ -149,15 +153,19 @@ type Received struct {
 	Packets      int64 `json:"packets"` // without duplicates
 	Bytes        int64 `json:"bytes"`
 	PayloadBytes int64 `json:"payload_bytes"`
-	Lost         int64 `json:"lost"`       // for good
-	Duplicates   int64 `json:"duplicates"` // the same packet again
-	Reordered    int64 `json:"reordered"`  // came after a later one, without a NACK
-	Recovered    int64 `json:"recovered"`  // came after a NACK of ours
-	Padding      int64 `json:"padding"`    // packets without media
-	NACKs        int64 `json:"nacks"`      // packets that we asked for again
-	PLIs         int64 `json:"plis"`
-	Frames       int64 `json:"frames"` // whole ones
-	FramesBroken int64 `json:"frames_broken"`
+	// MeasuredPackets and MeasuredBytes are those of the measured part: rates and
+	// costs are of them. The others are counted from the first to the last.
+	MeasuredPackets int64 `json:"measured_packets"`
+	MeasuredBytes   int64 `json:"measured_bytes"`
+	Lost            int64 `json:"lost"`       // for good
+	Duplicates      int64 `json:"duplicates"` // the same packet again
+	Reordered       int64 `json:"reordered"`  // came after a later one, without a NACK
+	Recovered       int64 `json:"recovered"`  // came after a NACK of ours
+	Padding         int64 `json:"padding"`    // packets without media
+	NACKs           int64 `json:"nacks"`      // packets that we asked for again
+	PLIs            int64 `json:"plis"`
+	Frames          int64 `json:"frames"` // whole ones
+	FramesBroken    int64 `json:"frames_broken"`
 	// Freezes are gaps between whole frames longer than max(3 average frame
 	// durations, average + 150 ms) (W3C webrtc-stats, freezeCount).
 	Freezes       int64   `json:"freezes"`

@@ -81,7 +81,7 @@ func summaryPaths(out io.Writer, r *Report) {
 		for _, p := range r.shown() {
 			rate, loss := none, none
 			if p.Received.Expected > 0 && r.Seconds > 0 {
-				rate, loss = figure(float64(p.Received.Bytes)*8/r.Seconds, unitBps), percent(p.Loss())
+				rate, loss = figure(float64(p.Received.MeasuredBytes)*8/r.Seconds, unitBps), percent(p.Loss())
 			}
 			_, _ = fmt.Fprintf(tabs, "%s\t%d/%d\t%s\t%s\t%s\t%s\t%s\t%s\n", p.Name, p.Publishers, p.Subscribers, rate, loss,
 				quantile(p.Latency, .5), quantile(p.Latency, .99), quantile(p.Latency, .999), quantile(p.Joins.Time, .5))

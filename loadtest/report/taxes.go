@@ -63,13 +63,13 @@ func (p *Path) Loss() float64 {
 }
 
 // Delivered and Relayed are what CPU is set against, in Gbit (10^9 bit).
-func (r *Report) delivered() float64 { return float64(r.Total.Received.Bytes) * 8 / 1e9 }
+func (r *Report) delivered() float64 { return float64(r.Total.Received.MeasuredBytes) * 8 / 1e9 }
 
 func (r *Report) relayed() float64 {
 	var bytes int64
 	for i := range r.Paths {
 		if p := &r.Paths[i]; Relayed(p.Name) {
-			bytes += p.Sent.Bytes + p.Received.Bytes
+			bytes += p.Sent.MeasuredBytes + p.Received.MeasuredBytes
 		}
 	}
 	return float64(bytes) * 8 / 1e9

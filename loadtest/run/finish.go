@@ -165,11 +165,26 @@ func (r *runner) path(l *lane, sent report.Sent) report.Path {
 	joins.Time, joins.FirstPacket, joins.FirstFrame = l.time.Clone(), l.firstPacket.Clone(), l.firstFrame.Clone()
 	p.Joins = joins
 	p.Publishers, p.Subscribers, p.Wrong, p.Pairs = l.mostPublishers, l.most, l.wrong, maps.Clone(l.pairs)
+	c := r.seconds
 	p.Received = all.Received
+	if c.measuring {
+		end := all
+		if c.stopped {
+			end = c.end[l.name]
+		}
+		p.Received.MeasuredPackets, p.Received.MeasuredBytes = end.Packets-c.base[l.name].Packets, end.Bytes-c.base[l.name].Bytes
+	}
 	p.Received.MessageLatency = r.seconds.messages[l.name].Clone()
 	p.Latency, p.Jitter = r.seconds.latency[l.name].Clone(), r.seconds.jitter[l.name].Clone()
 	if l.name == r.s.PublishPath {
 		p.Sent = sent
+		if c.measuring {
+			end := sent
+			if c.stopped {
+				end = c.endSent
+			}
+			p.Sent.MeasuredPackets, p.Sent.MeasuredBytes = end.Packets-c.baseSent.Packets, end.Bytes-c.baseSent.Bytes
+		}
 	}
 	return p
 }

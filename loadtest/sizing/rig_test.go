@@ -82,6 +82,8 @@ func made(_ context.Context, s *scenario.Scenario) (*report.Report, error) {
 	}
 	r.Total.Received.Expected = r.Total.Received.Packets
 	r.Total.Received.Bytes, r.Total.Sent.Bytes = r.Total.Received.Packets*packet, r.Total.Sent.Packets*packet
+	r.Total.Received.MeasuredPackets, r.Total.Received.MeasuredBytes = r.Total.Received.Packets, r.Total.Received.Bytes
+	r.Total.Sent.MeasuredPackets, r.Total.Sent.MeasuredBytes = r.Total.Sent.Packets, r.Total.Sent.Bytes
 	one := r.Total
 	one.Name = path
 	r.Paths = []report.Path{one}

@@ -134,12 +134,14 @@ func measured(rnd *rand.Rand, x path, r *report.Report) report.Path {
 	}
 	p.Received.Expected = p.Received.Packets + p.Received.Lost
 	p.Received.PayloadBytes = p.Received.Bytes * 97 / 100
+	p.Received.MeasuredPackets, p.Received.MeasuredBytes = p.Received.Packets, p.Received.Bytes
 	p.Received.Frames = Seconds * 80 * 40
 	p.Received.NACKs, p.Received.Recovered = p.Received.Lost*3, p.Received.Lost*2
 	p.Received.StreamSeconds = Seconds * 40 * 4
 	p.Received.Freezes, p.Received.FreezeSeconds = 2, .731
 	p.Sent.Packets = p.Sent.Bytes / 1100
 	p.Sent.PayloadBytes = p.Sent.Bytes * 97 / 100
+	p.Sent.MeasuredPackets, p.Sent.MeasuredBytes = p.Sent.Packets, p.Sent.Bytes
 	p.Sent.Frames = int64(x.publishers) * Seconds * 80
 	p.Latency = lognormal(rnd, x.median, x.tail, 20_000, max(1, p.Received.Packets/20_000))
 	p.Jitter = lognormal(rnd, x.median/4, .4, 2000, 1)
@@ -177,6 +179,8 @@ func total(t *report.Path, p report.Path) {
 	t.Received.Lost += p.Received.Lost
 	t.Received.Bytes += p.Received.Bytes
 	t.Received.PayloadBytes += p.Received.PayloadBytes
+	t.Received.MeasuredPackets += p.Received.MeasuredPackets
+	t.Received.MeasuredBytes += p.Received.MeasuredBytes
 	t.Received.Frames += p.Received.Frames
 	t.Received.Freezes += p.Received.Freezes
 	t.Received.FreezeSeconds += p.Received.FreezeSeconds
