@@ -30,8 +30,8 @@ type PublisherConfig struct {
 	// Data opens data channels.
 	Data  bool
 	Pacer *Pacer
-	// Phase, 0 to 1 s, is added to the start, so that publishers do not send
-	// at the same moment.
+	// Phase, 0 to 1 s, is added to the start, so that publishers' pictures are
+	// spread over the beats.
 	Phase time.Duration
 }
 
@@ -182,17 +182,17 @@ func (p *Publisher) ready(ctx context.Context) error {
 	p.mu.Lock()
 	p.rtp, p.dest = out, dest
 	p.mu.Unlock()
-	if err := p.t.agent.OnSelectedCandidatePairChange(func(ice.Candidate, ice.Candidate) { p.follow() }); err != nil {
+	if err := p.t.agent.OnSelectedCandidatePairChange(func(ice.Candidate, ice.Candidate) { p.follow(p.ctx) }); err != nil {
 		return fmt.Errorf("ICE: %w", err)
 	}
-	p.follow() // it may have changed just now
+	p.follow(ctx) // it may have changed just now
 	return nil
 }
 
 // follow sends the way that ICE has chosen now. While a new TURN channel is not
 // bound yet, the old way goes on.
-func (p *Publisher) follow() {
-	dest, err := p.way(p.ctx)
+func (p *Publisher) follow(ctx context.Context) {
+	dest, err := p.way(ctx)
 	if err != nil {
 		return // it ends, or ICE chooses again
 	}

@@ -105,6 +105,9 @@ func rowsOf(r *report.Report, t traffic) []row {
 	var rows []row
 	before := 0.0
 	for i, p := range r.Timeline {
+		if before < 0 && p.T > 0 {
+			before = 0 // counting began anew with the measured part
+		}
 		dt := p.T - before
 		before = p.T
 		if i == 0 || dt <= 0 || dt > 10 { // the first has no begin

@@ -44,8 +44,12 @@ func run(pubs, subs int, witnesses, noise float64, seed uint64) *report.Report {
 		c := truth.IdleCores + float64(joins)*truth.JoinCPUSeconds + float64(sent)/1e6*truth.Publisher.CPUSecondsPerMpacket +
 			float64(got)/1e6*((1-share)*truth.HeaderOnly.CPUSecondsPerMpacket+share*truth.Witness.CPUSecondsPerMpacket)
 		c *= 1 + noise*(rng.Float64()-.5)
+		at := float64(t) + 1 // the end of a second
+		if t < 0 {
+			at = float64(t) + .05 // the warm-up's beat is another
+		}
 		r.Timeline = append(r.Timeline, report.Point{
-			T:     float64(t),
+			T:     at,
 			CPU:   []report.PointCPU{{Name: "sfu", Cores: 2 * c}, {Name: "generator", Cores: c}},
 			Paths: []report.PointPath{{Name: "direct", Joins: joins, Packets: int64(got), SentBps: float64(sent * packetBytes * 8)}},
 		})

@@ -122,7 +122,7 @@ func (t Tuning) Warnings(participants int) []string {
 		say("%d files may be open, %d participants need up to %d: run ulimit -n %d before (as root, or raise nofile in /etc/security/limits.conf)", t.Files, n, need, need)
 	}
 	if t.ReceiveBuffer > 0 && t.ReceiveBuffer < leastBuffer && !t.Privileged {
-		say("sockets may buffer %d bytes of what they receive: bursts are dropped here and blur the result: run sysctl -w net.core.rmem_max=%d", t.ReceiveBuffer, leastBuffer)
+		say("sockets may buffer %d bytes of what they receive: bursts are dropped here and blur the result, and every packet is read at once, at twice the cost: run sysctl -w net.core.rmem_max=%d", t.ReceiveBuffer, leastBuffer)
 	}
 	if t.SendBuffer > 0 && t.SendBuffer < leastBuffer && !t.Privileged {
 		say("sockets may buffer %d bytes of what they send: run sysctl -w net.core.wmem_max=%d", t.SendBuffer, leastBuffer)

@@ -6,7 +6,7 @@ import (
 )
 
 // Schema names the form of the document; schema.json describes it.
-const Schema = "relay-loadtest/v1"
+const Schema = "relay-loadtest/v2"
 
 // The kinds of load.
 const (
@@ -266,7 +266,7 @@ type Process struct {
 // Self is the generator's own health: the ground for "inconclusive".
 type Self struct {
 	// Lag is how late packets were sent against their schedule, and ReadLag how
-	// long received ones waited in the kernel for us (no part of the latency).
+	// long the oldest one of each read waited in the kernel (no part of the latency).
 	Lag     *Hist `json:"lag,omitempty"`
 	ReadLag *Hist `json:"read_lag,omitempty"`
 	// RunWaitMs is how long a thread of ours waited for a processor each time that

@@ -174,7 +174,7 @@ func health(r *Report) []fact {
 		add("sent late, p99", millis(Ms(s.Lag.Quantile(.99))), "how far behind its schedule the generator sent; at most "+millis(Ms(s.Lag.Max())))
 	}
 	if s.ReadLag.Count() > 0 {
-		add("read late, p99", millis(Ms(s.ReadLag.Quantile(.99))), "how long packets waited in the kernel for us; not part of the latency")
+		add("read late, p99", millis(Ms(s.ReadLag.Quantile(.99))), "how long the oldest packet of each read waited in the kernel for us; not part of the latency")
 	}
 	add("waited for a processor", millis(s.RunWaitMs), "each time that a thread of ours was ready to run, on average; "+percent(s.RunDelay)+" of the time that they could have run")
 	add("machine busy", percent(s.Busy), "whoever used it")

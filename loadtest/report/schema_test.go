@@ -109,7 +109,7 @@ func TestSchemaRefuses(t *testing.T) {
 	raw, err := json.Marshal(sample.Report(1))
 	require.NoError(t, err)
 	for name, swap := range map[string][2]string{
-		"another version":  {`"schema":"relay-loadtest/v1"`, `"schema":"relay-loadtest/v2"`},
+		"another version":  {`"schema":"relay-loadtest/v2"`, `"schema":"relay-loadtest/v1"`},
 		"an unknown field": {`"kind":"media"`, `"kind":"media","colour":"red"`},
 		"an unknown hop":   {`"hop":"residual"`, `"hop":"moon"`},
 		"a negative count": {`"attempted":`, `"attempted":-`},
@@ -194,9 +194,9 @@ func TestReadWhatWasWritten(t *testing.T) {
 
 func TestReadRefuses(t *testing.T) {
 	for name, in := range map[string]string{
-		"nothing": "", "no object": "7", "unknown field": `{"schema":"relay-loadtest/v1","colour":"red"}`,
-		"cut off": `{"schema":"relay-loadtest/v1","name":"x`, "two": `{"schema":"relay-loadtest/v1"} {}`,
-		"histogram": `{"schema":"relay-loadtest/v1","total":{"latency":{"count":1,"hdr":"AAAA"}}}`,
+		"nothing": "", "no object": "7", "unknown field": `{"schema":"relay-loadtest/v2","colour":"red"}`,
+		"cut off": `{"schema":"relay-loadtest/v2","name":"x`, "two": `{"schema":"relay-loadtest/v2"} {}`,
+		"histogram": `{"schema":"relay-loadtest/v2","total":{"latency":{"count":1,"hdr":"AAAA"}}}`,
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := report.Read(strings.NewReader(in))
@@ -207,7 +207,7 @@ func TestReadRefuses(t *testing.T) {
 	var version *report.VersionError
 	require.ErrorAs(t, err, &version)
 	require.Equal(t, "relay-loadtest/v9", version.Schema)
-	require.ErrorContains(t, err, "relay-loadtest/v1")
+	require.ErrorContains(t, err, "relay-loadtest/v2")
 }
 
 func TestWriteLeavesTheOldReportWhenItFails(t *testing.T) {
@@ -234,7 +234,7 @@ func FuzzRead(f *testing.F) {
 	raw, err := json.Marshal(small)
 	require.NoError(f, err)
 	f.Add(raw)
-	f.Add([]byte(`{"schema":"relay-loadtest/v1"}`))
+	f.Add([]byte(`{"schema":"relay-loadtest/v2"}`))
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		r, err := report.Read(bytes.NewReader(raw))
 		if err != nil {

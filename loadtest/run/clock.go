@@ -78,6 +78,9 @@ func (c *clock) measure(r *runner) error {
 	for _, l := range r.lanes {
 		c.base[l.name] = l.now()
 		c.last[l.name] = c.base[l.name]
+		l.mu.Lock()
+		l.lastJoins, l.lastFailed = l.joins.Succeeded, l.joins.Failed
+		l.mu.Unlock()
 	}
 	c.stats = r.stats()
 	c.next = c.begin.Add(time.Second)

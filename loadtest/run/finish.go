@@ -142,7 +142,7 @@ func (r *runner) provenance(bound *float64) report.Provenance {
 	if r.s.Fault != nil {
 		p.Notes = append(p.Notes, "the scenario dropped or delayed packets in the generator's own sockets (fault)")
 	}
-	if r.engine.Reactor.Gather() > 0 {
+	if r.engine.Reactor.Grouped.Load() > 0 {
 		p.Notes = append(p.Notes, fmt.Sprintf("sockets are read up to %s after the first packet came, which the kernel's times take out of latencies", r.engine.Reactor.Gather()))
 	}
 	return p

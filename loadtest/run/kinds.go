@@ -64,9 +64,12 @@ func Do(ctx context.Context, c DoConfig) (rep *report.Report, err error) {
 // interrupted makes a report of what was measured before the run was ended.
 func interrupted(rep *report.Report, s *scenario.Scenario) {
 	judge.Judge(rep, s.Thresholds)
-	rep.Verdict = report.Verdict{Result: report.Inconclusive, Reasons: []string{
-		fmt.Sprintf("interrupted %.0f s after the measured part began: these are the figures until then", rep.Seconds),
-	}}
+	why := fmt.Sprintf("interrupted %.0f s after the measured part began: these are the figures until then", rep.Seconds)
+	if rep.Verdict.Result == report.Broken { // which no longer run would have mended
+		rep.Verdict.Reasons = append(rep.Verdict.Reasons, why)
+		return
+	}
+	rep.Verdict = report.Verdict{Result: report.Inconclusive, Reasons: []string{why}}
 }
 
 // say tells people something; the progress of a run must not fail by it.

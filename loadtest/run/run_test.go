@@ -59,6 +59,13 @@ func TestTwoRooms(t *testing.T) {
 		require.Positive(t, p.Received.Packets)
 		require.Equal(t, p.Received.Expected, p.Received.Packets+p.Received.Lost)
 	}
+	// Rates are of the measured part: each of two publishers has five subscribers on
+	// each path, those through TURN from about its begin on.
+	for _, p := range rep.Paths {
+		share := float64(p.Received.MeasuredBytes) / float64(5*rep.Total.Sent.MeasuredBytes)
+		require.Less(t, share, 1.1, p.Name)
+		require.Greater(t, share, .6, p.Name)
+	}
 	for _, h := range rep.Ledger {
 		if h.Hop == report.HopResidual {
 			require.Zero(t, h.Packets, h.Path)

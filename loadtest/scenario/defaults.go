@@ -21,7 +21,6 @@ func (s *Scenario) Defaults() {
 	def(s, "name", &s.Name, "scenario")
 	def(s, "kind", &s.Kind, report.KindMedia)
 	def(s, "rooms.prefix", &s.Rooms.Prefix, "loadtest")
-	def(s, "load.warmup", &s.Load.Warmup, 3*time.Second)
 	s.target()
 	switch s.Kind {
 	case report.KindAPI:
@@ -112,6 +111,7 @@ func (s *Scenario) media() {
 func (s *Scenario) load() {
 	l := &s.Load
 	def(s, "load.mode", &l.Mode, Closed)
+	def(s, "load.warmup", &l.Warmup, 3*time.Second)
 	switch {
 	case len(l.Stages) == 0:
 		def(s, "load.hold", &l.Hold, 30*time.Second)

@@ -54,6 +54,7 @@ func (c *check) withoutRooms() {
 		"fault": s.Fault != nil, "rooms.count": s.has("rooms.count"), "rooms.existing": s.Rooms.Existing != "", "rooms.publishers": s.Rooms.Publishers != 0,
 		"rooms.subscribers": s.Rooms.Subscribers != 0, "load.mode": s.has("load.mode"), "load.stages": len(s.Load.Stages) > 0,
 		"load.hold": s.Load.Hold != 0, "load.join_rate": s.has("load.join_rate"), "load.churn": s.Load.Churn != nil,
+		"load.warmup": s.Load.Warmup != 0, "witnesses": s.Witnesses != 0, "nack": s.NACK != nil, "bwe": s.BWE != "",
 	} {
 		if given {
 			c.problem(key, "is of kinds %s and %s, whose participants join rooms; this scenario is of kind %s", report.KindMedia, report.KindRecording, s.Kind)

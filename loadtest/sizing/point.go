@@ -79,8 +79,8 @@ type window struct {
 	cpu                      map[string]float64 // by process, in seconds
 }
 
-// windowOf leaves out the first second, which has the packets since the last
-// look of the warm-up in it; of a recording, the seconds in which it starts and
+// windowOf leaves out the first second, in which the last ones who joined may
+// still get their key frames; of a recording, the seconds in which it starts and
 // those after its end, in which it is sealed and read back.
 func windowOf(series string, r *report.Report, hold time.Duration) window {
 	from, to := 0.5, r.Seconds+1

@@ -18,10 +18,15 @@ import (
 // collection does not wait for it.
 type Alarm struct{ fd int }
 
-// HotLoops is how many goroutines of a [Reactor] and of one sender wait in this
-// way: GOMAXPROCS is to be that much above the number of processors, so that
-// the others have theirs.
-const HotLoops = 2
+// HotLoops is how many goroutines of a [Reactor] with this gather, and of one
+// sender, wait in this way: GOMAXPROCS is to be that much above the number of
+// processors, so that the others have theirs.
+func HotLoops(gather time.Duration) int {
+	if gather > 0 && gather <= Longest {
+		return 2
+	}
+	return 1
+}
 
 // Longest is how long one wait takes at most. Longer ones are better done in
 // Go's way: its monitor thread preempts a goroutine that has not yielded for 10 ms

@@ -95,7 +95,7 @@ func (r *Reactor) Close() error {
 }
 
 // ReadLag gives and empties the distribution of how long media waited in the
-// kernel for being read.
+// kernel for being read: of each read, the packet that waited longest.
 func (r *Reactor) ReadLag(into *report.Hist) {
 	r.lagMu.Lock()
 	defer r.lagMu.Unlock()
@@ -216,6 +216,7 @@ func (r *Reactor) relax(s *Socket) {
 	if err := unix.EpollCtl(r.lazy, unix.EPOLL_CTL_ADD, s.fd, &unix.EpollEvent{Events: unix.EPOLLIN, Fd: int32(s.fd)}); err != nil {
 		return // it is read at once, as before
 	}
+	r.Grouped.Add(1)
 	_ = unix.EpollCtl(r.eager, unix.EPOLL_CTL_DEL, s.fd, nil) // it is there
 }
 

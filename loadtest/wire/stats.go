@@ -6,6 +6,7 @@ import "sync/atomic"
 type Stats struct {
 	Reads       atomic.Int64 // recvmmsg and TCP reads that brought something
 	EmptyReads  atomic.Int64
+	Grouped     atomic.Int64 // sockets that are, or were, read in groups
 	Media       atomic.Int64 // RTP packets received
 	Control     atomic.Int64 // other datagrams received
 	Sends       atomic.Int64 // system calls that sent media

@@ -47,7 +47,7 @@ func TestIdentity(t *testing.T) {
 
 // FuzzParts: whatever lies in a run's folder, what comes out are its parts.
 func FuzzParts(f *testing.F) {
-	f.Add("part-00000-of-00001.json", []byte(`{"schema":"relay-loadtest/v1","parts":[{"worker":0,"workers":1}]}`))
+	f.Add("part-00000-of-00001.json", []byte(`{"schema":"relay-loadtest/v2","parts":[{"worker":0,"workers":1}]}`))
 	f.Add("part-00000-of-00002.json", []byte(`{}`))
 	f.Add("part-00001-of-00001.json", []byte("\x1f\x8b\x08\x00"))
 	f.Add("ready-00000-of-00001.json", []byte(`{"worker":0}`))
