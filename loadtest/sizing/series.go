@@ -29,8 +29,8 @@ type Series struct {
 // Full are the series that docs/sizing.md is made of.
 func Full() []Series {
 	return []Series{
-		{SeriesDirect, []int{10, 20, 40, 80, 120, 160}},
-		{SeriesTURN, []int{10, 20, 40, 80}},
+		{SeriesDirect, []int{10, 20, 40, 80, 160, 320}},
+		{SeriesTURN, []int{10, 40, 80, 160}},
 		{SeriesWitnesses, []int{40}},
 		{SeriesPublishers, []int{1, 5, 10, 20}},
 		{SeriesAudio, []int{20, 50, 100, 200}},

@@ -87,7 +87,7 @@ func TestFigures(t *testing.T) {
 	}
 	c := core("sfu", sizing.SeriesDirect)
 	require.True(t, c.Honest)
-	require.Equal(t, 160, c.Size)
+	require.Equal(t, 320, c.Size)
 	require.InEpsilon(t, 1e6/sfuMicros, float64(c.Packets), 1e-3)
 	require.InEpsilon(t, 1e6/sfuMicros/perStream, float64(c.Participants), 1e-3)
 	require.InEpsilon(t, perPeer, float64(c.BytesPerParticipant), 1e-3)

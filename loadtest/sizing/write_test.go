@@ -80,7 +80,7 @@ func TestMarkers(t *testing.T) {
 }
 
 func TestPictures(t *testing.T) {
-	d := swept(t, func(c *sizing.Config) { c.Run = breaking(100, report.Inconclusive, "late") })
+	d := swept(t, func(c *sizing.Config) { c.Run = breaking(200, report.Inconclusive, "late") })
 	pictures, err := d.Pictures()
 	require.NoError(t, err)
 	require.Len(t, pictures, 6)
@@ -99,8 +99,8 @@ func TestPictures(t *testing.T) {
 		require.NotContains(t, text, "data-lines", name)
 		require.NotContains(t, text, "NaN", name)
 	}
-	require.Contains(t, string(pictures["sizing-direct.svg"]), "did not pass", "120 subscribers are marked")
-	require.NotContains(t, string(pictures["sizing-turn.svg"]), "did not pass", "80 were the most")
+	require.Contains(t, string(pictures["sizing-direct.svg"]), "did not pass", "320 subscribers are marked")
+	require.NotContains(t, string(pictures["sizing-turn.svg"]), "did not pass", "160 were the most")
 }
 
 // What is written is read again, to the same document.
