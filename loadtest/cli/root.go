@@ -42,17 +42,21 @@ func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
 	// The first Ctrl-C ends the run in order, a second one the program at once.
-	told := context.AfterFunc(ctx, func() {
+	told := make(chan struct{})
+	untell := context.AfterFunc(ctx, func() {
+		defer close(told)
 		stop()
 		fmt.Fprintln(stderr, "\nrelay-loadtest: stopping; once more ends it at once")
 	})
-	defer told()
 	root := command()
 	root.SetArgs(args)
 	root.SetIn(stdin)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
 	err := root.ExecuteContext(ctx)
+	if !untell() {
+		<-told // what comes last is said last
+	}
 	var code exit
 	switch {
 	case err == nil:
