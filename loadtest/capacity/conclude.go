@@ -9,7 +9,7 @@ import (
 // result is what the trials say.
 func (s *search) result() Result {
 	r := Result{
-		Confidence: s.cfg.Confidence, Runs: len(s.trials), Took: time.Since(s.begun), Trials: s.trials,
+		Unit: s.cfg.Unit, Confidence: s.cfg.Confidence, Runs: len(s.trials), Took: time.Since(s.begun), Trials: s.trials,
 		Levels: s.sorted(),
 	}
 	var told []Level // something

@@ -29,7 +29,9 @@ type Config struct {
 	Confidence float64
 	// Seed of the draws for the interval.
 	Seed uint64
-	// Run does one run with n participants and judges it. It is never called
+	// Unit is what is counted, in words; "participants" by default.
+	Unit string
+	// Run does one run with n of them and judges it. It is never called
 	// twice at once. It gives the system time to recover after an overload: what
 	// is asked next may be less. An error counts like a report with
 	// report.Broken.
@@ -50,6 +52,7 @@ type Event struct {
 
 // filled has the defaults in, or an error that is ErrConfig.
 func (c Config) filled() (Config, error) {
+	c.Unit = cmp.Or(c.Unit, "participants")
 	c.Resolution = cmp.Or(c.Resolution, 0.05)
 	c.Trials = cmp.Or(c.Trials, 3)
 	c.MaxRuns = cmp.Or(c.MaxRuns, 60)

@@ -147,7 +147,7 @@ func TestFindGenerator(t *testing.T) {
 	require.Greater(t, r.LimitAt, 300)
 	require.Zero(t, r.Fails)
 	require.True(t, r.HighOpen)
-	require.Contains(t, r.Sentence(), "the generator ran out at")
+	require.Contains(t, r.Sentence(), "were inconclusive: ")
 
 	r = find(t, sharp(300).weak(1000))
 	require.Equal(t, capacity.Found, r.Verdict)

@@ -31,8 +31,10 @@ const (
 // Result is what a search found.
 type Result struct {
 	Verdict string `json:"verdict"`
-	// Capacity in participants; 0 with None and Unknown.
+	// Capacity in units; 0 with None and Unknown.
 	Capacity int `json:"capacity"`
+	// Unit is what is counted: "participants", "subscribers per room".
+	Unit string `json:"unit"`
 	// Low and High bound the capacity with Confidence. LowOpen: it may be below
 	// what was tried; HighOpen: it may be above what was tried or judged.
 	Low        float64 `json:"low"`

@@ -4,9 +4,12 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
+
+	"github.com/openova-io/bp-relay/loadtest/report"
 )
 
 // Sentence says the result in words.
@@ -14,14 +17,14 @@ func (r Result) Sentence() string {
 	var b strings.Builder
 	switch r.Verdict {
 	case Found:
-		fmt.Fprintf(&b, "capacity: %d participants (%s); %d did not hold", r.Capacity, r.bounds(), r.Fails)
+		fmt.Fprintf(&b, "capacity: %d %s (%s); %d did not hold", r.Capacity, r.Unit, r.bounds(), r.Fails)
 	case AtLeast:
-		fmt.Fprintf(&b, "capacity: at least %d participants; %s", r.Capacity, r.limit())
+		fmt.Fprintf(&b, "capacity: at least %d %s; %s", r.Capacity, r.Unit, r.limit())
 		if r.Fails > 0 {
 			fmt.Fprintf(&b, "; %d did not hold", r.Fails)
 		}
 	case None:
-		fmt.Fprintf(&b, "capacity: none; already %d participants do not hold", r.Fails)
+		fmt.Fprintf(&b, "capacity: none; already %d %s do not hold", r.Fails, r.Unit)
 	default:
 		fmt.Fprintf(&b, "capacity: unknown; %s", r.limit())
 	}
@@ -48,11 +51,21 @@ func (r Result) limit() string {
 	case LimitMax:
 		return "that was the most to be tried"
 	case LimitGenerator:
-		return fmt.Sprintf("the generator ran out at %d: use more or larger workers", r.LimitAt)
+		return fmt.Sprintf("the runs at %d were inconclusive: %s", r.LimitAt, r.why(r.LimitAt))
 	case LimitBroken:
 		return fmt.Sprintf("the runs at %d failed by themselves: see their reasons", r.LimitAt)
 	}
 	return "the runs were used up"
+}
+
+// why is the first reason of the last inconclusive run of n.
+func (r Result) why(n int) string {
+	for _, t := range slices.Backward(r.Trials) {
+		if t.N == n && t.Result == report.Inconclusive && len(t.Reasons) > 0 {
+			return t.Reasons[0]
+		}
+	}
+	return "no reason was given"
 }
 
 // WriteText writes the result as a sentence and a table of the levels.
@@ -61,7 +74,7 @@ func (r Result) WriteText(w io.Writer) error {
 		return err
 	}
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
-	_, _ = fmt.Fprintf(t, "participants\tpassed\tfailed\tinconclusive\tbroken\tpass share\t%.0f %% (Wilson)\tfit\t\n", r.Confidence*100)
+	_, _ = fmt.Fprintf(t, "%s\tpassed\tfailed\tinconclusive\tbroken\tpass share\t%.0f %% (Wilson)\tfit\t\n", r.Unit, r.Confidence*100)
 	for _, l := range r.Levels {
 		share, fit := "-", "-"
 		if n := l.conclusive(); n > 0 {

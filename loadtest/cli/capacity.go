@@ -4,9 +4,12 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
+	"slices"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -46,6 +49,14 @@ The scenario's thresholds decide; without any, 'loss < 0.1%' and
 			}
 			if err := writable("--json", jsonFile); err != nil {
 				return err
+			}
+			if slices.Contains(c.changed, "rooms.subscribers") {
+				return usage{errors.New("find-capacity varies the subscribers per room itself: give --min and --max")}
+			}
+			if least := len(s.Paths); cfg.Min < least && !cmd.Flags().Changed("min") {
+				cfg.Min = least // on a path that nobody is on, nothing is measured
+			} else if cfg.Min < least {
+				return usage{fmt.Errorf("--min %d: the %d paths of %s need that many subscribers per room, or --path", cfg.Min, least, s.Name)}
 			}
 			if cfg.Min < 1 || cfg.Min > cfg.Max {
 				return usage{fmt.Errorf("populations from --min %d to --max %d: must be 1 or more, ascending", cfg.Min, cfg.Max)}
@@ -87,11 +98,14 @@ func search(cmd *cobra.Command, s *scenario.Scenario, cfg capacity.Config, dir, 
 		}
 	}()
 	fmt.Fprintf(out, "against %s\n", place.About())
-	cfg.Seed = s.Seed
+	cfg.Seed, cfg.Unit = s.Seed, "subscribers per room"
 	cfg.Run = func(ctx context.Context, n int) (*report.Report, error) {
-		one := *s
-		one.Rooms.Subscribers = n
-		return run.Do(ctx, run.DoConfig{Scenario: &one, Dir: dir, Getenv: os.Getenv, Out: io.Discard, Place: place})
+		one := populated(s, n)
+		rep, err := run.Do(ctx, run.DoConfig{Scenario: one, Dir: dir, Getenv: os.Getenv, Out: io.Discard, Place: place})
+		if rep != nil && err == nil {
+			filled(rep, n*one.Rooms.Count)
+		}
+		return rep, err
 	}
 	cfg.Progress = func(e capacity.Event) {
 		if e.Trial.Result != "" {
@@ -120,4 +134,30 @@ func search(cmd *cobra.Command, s *scenario.Scenario, cfg capacity.Config, dir, 
 		return exit(code)
 	}
 	return nil
+}
+
+// populated is a scenario with n subscribers in each room and a warm-up in which
+// all of them come in. A join through TURN takes LiveKit two seconds.
+func populated(s *scenario.Scenario, n int) *scenario.Scenario {
+	one := *s
+	one.Rooms.Subscribers = n
+	joins := time.Duration(float64(n*one.Rooms.Count) / one.Load.JoinRate * float64(time.Second))
+	one.Load.Warmup = max(one.Load.Warmup, joins+3*time.Second)
+	return &one
+}
+
+// filled judges a run in which not all were there: it says nothing of them.
+func filled(rep *report.Report, want int) {
+	const slack = .95 // churn
+	got := rep.Total.Subscribers
+	if float64(got) >= slack*float64(want) || rep.Verdict.Result != report.Pass {
+		return
+	}
+	if failed := rep.Total.Joins.Failed; failed > 0 {
+		rep.Verdict = report.Verdict{Result: report.Fail, Reasons: []string{fmt.Sprintf("only %d of %d subscribers were there at once: %d joins failed", got, want, failed)}}
+		return
+	}
+	rep.Verdict = report.Verdict{Result: report.Inconclusive, Reasons: []string{
+		fmt.Sprintf("only %d of %d subscribers were there at once: their joins took too long; give them more time with --warmup", got, want),
+	}}
 }

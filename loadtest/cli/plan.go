@@ -34,7 +34,7 @@ extrapolates, and says how far beyond what was measured that is.`,
 			if err != nil {
 				return err
 			}
-			if job != "" && len(c.changed)+len(c.thresholds) > 0 {
+			if job != "" && (len(c.changed)+len(c.thresholds)+len(c.turn) > 0 || c.local || c.livekit != "" || c.api != "" || c.org != "") {
 				return usage{errors.New("--job: the workers read the scenario's file as it is: put what the other flags change into it (relay-loadtest scenarios NAME prints a ready one)")}
 			}
 			costs, err := readCost(cost, from)

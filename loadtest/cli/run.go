@@ -69,7 +69,7 @@ A worker of several (--worker, --store) writes its part to the store, and
 			if err != nil {
 				return err
 			}
-			if code := rep.Verdict.ExitCode(); code != 0 {
+			if code := rep.Verdict.ExitCode(); code != 0 && !w.stored {
 				return exit(code)
 			}
 			return nil

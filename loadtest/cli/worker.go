@@ -21,6 +21,10 @@ import (
 type workerFlags struct {
 	worker, workers int
 	id, store       string
+	// stored says that the part of one of several workers is in the store: the
+	// verdict is the merge's, and a part that fails is no worker that failed (a
+	// Kubernetes Job would end the others).
+	stored bool
 }
 
 func (w *workerFlags) flags(f *pflag.FlagSet) {
@@ -76,6 +80,7 @@ func (w *workerFlags) prepare(ctx context.Context, s *scenario.Scenario) (begin 
 		if err := store.Put(ctx, me, rep); err != nil {
 			return err
 		}
+		w.stored = me.Count > 1
 		fmt.Fprintf(out, "part %d of %d is in the store; when all are: relay-loadtest report merge --run %s\n", me.Index, me.Count, me.Run)
 		return nil
 	}

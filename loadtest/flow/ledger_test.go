@@ -230,9 +230,22 @@ func TestSent(t *testing.T) {
 	p := s.Publication("t", 2, false)
 	require.Equal(t, []flow.Range{{From: 7, To: 9}, {From: 20, To: 21}}, p.Failed)
 	require.Equal(t, []flow.Upstream{{Next: 4}, {Next: 2000}, {Next: 3000, Lost: 5}, {Next: 5000}}, p.Upstream)
-	require.Len(t, p.Keys, 4096)
-	require.Equal(t, flow.KeyPoint{Intended: 904 * flow.Grid, Seq: 904}, p.Keys[0])
-	require.Equal(t, flow.KeyPoint{Intended: 4999 * flow.Grid, Seq: 4999}, p.Keys[4095])
+	require.Len(t, p.Keys, 5000)
+	require.Equal(t, flow.KeyPoint{Intended: 4999 * flow.Grid, Seq: 4999}, p.Keys[4999])
+}
+
+// TestKeyLog: the oldest key points are forgotten.
+func TestKeyLog(t *testing.T) {
+	const most, more = 1 << 17, 904
+	s := flow.NewSent(65_000)
+	for i := range int64(most + more) {
+		s.Frame(i*flow.Grid, true)
+		s.Packet(100, 80, true)
+	}
+	p := s.Publication("t", 0, true)
+	require.Len(t, p.Keys, most)
+	require.Equal(t, flow.KeyPoint{Intended: more * flow.Grid, Seq: more}, p.Keys[0])
+	require.Equal(t, flow.KeyPoint{Intended: (most + more - 1) * flow.Grid, Seq: most + more - 1}, p.Keys[most-1])
 }
 
 // What LiveKit sends without stamps before it switches to another layer is not

@@ -2,8 +2,9 @@ package flow
 
 import "slices"
 
-// keyLog is how many key points a Sent remembers.
-const keyLog = 4096
+// keyLog is how many key points a Sent remembers: 36 hours of sound, in which
+// there is one a second, in 2 MB.
+const keyLog = 1 << 17
 
 // Range is a run of packets, From up to but not including To, by their 64-bit
 // numbers on their layer.
@@ -71,8 +72,8 @@ func (s *Sent) RTP() uint16 { return s.start + uint16(s.next) }
 func (s *Sent) Index(n uint64) uint64 { return uint64(s.start) + n }
 
 // Frame begins a frame, due at a point of the grid in ns of Unix time. A key
-// frame anchors the subscribers' counting, for which the last 4096 are
-// remembered. Audio has no key frames: let each stream call about one frame a
+// frame anchors the subscribers' counting, for which the last 131072
+// are remembered. Audio has no key frames: let each stream call about one frame a
 // second key.
 func (s *Sent) Frame(intended int64, key bool) {
 	s.c.Frames++

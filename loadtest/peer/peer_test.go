@@ -165,7 +165,7 @@ func TestEveryPath(t *testing.T) {
 				require.Zero(t, c.FramesBroken)
 			}
 			t.Logf("latency p50 %s p99 %s max %s", count.latency.Quantile(.5), count.latency.Quantile(.99), count.latency.Max())
-			t.Logf("sent: %+v; err %v", pub.Layers(), pub.SendErr())
+			t.Logf("sent: %+v", pub.Layers())
 			require.NoError(t, pub.SendErr())
 			require.NoError(t, sub.Close())
 			require.NoError(t, pub.Close())

@@ -346,11 +346,14 @@ func (p *Publisher) Stop() {
 	}
 }
 
-// SendErr is why media could not be sent the last time; nil: it always could.
+// SendErr is why media could not be sent, the last time since SendErr was
+// called; nil: it always could.
 func (p *Publisher) SendErr() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.err
+	err := p.err
+	p.err = nil
+	return err
 }
 
 // Pair is the selected candidate pair.

@@ -148,7 +148,11 @@ func (s *Subscriber) know(ps []*livekit.ParticipantInfo) error {
 	s.mu.Lock()
 	changed := false
 	for _, p := range ps {
-		s.owners[p.GetSid()] = p
+		if p.GetState() == livekit.ParticipantInfo_DISCONNECTED || len(p.GetTracks()) == 0 {
+			delete(s.owners, p.GetSid()) // a crowd of listeners need not be known
+		} else {
+			s.owners[p.GetSid()] = p
+		}
 		for _, t := range p.GetTracks() {
 			if s.sub.OnMute != nil && s.muted[t.GetSid()] != t.GetMuted() {
 				s.muted[t.GetSid()] = t.GetMuted()

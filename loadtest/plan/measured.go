@@ -113,14 +113,20 @@ func rowsOf(r *report.Report, t traffic) []row {
 		if i == 0 || dt <= 0 || dt > 10 { // the first has no begin
 			continue
 		}
-		at := slices.IndexFunc(p.CPU, func(c report.PointCPU) bool { return c.Name == procGenerator })
-		if at < 0 {
+		var o row
+		generators := 0 // one on each host of a merged run
+		for _, c := range p.CPU {
+			if c.Name == procGenerator {
+				generators++
+				o.y += c.Cores * dt
+			}
+		}
+		if generators == 0 {
 			continue
 		}
-		o := row{y: p.CPU[at].Cores * dt}
 		// Its error grows with it; a tick of the kernel's clock is 10 ms.
 		o.w = 1 / ((o.y + 0.05) * (o.y + 0.05))
-		o.x[fIdle] = dt
+		o.x[fIdle] = dt * float64(generators)
 		for _, path := range p.Paths {
 			if path.Name == report.Total {
 				continue
@@ -213,13 +219,20 @@ func serverOf(reports []*report.Report, name string, through func(path string) b
 				people += p.Publishers + p.Subscribers
 			}
 		}
-		at := slices.IndexFunc(r.Processes, func(p report.Process) bool { return p.Name == name })
-		if at < 0 || bits == 0 {
-			continue
+		cost, found := 0.0, false
+		for _, p := range r.Processes {
+			switch {
+			case p.Name != name:
+				continue
+			case p.CPUSecondsPerGbit != nil: // of a merged run, each against the traffic of all
+				cost += *p.CPUSecondsPerGbit
+			case bits > 0:
+				cost += p.CPUSeconds / (bits / 1e9)
+			}
+			found = true
 		}
-		cost := r.Processes[at].CPUSeconds / (bits / 1e9)
-		if own := r.Processes[at].CPUSecondsPerGbit; own != nil {
-			cost = *own
+		if !found || bits == 0 {
+			continue
 		}
 		costs = append(costs, cost)
 		s.Gbit = max(s.Gbit, bits/1e9/r.Seconds)

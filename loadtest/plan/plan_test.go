@@ -123,6 +123,35 @@ func TestCostOfOneRun(t *testing.T) {
 	require.InEpsilon(t, r.Processes[0].CPUSeconds, got, .02)
 }
 
+// TestCostOfTwoHosts: a merged run of two hosts that did the same costs the same.
+func TestCostOfTwoHosts(t *testing.T) {
+	one, err := plan.FromReports(runs(0))
+	require.NoError(t, err)
+	both := runs(0)
+	for _, r := range both {
+		for i := range r.Timeline {
+			p := &r.Timeline[i]
+			p.CPU = append(p.CPU, report.PointCPU{Name: "generator", Host: "b", Cores: p.CPU[1].Cores})
+			v := &p.Paths[0]
+			v.Joins, v.Packets, v.SentBps = 2*v.Joins, 2*v.Packets, 2*v.SentBps
+		}
+		for _, p := range []*report.Path{&r.Total, &r.Paths[0]} {
+			p.Sent.MeasuredPackets, p.Sent.MeasuredBytes = 2*p.Sent.MeasuredPackets, 2*p.Sent.MeasuredBytes
+			p.Received.MeasuredPackets, p.Received.MeasuredBytes = 2*p.Received.MeasuredPackets, 2*p.Received.MeasuredBytes
+		}
+		for _, p := range r.Processes {
+			p.Host = "b"
+			r.Processes = append(r.Processes, p)
+		}
+	}
+	two, err := plan.FromReports(both)
+	require.NoError(t, err)
+	require.InEpsilon(t, one.HeaderOnly.CPUSecondsPerMpacket, two.HeaderOnly.CPUSecondsPerMpacket, .02)
+	require.InEpsilon(t, one.Publisher.CPUSecondsPerMpacket, two.Publisher.CPUSecondsPerMpacket, .05)
+	require.InEpsilon(t, one.IdleCores, two.IdleCores, .1)
+	require.InEpsilon(t, one.SFU.CPUSecondsPerGbit, two.SFU.CPUSecondsPerGbit, .001)
+}
+
 func TestCostRefuses(t *testing.T) {
 	_, err := plan.FromReports(nil)
 	require.ErrorIs(t, err, plan.ErrCost)

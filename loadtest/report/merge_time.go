@@ -64,6 +64,9 @@ func wallSeconds(r *Report) []int64 {
 	out := make([]int64, len(r.Timeline))
 	for i, p := range r.Timeline {
 		out[i] = first + int64(math.Round(p.T-t0))
+		if i > 0 {
+			out[i] = max(out[i], out[i-1]+1) // the last one may be less than a second
+		}
 	}
 	return out
 }

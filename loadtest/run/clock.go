@@ -31,6 +31,7 @@ type clock struct {
 	base                      map[string]sums // when the measured part began
 	baseSent                  report.Sent
 	end                       map[string]sums
+	present                   map[string]int // subscribers when it ended
 	endSent                   report.Sent
 	lag, readLag              *report.Hist
 	stats                     [4]int64 // reads, media, sends, sent, when the measured part began
@@ -40,7 +41,7 @@ type clock struct {
 func newClock(r *runner, begin time.Time) *clock {
 	c := &clock{
 		begin: begin, next: time.Now().Add(time.Second), latency: map[string]*report.Hist{}, messages: map[string]*report.Hist{},
-		jitter: map[string]*report.Hist{}, second: map[string]*report.Hist{}, last: map[string]sums{}, base: map[string]sums{}, end: map[string]sums{},
+		jitter: map[string]*report.Hist{}, second: map[string]*report.Hist{}, last: map[string]sums{}, base: map[string]sums{}, end: map[string]sums{}, present: map[string]int{},
 		lag: report.NewHist(), readLag: report.NewHist(),
 	}
 	for _, l := range r.lanes {
@@ -104,6 +105,9 @@ func (c *clock) stopMeasuring(r *runner) {
 	c.endSent = r.cast.sent()
 	for _, l := range r.lanes {
 		c.end[l.name] = l.now()
+		l.mu.Lock()
+		c.present[l.name] = l.present
+		l.mu.Unlock()
 	}
 	c.ps = c.watch.Stop()
 	h, err := c.self.Stop()

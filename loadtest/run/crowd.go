@@ -175,7 +175,11 @@ func (c *crowd) enter(s seat, due, until time.Time) {
 		c.mu.Unlock()
 		if err != nil {
 			s.path.mu.Lock()
-			s.path.joins.Failed++
+			if c.r.cut.Load() && c.r.ctx.Err() != nil {
+				s.path.joins.Attempted-- // we gave it up ourselves
+			} else {
+				s.path.joins.Failed++
+			}
 			s.path.mu.Unlock()
 			c.r.fault(fmt.Errorf("join on %s: %w", s.path.name, err))
 			return

@@ -37,9 +37,22 @@ func (r *runner) snapshot() *report.Report {
 // report is that of the whole run.
 func (r *runner) report(sent report.Sent) *report.Report {
 	rep := r.make(sent, r.ledger())
-	rep.Void = r.void
+	rep.Void = slices.Concat(r.void, r.silent(rep))
 	judge.Judge(rep, r.s.Thresholds)
 	return rep
+}
+
+// silent are paths of which nothing can be said: nothing came to those who were
+// there, and nothing is known to be lost, since no packet that could be told
+// apart had come before.
+func (r *runner) silent(rep *report.Report) []string {
+	var out []string
+	for _, p := range rep.Paths {
+		if n := r.seconds.present[p.Name]; n > 0 && rep.Total.Sent.MeasuredPackets > 0 && p.Received.MeasuredPackets == 0 && p.Received.Lost == 0 {
+			out = append(out, fmt.Sprintf("nothing came to %d subscribers on %s in the measured part, and what they missed cannot be counted", n, p.Name))
+		}
+	}
+	return out
 }
 
 // ledger settles what became of each packet.

@@ -188,9 +188,14 @@ func (l *listener) speak(now time.Time) (out []rtcp.Packet, packet, frame time.D
 
 func (l *listener) receiverReports(now time.Time, out []rtcp.Packet) []rtcp.Packet {
 	rr := &rtcp.ReceiverReport{SSRC: l.ssrc}
+	all := []rtcp.Packet{rr}
 	for _, s := range l.streams {
-		if s.gone || len(rr.Reports) == maxReports {
+		if s.gone {
 			continue
+		}
+		if len(rr.Reports) == maxReports {
+			rr = &rtcp.ReceiverReport{SSRC: l.ssrc}
+			all = append(all, rr)
 		}
 		c := s.meter.Snapshot()
 		if c.First == 0 {
@@ -209,7 +214,7 @@ func (l *listener) receiverReports(now time.Time, out []rtcp.Packet) []rtcp.Pack
 			out = append(out, &rtcp.PictureLossIndication{SenderSSRC: l.ssrc, MediaSSRC: s.track.SSRC})
 		}
 	}
-	return append([]rtcp.Packet{rr}, out...)
+	return append(all, out...)
 }
 
 // estimate offers more than any subscription needs.

@@ -80,14 +80,14 @@ func chooser(i, n, publishers int) func(owner string, t *livekit.TrackInfo) bool
 func publisherName(i int) string { return fmt.Sprintf("publisher-%d", i) }
 
 // sendMessages sends a publisher's data messages when they are due, until ctx
-// ends. A message that is late counts from when it was due.
-func sendMessages(ctx context.Context, p *peer.Publisher, d *scenario.Data, id uint32, sent func(seq uint32, bytes int, err error)) {
+// ends, from number first on. A message that is late counts from when it was due.
+func sendMessages(ctx context.Context, p *peer.Publisher, d *scenario.Data, id, first uint32, sent func(seq uint32, bytes int, err error)) {
 	every := time.Duration(float64(time.Second) / d.Rate)
 	payload := make([]byte, d.Size)
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	due := time.Now().Add(time.Duration(rand.Int64N(int64(every) + 1)))
-	for seq := uint32(0); ; seq++ {
+	for seq := first; ; seq++ {
 		timer.Reset(time.Until(due))
 		select {
 		case <-ctx.Done():

@@ -79,6 +79,7 @@ type runner struct {
 	crowd  *crowd
 	joined atomic.Int64
 	done   atomic.Bool
+	cut    atomic.Bool // the run was interrupted: joins under way end for that
 
 	mu       sync.Mutex
 	faults   map[string]int64
@@ -267,6 +268,7 @@ func (r *runner) play(ctx context.Context, failed <-chan error) (*report.Report,
 		r.seconds.stopMeasuring(r)
 	}
 	cut := ctx.Err() != nil && r.seconds != nil && r.seconds.measuring
+	r.cut.Store(cut)
 	if err != nil && !cut {
 		r.done.Store(true)
 		r.end()

@@ -116,8 +116,14 @@ func (c *cast) publish(ctx context.Context, s *speaker, phase time.Duration) (*p
 	}
 	if d := r.s.Data; d != nil {
 		id := uint32(s.room)<<16 | uint32(s.index)
+		first := uint32(0)
+		c.mu.Lock()
+		if last, again := c.last[id]; again { // it fell out: its numbers go on
+			first = last + 1
+		}
+		c.mu.Unlock()
 		c.wg.Go(func() {
-			sendMessages(c.acting, pub, d, id, func(seq uint32, bytes int, err error) {
+			sendMessages(c.acting, pub, d, id, first, func(seq uint32, bytes int, err error) {
 				if err != nil {
 					r.fault(err)
 					return

@@ -206,7 +206,11 @@ func (s *Socket) toControl(b []byte, from netip.AddrPort) {
 // Drops is how many datagrams the kernel dropped at this socket since its
 // buffer was full.
 func (s *Socket) Drops() int64 {
-	s.life.RLock()
+	// It may be asked under a lock that the reader wants while it holds life, and a
+	// Close that waits for the reader would keep us waiting: not waiting ends the ring.
+	if !s.life.TryRLock() {
+		return s.dropped.Load()
+	}
 	defer s.life.RUnlock()
 	if s.closed {
 		return s.dropped.Load() // Close has counted the last ones

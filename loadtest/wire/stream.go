@@ -150,7 +150,24 @@ func (s *Stream) WriteTo(p []byte, _ net.Addr) (int, error) {
 	s.channel.sent(p)
 	s.write.Lock()
 	defer s.write.Unlock()
-	return s.conn.Write(p)
+	return s.put(p)
+}
+
+// writeWithin bounds a write: a TURN server that takes nothing any more, but
+// keeps the connection, must not hold up who sends, nor the end of a run.
+const writeWithin = 5 * time.Second
+
+// put writes to the connection; whoever calls holds write. What was cut off
+// cannot be mended: the connection ends.
+func (s *Stream) put(p []byte) (int, error) {
+	err := s.tcp.SetWriteDeadline(time.Now().Add(writeWithin))
+	if err == nil {
+		var n int
+		if n, err = s.conn.Write(p); err == nil {
+			return n, nil
+		}
+	}
+	return 0, errors.Join(fmt.Errorf("TURN server: %w", err), s.tcp.Close())
 }
 
 // LocalAddr is the connection's, in the form that ICE wants.
@@ -162,14 +179,14 @@ func (s *Stream) LocalAddr() net.Addr {
 	return &net.UDPAddr{IP: a.IP, Port: a.Port}
 }
 
-// SetDeadline implements net.PacketConn.
-func (s *Stream) SetDeadline(t time.Time) error { return s.conn.SetDeadline(t) }
+// SetDeadline implements net.PacketConn, for reading.
+func (s *Stream) SetDeadline(t time.Time) error { return s.conn.SetReadDeadline(t) }
 
 // SetReadDeadline implements net.PacketConn.
 func (s *Stream) SetReadDeadline(t time.Time) error { return s.conn.SetReadDeadline(t) }
 
-// SetWriteDeadline implements net.PacketConn.
-func (s *Stream) SetWriteDeadline(t time.Time) error { return s.conn.SetWriteDeadline(t) }
+// SetWriteDeadline does nothing: writes have one of their own.
+func (s *Stream) SetWriteDeadline(time.Time) error { return nil }
 
 // errStreamFull: when the TURN server's TCP window stays closed.
 var errStreamFull = errors.New("wire: the TURN connection does not take more")
@@ -177,9 +194,9 @@ var errStreamFull = errors.New("wire: the TURN connection does not take more")
 // media queues whole frames; it does not wait.
 func (s *Stream) media(p []byte) error {
 	s.mu.Lock()
-	if s.ill != nil {
+	if err := s.ill; err != nil {
 		s.mu.Unlock()
-		return s.ill
+		return err
 	}
 	if len(s.queue)+len(p) > streamQueue {
 		s.mu.Unlock()
@@ -207,11 +224,11 @@ func (s *Stream) pump() {
 		s.queue = s.spare[:0]
 		s.mu.Unlock()
 		s.write.Lock()
-		_, err := s.conn.Write(p)
+		_, err := s.put(p)
 		s.write.Unlock()
 		s.mu.Lock()
 		if err != nil { // the reading side tells pion
-			s.ill = fmt.Errorf("TURN server: %w", err)
+			s.ill = err
 			s.mu.Unlock()
 			return
 		}

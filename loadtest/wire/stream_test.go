@@ -131,8 +131,25 @@ func TestStreamBytes(t *testing.T) {
 	_, _, err := s.ReadFrom(make([]byte, 10))
 	require.ErrorIs(t, err, os.ErrDeadlineExceeded)
 	n, err := s.WriteTo([]byte{1, 2, 3, 4}, nil)
+	require.NoError(t, err, "deadlines of writes are its own")
+	require.Equal(t, 4, n)
+}
+
+// TestStreamServerStopsReading: who writes is not held up for ever, and nor is
+// Close.
+func TestStreamServerStopsReading(t *testing.T) {
+	t.Parallel()
+	r := stalled(t, 0)
+	s, _, _ := dialled(t, r, nil, nil)
+	begin := time.Now()
+	var err error
+	for p := make([]byte, 64<<10); err == nil && time.Since(begin) < patience; {
+		_, err = s.WriteTo(p, nil)
+	}
 	require.ErrorIs(t, err, os.ErrDeadlineExceeded)
-	require.Zero(t, n)
+	require.Less(t, time.Since(begin), 3*writeWithin)
+	_, err = s.WriteTo([]byte{1, 2, 3, 4}, nil)
+	require.Error(t, err)
 }
 
 // readOnly hides what bytes.Reader has beyond Read, so that io.Copy reads.
