@@ -176,7 +176,8 @@ func (r *Reactor) readLazy(ctx context.Context) error {
 	return nil
 }
 
-// pause lets packets gather.
+// pause lets packets gather. It is slept through whatever comes, which is its
+// purpose; the end of Run is noticed behind it.
 func (r *Reactor) pause() {
 	if r.gather <= Longest {
 		r.alarm.Wait(r.gather)
