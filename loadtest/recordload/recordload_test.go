@@ -2,6 +2,7 @@ package recordload_test
 
 import (
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -86,9 +87,8 @@ func (s *stack) get(name string) *recordingv1.Recording {
 func TestRoomsAreRecorded(t *testing.T) {
 	s := newStack(t)
 	a, b := s.room(), s.room()
-	pa := s.publish(a)
-	s.publish(b)
 	leak := goleak.IgnoreCurrent()
+	pa, pb := s.publish(a), s.publish(b)
 	c := s.controller(nil)
 	require.NoError(t, c.Start(t.Context(), []string{a, b, s.target.Parent() + "/rooms/not-there"}))
 	require.ErrorIs(t, c.Start(t.Context(), []string{a}), recordload.ErrState)
@@ -128,6 +128,8 @@ func TestRoomsAreRecorded(t *testing.T) {
 	require.Equal(t, bytes, got.Bytes)
 	_, err = c.Stop(t.Context())
 	require.ErrorIs(t, err, recordload.ErrState)
+	// Publishers start a goroutine for each packet they read: they go first.
+	require.NoError(t, errors.Join(c.Close(), pa.Close(), pb.Close()))
 	require.NoError(t, goleak.Find(leak))
 }
 
