@@ -83,14 +83,6 @@ func (t TURN) uri() (*stun.URI, error) {
 	return u, nil
 }
 
-func (t TURN) address(host *stdnet.Net) (net.Addr, error) {
-	u, err := t.uri()
-	if err != nil {
-		return nil, err
-	}
-	return host.ResolveUDPAddr("udp", net.JoinHostPort(u.Host, fmt.Sprint(u.Port)))
-}
-
 // Config says how a participant comes into a room.
 type Config struct {
 	Engine *Engine

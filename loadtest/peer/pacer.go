@@ -57,7 +57,7 @@ func (p *Pacer) add(s *source) {
 
 // Run sends until ctx ends.
 func (p *Pacer) Run(ctx context.Context) error {
-	stop := context.AfterFunc(ctx, p.alarm.Ring)
+	stop := wire.WhenDone(ctx, p.alarm.Ring)
 	defer stop()
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()

@@ -322,11 +322,7 @@ func (t *transport) dest() (*wire.Dest, error) {
 	if pair.Local.Type() != ice.CandidateTypeRelay {
 		return t.net.Direct(&net.UDPAddr{IP: net.ParseIP(pair.Local.Address()), Port: pair.Local.Port()}, remote)
 	}
-	server, err := t.cfg.TURN.address(t.cfg.Engine.Host)
-	if err != nil {
-		return nil, err
-	}
-	return t.net.Relayed(server, remote)
+	return t.net.Relayed(remote)
 }
 
 // openSCTP begins data channels' transport, as the DTLS client's side. When ctx

@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"context"
 	"fmt"
 	"time"
 	"unsafe"
@@ -59,6 +60,21 @@ func (a *Alarm) Wait(d time.Duration) {
 	if errno == 0 && n > 0 {
 		var b [8]byte
 		_, _ = unix.Read(a.fd, b[:]) // EAGAIN: another wait took it
+	}
+}
+
+// WhenDone is context.AfterFunc with a stop that also waits for f, where f has
+// begun: what f uses may be closed then. It is to be called once.
+func WhenDone(ctx context.Context, f func()) (stop func()) {
+	ended := make(chan struct{})
+	cancel := context.AfterFunc(ctx, func() {
+		defer close(ended)
+		f()
+	})
+	return func() {
+		if !cancel() {
+			<-ended
+		}
 	}
 }
 

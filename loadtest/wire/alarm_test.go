@@ -1,7 +1,9 @@
 package wire
 
 import (
+	"context"
 	"runtime"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -59,4 +61,22 @@ func TestAlarm(t *testing.T) {
 	a.Ring()
 	a.Wait(Longest)
 	full(10 * time.Millisecond) // no ring is left over
+}
+
+// TestWhenDone: after stop, what was called is over, or is never called.
+func TestWhenDone(t *testing.T) {
+	for range 200 {
+		ctx, cancel := context.WithCancel(t.Context())
+		var begun, ended atomic.Bool
+		stop := WhenDone(ctx, func() {
+			begun.Store(true)
+			runtime.Gosched()
+			ended.Store(true)
+		})
+		go cancel()
+		runtime.Gosched()
+		stop()
+		require.Equal(t, begun.Load(), ended.Load())
+		cancel()
+	}
 }

@@ -16,14 +16,20 @@ import (
 type channelTable struct {
 	mu    sync.Mutex
 	asked map[uint16]netip.AddrPort
-	bound map[netip.AddrPort]uint16
+	bound map[netip.AddrPort]channel
+}
+
+// channel is a bound one.
+type channel struct {
+	number uint16
+	server netip.AddrPort // whom the client sends it to; none on a stream
 }
 
 // channelBind is a ChannelBind request (RFC 8656 section 12: method 0x009).
 const channelBind = 0x0009
 
 // sent is told of each message to the server.
-func (t *channelTable) sent(b []byte) {
+func (t *channelTable) sent(b []byte, server netip.AddrPort) {
 	if len(b) < channelHeader {
 		return
 	}
@@ -35,9 +41,9 @@ func (t *channelTable) sent(b []byte) {
 		defer t.mu.Unlock()
 		if peer, ok := t.asked[head]; ok {
 			if t.bound == nil {
-				t.bound = map[netip.AddrPort]uint16{}
+				t.bound = map[netip.AddrPort]channel{}
 			}
-			t.bound[peer] = head
+			t.bound[peer] = channel{head, server}
 			delete(t.asked, head)
 		}
 	}
@@ -64,7 +70,7 @@ func (t *channelTable) ask(b []byte) {
 	}
 	n := binary.BigEndian.Uint16(number)
 	for _, known := range t.bound {
-		if known == n {
+		if known.number == n {
 			return // it is renewed
 		}
 	}
@@ -72,10 +78,10 @@ func (t *channelTable) ask(b []byte) {
 }
 
 // to is the channel that leads to a peer.
-func (t *channelTable) to(peer net.Addr) (uint16, bool) {
+func (t *channelTable) to(peer net.Addr) (channel, bool) {
 	udp, ok := peer.(*net.UDPAddr)
 	if !ok {
-		return 0, false
+		return channel{}, false
 	}
 	a := udp.AddrPort()
 	t.mu.Lock()

@@ -29,46 +29,48 @@ func TestChannelTable(t *testing.T) {
 		_, ok := table.to(p)
 		require.False(t, ok)
 	}
-	is := func(p net.Addr, want uint16) {
-		n, ok := table.to(p)
+	one, other := netip.MustParseAddrPort("192.0.2.9:3478"), netip.MustParseAddrPort("192.0.2.10:3478")
+	is := func(p net.Addr, number uint16, server netip.AddrPort) {
+		got, ok := table.to(p)
 		require.True(t, ok)
-		require.Equal(t, want, n)
+		require.Equal(t, channel{number, server}, got)
 	}
 	unknown(a)
-	table.sent(channelData(0x4000, []byte{1}, false)) // nobody asked for it
+	table.sent(channelData(0x4000, []byte{1}, false), one) // nobody asked for it
 	unknown(a)
-	table.sent(channelBindRequest(t, 0x4000, a))
-	table.sent(channelBindRequest(t, 0x4001, b))
+	table.sent(channelBindRequest(t, 0x4000, a), one)
+	table.sent(channelBindRequest(t, 0x4001, b), other)
 	unknown(a)
-	table.sent(channelData(0x4000, []byte{1}, false))
-	is(a, 0x4000)
+	table.sent(channelData(0x4000, []byte{1}, false), one)
+	is(a, 0x4000, one)
 	unknown(b)
-	table.sent(channelBindRequest(t, 0x4000, a)) // it is renewed
-	is(a, 0x4000)
-	table.sent(channelData(0x4001, []byte{1}, true))
-	is(b, 0x4001)
-	is(a, 0x4000)
+	table.sent(channelBindRequest(t, 0x4000, a), one) // it is renewed
+	is(a, 0x4000, one)
+	table.sent(channelData(0x4001, []byte{1}, true), other)
+	is(b, 0x4001, other)
+	is(a, 0x4000, one)
 	unknown(&net.TCPAddr{IP: a.IP, Port: a.Port})
 	unknown(&net.UDPAddr{IP: a.IP, Port: 4001})
 }
 
 func FuzzChannelTable(f *testing.F) {
+	server := netip.MustParseAddrPort("192.0.2.9:3478")
 	f.Add(channelBindRequest(f, 0x4000, &net.UDPAddr{IP: net.IPv4(192, 0, 2, 1), Port: 4000}), uint16(0x4000))
 	f.Add(channelBindRequest(f, 0x4fff, &net.UDPAddr{IP: net.ParseIP("2001:db8::1"), Port: 1}), uint16(0x4fff))
 	f.Add([]byte{0, 9, 0, 0, 0x21, 0x12, 0xa4, 0x42}, uint16(1))
-	f.Fuzz(func(t *testing.T, b []byte, channel uint16) {
+	f.Fuzz(func(t *testing.T, b []byte, number uint16) {
 		var table channelTable
-		table.sent(b)
+		table.sent(b, server)
 		if len(table.bound) > 0 {
 			t.Fatal("a channel is bound before data went through it")
 		}
-		table.sent(channelData(channel, b, false))
-		for peer, n := range table.bound {
-			if n != channel || channel < 0x4000 || channel > 0x4fff {
-				t.Fatalf("channel %#x is bound to %s", n, peer)
+		table.sent(channelData(number, b, false), server)
+		for peer, ch := range table.bound {
+			if ch != (channel{number, server}) || number < 0x4000 || number > 0x4fff {
+				t.Fatalf("channel %v is bound to %s", ch, peer)
 			}
-			if got, ok := table.to(net.UDPAddrFromAddrPort(peer)); !ok || got != n {
-				t.Fatalf("%s: %#x, %v", peer, got, ok)
+			if got, ok := table.to(net.UDPAddrFromAddrPort(peer)); !ok || got != ch {
+				t.Fatalf("%s: %v, %v", peer, got, ok)
 			}
 		}
 	})

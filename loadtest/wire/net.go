@@ -131,24 +131,19 @@ func (n *Net) Direct(local, remote net.Addr) (*Dest, error) {
 	return nil, fmt.Errorf("wire: no socket of this participant is bound to %v", local)
 }
 
-// Relayed is the way to a peer through the TURN server; [ErrNotBound] until a
-// channel is bound.
-func (n *Net) Relayed(server, peer net.Addr) (*Dest, error) {
+// Relayed is the way to a peer through the TURN server, at the one of its
+// addresses that ICE uses; [ErrNotBound] until a channel is bound.
+func (n *Net) Relayed(peer net.Addr) (*Dest, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	for _, s := range n.streams {
 		if ch, ok := s.channel.to(peer); ok {
-			return &Dest{stream: s, channel: ch, in: n.in}, nil
+			return &Dest{stream: s, channel: ch.number, in: n.in}, nil
 		}
 	}
 	for _, s := range n.sockets {
 		if ch, ok := s.channel.to(peer); ok {
-			at, ok := server.(*net.UDPAddr)
-			if !ok {
-				return nil, fmt.Errorf("wire: not a UDP address: %v", server)
-			}
-			a := at.AddrPort()
-			return &Dest{socket: s, to: netip.AddrPortFrom(a.Addr().Unmap(), a.Port()), channel: ch, in: n.in}, nil
+			return &Dest{socket: s, to: ch.server, channel: ch.number, in: n.in}, nil
 		}
 	}
 	return nil, ErrNotBound

@@ -76,7 +76,7 @@ func NewReactor(gather time.Duration) (*Reactor, error) {
 
 // Run reads until ctx ends. Sockets are closed by who opened them.
 func (r *Reactor) Run(ctx context.Context) error {
-	stop := context.AfterFunc(ctx, func() {
+	stop := WhenDone(ctx, func() {
 		_, _ = unix.Write(r.wake, []byte{1, 0, 0, 0, 0, 0, 0, 0}) // cannot fail: its counter is far from full
 		r.alarm.Ring()
 	})

@@ -249,11 +249,11 @@ func (s *Socket) WriteTo(p []byte, addr net.Addr) (int, error) {
 	if !ok {
 		return 0, fmt.Errorf("wire: not a UDP address: %v", addr)
 	}
-	s.channel.sent(p)
 	to := udp.AddrPort()
 	if to.Addr().Is4In6() {
 		to = netip.AddrPortFrom(to.Addr().Unmap(), to.Port())
 	}
+	s.channel.sent(p, to)
 	var sa unix.Sockaddr = &unix.SockaddrInet6{Port: int(to.Port()), Addr: to.Addr().As16()}
 	if to.Addr().Is4() {
 		sa = &unix.SockaddrInet4{Port: int(to.Port()), Addr: to.Addr().As4()}

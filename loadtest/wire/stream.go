@@ -147,7 +147,7 @@ func frame(b []byte) (int, bool) {
 
 // WriteTo sends a message of pion's to the TURN server.
 func (s *Stream) WriteTo(p []byte, _ net.Addr) (int, error) {
-	s.channel.sent(p)
+	s.channel.sent(p, netip.AddrPort{})
 	s.write.Lock()
 	defer s.write.Unlock()
 	return s.put(p)

@@ -181,7 +181,7 @@ func TestStreamSends(t *testing.T) {
 	r := stalled(t, 0)
 	s, n, server := dialled(t, r, nil, nil)
 	peer := &net.UDPAddr{IP: net.IPv4(192, 0, 2, 1), Port: 4000}
-	_, err := n.Relayed(nil, peer)
+	_, err := n.Relayed(peer)
 	require.ErrorIs(t, err, ErrNotBound)
 	bind := channelBindRequest(t, 0x4001, peer)
 	dtls := channelData(0x4001, []byte{22, 1, 2, 3}, true)
@@ -189,7 +189,7 @@ func TestStreamSends(t *testing.T) {
 		_, err = s.WriteTo(b, nil)
 		require.NoError(t, err)
 	}
-	d, err := n.Relayed(nil, peer)
+	d, err := n.Relayed(peer)
 	require.NoError(t, err)
 	b := new(Burst)
 	pkts := sizes(100, 101, 102, 103, 1200)

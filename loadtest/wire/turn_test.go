@@ -79,7 +79,7 @@ func TestTURN(t *testing.T) {
 				_, err := relayed.WriteTo(dtls, peer.LocalAddr())
 				require.NoError(t, err)
 				control++
-				d, err = n.Relayed(server, peer.LocalAddr())
+				d, err = n.Relayed(peer.LocalAddr())
 				return err == nil
 			}, patience, 5*time.Millisecond)
 			for _, b := range datagrams(t, peer, control) {
