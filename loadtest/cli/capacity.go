@@ -100,12 +100,7 @@ func search(cmd *cobra.Command, s *scenario.Scenario, cfg capacity.Config, dir, 
 	fmt.Fprintf(out, "against %s\n", place.About())
 	cfg.Seed, cfg.Unit = s.Seed, "subscribers per room"
 	cfg.Run = func(ctx context.Context, n int) (*report.Report, error) {
-		one := populated(s, n)
-		rep, err := run.Do(ctx, run.DoConfig{Scenario: one, Dir: dir, Getenv: os.Getenv, Out: io.Discard, Place: place})
-		if rep != nil && err == nil {
-			filled(rep, n*one.Rooms.Count)
-		}
-		return rep, err
+		return run.Do(ctx, run.DoConfig{Scenario: populated(s, n), Dir: dir, Getenv: os.Getenv, Out: io.Discard, Place: place})
 	}
 	cfg.Progress = func(e capacity.Event) {
 		if e.Trial.Result != "" {
@@ -144,20 +139,4 @@ func populated(s *scenario.Scenario, n int) *scenario.Scenario {
 	joins := time.Duration(float64(n*one.Rooms.Count) / one.Load.JoinRate * float64(time.Second))
 	one.Load.Warmup = max(one.Load.Warmup, joins+3*time.Second)
 	return &one
-}
-
-// filled judges a run in which not all were there: it says nothing of them.
-func filled(rep *report.Report, want int) {
-	const slack = .95 // churn
-	got := rep.Total.Subscribers
-	if float64(got) >= slack*float64(want) || rep.Verdict.Result != report.Pass {
-		return
-	}
-	if failed := rep.Total.Joins.Failed; failed > 0 {
-		rep.Verdict = report.Verdict{Result: report.Fail, Reasons: []string{fmt.Sprintf("only %d of %d subscribers were there at once: %d joins failed", got, want, failed)}}
-		return
-	}
-	rep.Verdict = report.Verdict{Result: report.Inconclusive, Reasons: []string{
-		fmt.Sprintf("only %d of %d subscribers were there at once: their joins took too long; give them more time with --warmup", got, want),
-	}}
 }

@@ -25,7 +25,7 @@ func (l Limits) Judge(r *report.Report, rules []string) {
 		}
 		r.Thresholds = append(r.Thresholds, rule.Check(r)...)
 	}
-	r.Verdict = verdict(broken, l.Health(r), r.Thresholds)
+	r.Verdict = verdict(broken, absent(r), l.Health(r), r.Thresholds)
 }
 
 // Check judges one rule: a check for every path where the rule says each, else
@@ -103,11 +103,50 @@ func failures(r *report.Report) []string {
 	return out
 }
 
-func verdict(broken []string, health []Problem, checks []report.Check) report.Verdict {
+// slack is the share of the planned subscribers who may be absent: those whom
+// churn lets out and in again.
+const slack = .05
+
+// absence is a population that was not what the scenario wants.
+type absence struct {
+	text   string
+	few    bool // so many that thresholds say nothing of what was wanted
+	refuse bool // the installation refused or lost participants
+}
+
+// absent says who of the planned subscribers was not there.
+func absent(r *report.Report) (out []absence) {
+	t := &r.Total
+	lost := t.Joins.Failed > 0 || t.Joins.Reconnects > 0
+	why := ": joins took too long; give them more time (load.warmup, --warmup) or a higher load.join_rate"
+	if lost {
+		why = fmt.Sprintf(": %d joins failed and %d participants fell out; look at the report's errors", t.Joins.Failed, t.Joins.Reconnects)
+	}
+	note := func(absent int, text string) {
+		if absent > 0 {
+			out = append(out, absence{text + why, float64(absent) > slack*float64(t.PlannedSubscribers), lost})
+		}
+	}
+	note(t.PlannedSubscribers-t.Subscribers, fmt.Sprintf("only %d of %d subscribers were there at once", t.Subscribers, t.PlannedSubscribers))
+	note(t.MissingSubscribers, fmt.Sprintf("%d of %d subscribers were not there at the end", t.MissingSubscribers, t.PlannedSubscribers))
+	return out
+}
+
+func verdict(broken []string, absent []absence, health []Problem, checks []report.Check) report.Verdict {
 	if len(broken) > 0 {
 		return report.Verdict{Result: report.Broken, Reasons: broken}
 	}
-	var failed, unknown []string
+	var failed, unknown, troubles []string
+	for _, a := range absent {
+		switch {
+		case !a.few:
+			troubles = append(troubles, a.text)
+		case a.refuse:
+			failed = append(failed, a.text)
+		default:
+			unknown = append(unknown, a.text)
+		}
+	}
 	for _, c := range checks {
 		switch {
 		case c.Passed:
@@ -117,7 +156,6 @@ func verdict(broken []string, health []Problem, checks []report.Check) report.Ve
 			failed = append(failed, fmt.Sprintf("%s is broken: it was %s", c.Expr, figureText(*c.Value, c.Unit)))
 		}
 	}
-	var troubles []string
 	hides := false
 	for _, p := range health {
 		troubles, hides = append(troubles, p.Text), hides || p.Hides

@@ -115,6 +115,12 @@ func TestVerdicts(t *testing.T) {
 	const holds, broken, unknown = "loss < 1%", "latency_p99 < 10ms", "turn_cores < 1"
 	late := func(r *report.Report) { r.Self.Lag = hist(time.Millisecond) }
 	dropped := func(r *report.Report) { r.Self.SocketDrops = 7 }
+	there := func(n, failed int) func(*report.Report) {
+		return func(r *report.Report) {
+			r.Total.PlannedSubscribers, r.Total.Subscribers = 100, n
+			r.Total.Joins.Failed, r.Total.Joins.Reconnects = failed, 0
+		}
+	}
 	for name, c := range map[string]struct {
 		change func(r *report.Report)
 		rules  []string
@@ -137,6 +143,12 @@ func TestVerdicts(t *testing.T) {
 		"no call":                 {func(r *report.Report) { r.Kind = report.KindAPI }, nil, report.Broken, "no call"},
 		"ledger":                  {func(r *report.Report) { r.Ledger[3].Packets = -4 }, []string{holds}, report.Broken, "-4 packets"},
 		"unreadable":              {nil, []string{"loss < much"}, report.Broken, "not a share"},
+		"not all at once":         {there(90, 0), []string{holds}, report.Inconclusive, "only 90 of 100 subscribers were there at once: joins took too long"},
+		"some refused":            {there(90, 4), []string{holds}, report.Fail, "only 90 of 100 subscribers were there at once: 4 joins failed and 0 participants fell out"},
+		"few refused":             {there(96, 4), []string{holds}, report.Pass, "to mind, although no threshold is broken: only 96 of 100"},
+		"some refused, late":      {func(r *report.Report) { there(90, 4)(r); late(r) }, []string{holds}, report.Inconclusive, "lag p99"},
+		"gone at the end":         {func(r *report.Report) { there(100, 0)(r); r.Total.MissingSubscribers, r.Total.Joins.Reconnects = 6, 6 }, []string{holds}, report.Fail, "6 of 100 subscribers were not there at the end"},
+		"all there":               {there(100, 4), []string{holds}, report.Pass, ""},
 		"void beats inconclusive": {func(r *report.Report) { dropped(r); r.Total.Wrong = 1 }, []string{broken}, report.Broken, "another path"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -73,7 +73,8 @@ func ratio(a, b float64) *float64 {
 }
 
 // mergeSelf adds counts and takes the worst worker's shares: an average would
-// hide the one that was too slow.
+// hide the one that was too slow. Datagrams that a host dropped are counted once,
+// however many of its workers saw them.
 func mergeSelf(out *Report, parts []*Report) {
 	s := &out.Self
 	var read, sent float64 // packets
@@ -87,13 +88,19 @@ func mergeSelf(out *Report, parts []*Report) {
 		s.GC = max(s.GC, o.GC)
 		s.Busy = max(s.Busy, o.Busy)
 		s.SocketDrops += o.SocketDrops
-		s.RcvbufErrors += o.RcvbufErrors
 		s.SendErrors += o.SendErrors
 		s.QueueDrops += o.QueueDrops
 		s.Reads += o.Reads
 		s.Sends += o.Sends
 		read += math.Round(o.PacketsPerRead * float64(o.Reads))
 		sent += math.Round(o.PacketsPerSend * float64(o.Sends))
+	}
+	hosts := map[string]int64{}
+	for _, w := range out.Parts {
+		hosts[w.Host] = max(hosts[w.Host], w.RcvbufErrors)
+	}
+	for _, n := range hosts {
+		s.RcvbufErrors += n
 	}
 	if s.Reads > 0 {
 		s.PacketsPerRead = read / float64(s.Reads)

@@ -144,6 +144,18 @@ func TestMergeClocks(t *testing.T) {
 	require.Len(t, got.Provenance.Notes, 2)
 }
 
+// TestMergeCountsAHostsDropsOnce: workers on one host see the same datagrams
+// dropped, in whatever order their parts are merged.
+func TestMergeCountsAHostsDropsOnce(t *testing.T) {
+	parts := sample.Parts(1, 3)
+	parts[1].Parts[0].Host = parts[0].Parts[0].Host
+	for i, n := range []int64{5, 7, 11} {
+		parts[i].Parts[0].RcvbufErrors, parts[i].Self.RcvbufErrors = n, n
+	}
+	require.EqualValues(t, 7+11, some(t, parts...).Self.RcvbufErrors)
+	require.EqualValues(t, 7+11, some(t, some(t, parts[2], parts[0]), parts[1]).Self.RcvbufErrors)
+}
+
 func TestMergeRefuses(t *testing.T) {
 	_, err := report.Merge(nil)
 	require.ErrorIs(t, err, report.ErrNoParts)

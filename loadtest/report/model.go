@@ -64,6 +64,9 @@ type Part struct {
 	Kernel  string    `json:"kernel"`
 	Started time.Time `json:"started"`
 	Seconds float64   `json:"seconds"`
+	// RcvbufErrors is what Self of this part says: workers of one host see the
+	// same ones.
+	RcvbufErrors int64 `json:"rcvbuf_errors,omitempty"`
 }
 
 // Provenance says how the numbers were obtained.
@@ -90,6 +93,11 @@ type Path struct {
 	// Publishers and Subscribers are the most that were connected at once.
 	Publishers  int `json:"publishers"`
 	Subscribers int `json:"subscribers"`
+	// PlannedSubscribers are the most that the scenario wants at once; 0 where
+	// they arrive at a rate. MissingSubscribers were to be there when the measured
+	// part ended, and were not.
+	PlannedSubscribers int `json:"planned_subscribers,omitempty"`
+	MissingSubscribers int `json:"missing_subscribers,omitempty"`
 
 	Joins Joins `json:"joins"`
 	Sent  Sent  `json:"sent"`

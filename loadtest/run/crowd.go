@@ -53,7 +53,41 @@ func newCrowd(r *runner, total int) *crowd {
 	for i := total - 1; i >= 0; i-- {
 		c.seats = append(c.seats, r.seat(i))
 	}
+	if c.load.Mode != scenario.Open {
+		for l, n := range c.places(c.load.Peak(total)) {
+			l.mu.Lock()
+			l.planned = n
+			l.mu.Unlock()
+		}
+	}
 	return c
+}
+
+// places are how many of a population are on each path.
+func (c *crowd) places(population float64) map[*lane]int {
+	n := map[*lane]int{}
+	for i := range int(math.Round(population)) {
+		n[c.r.seat(i).path]++
+	}
+	return n
+}
+
+// count notes who of those that are wanted is not there. Joins under way are of
+// no fault when the run was cut.
+func (c *crowd) count(at time.Duration, cut bool) {
+	if c.load.Mode == scenario.Open {
+		return
+	}
+	_, pending := c.size()
+	for l, want := range c.places(c.load.Target(at, c.total)) {
+		l.mu.Lock()
+		l.missing = max(0, want-l.present)
+		if cut {
+			took := min(l.missing, pending)
+			l.missing, pending = l.missing-took, pending-took
+		}
+		l.mu.Unlock()
+	}
 }
 
 // size is how many are in, and how many are about to be.

@@ -89,6 +89,11 @@ func TestTURNRefuses(t *testing.T) {
 	require.Greater(t, rep.Paths[1].Joins.Failed, 2) // they tried again: a refusal takes no time
 	require.Contains(t, rep.Errors[0].Text, "credentials")
 	require.Equal(t, 2, rep.Paths[0].Subscribers)
+	for i, missing := range []int{0, 2} {
+		require.Equal(t, 2, rep.Paths[i].PlannedSubscribers)
+		require.Equal(t, missing, rep.Paths[i].MissingSubscribers)
+	}
+	require.Equal(t, 2, rep.Total.MissingSubscribers)
 }
 
 // TestRemoved: who is thrown out comes again, and is counted.
@@ -123,6 +128,8 @@ func TestRemoved(t *testing.T) {
 	require.Equal(t, 2, rep.Total.Joins.Reconnects)
 	require.Equal(t, 5+2, rep.Total.Joins.Succeeded)
 	require.Equal(t, 1, rep.Total.Publishers)
+	require.Equal(t, 4, rep.Total.PlannedSubscribers)
+	require.Zero(t, rep.Total.MissingSubscribers, "it came again")
 	require.Contains(t, rep.Errors[0].Text, "PARTICIPANT_REMOVED")
 	require.Empty(t, rep.Void)
 }

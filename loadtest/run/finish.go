@@ -105,6 +105,7 @@ func (r *runner) make(sent report.Sent, ledger []report.Hop) *report.Report {
 	rep.Total = total
 	unstamped(rep)
 	rep.Self = r.self()
+	rep.Parts[0].RcvbufErrors = rep.Self.RcvbufErrors
 	r.costs(rep)
 	rep.Taxes = report.Taxes(rep)
 	rep.Errors = r.errors()
@@ -178,6 +179,7 @@ func (r *runner) path(l *lane, sent report.Sent) report.Path {
 	joins.Time, joins.FirstPacket, joins.FirstFrame = l.time.Clone(), l.firstPacket.Clone(), l.firstFrame.Clone()
 	p.Joins = joins
 	p.Publishers, p.Subscribers, p.Wrong, p.Pairs = l.mostPublishers, l.most, l.wrong, maps.Clone(l.pairs)
+	p.PlannedSubscribers, p.MissingSubscribers = l.planned, l.missing
 	c := r.seconds
 	p.Received = all.Received
 	if c.measuring {

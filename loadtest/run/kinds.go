@@ -166,6 +166,7 @@ func (w *watched) finish(path *report.Path) (*report.Report, error) {
 		return nil, err
 	}
 	health.Fill(&rep.Self)
+	rep.Parts[0].RcvbufErrors = rep.Self.RcvbufErrors
 	judge.Judge(rep, s.Thresholds)
 	return rep, nil
 }

@@ -24,10 +24,13 @@ type lane struct {
 	most           int
 	publishers     int
 	mostPublishers int
-	witnesses      int
-	headers        int
-	lastJoins      int // at the last second
-	lastFailed     int
+	// planned is the most subscribers that the scenario wants here at once, missing
+	// how many of those that it wants at the end are not there.
+	planned, missing int
+	witnesses        int
+	headers          int
+	lastJoins        int // at the last second
+	lastFailed       int
 }
 
 func newLane(name string) *lane {

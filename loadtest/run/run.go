@@ -264,8 +264,10 @@ func (r *runner) play(ctx context.Context, failed <-chan error) (*report.Report,
 		err = r.watch(ctx, failed)
 	}
 	r.show("settling the ledger", 0, 0)
+	var at time.Duration
 	if r.seconds != nil {
 		r.seconds.stopMeasuring(r)
+		at = min(time.Duration(r.seconds.seconds*float64(time.Second)), r.s.Load.Length())
 	}
 	cut := ctx.Err() != nil && r.seconds != nil && r.seconds.measuring
 	r.cut.Store(cut)
@@ -282,6 +284,7 @@ func (r *runner) play(ctx context.Context, failed <-chan error) (*report.Report,
 	if !cut {
 		r.crowd.await(joinGrace)
 	}
+	r.crowd.count(at, cut)
 	r.done.Store(true)
 	r.end()
 	r.crowd.clear()
