@@ -10,6 +10,7 @@ import (
 
 	"github.com/openova-io/bp-relay/loadtest/clip"
 	"github.com/openova-io/bp-relay/loadtest/peer"
+	"github.com/openova-io/bp-relay/services/local/localtest"
 )
 
 // TestJoinGivenUp: whoever gives up joining at whatever moment gets an error or
@@ -47,5 +48,5 @@ func TestJoinGivenUp(t *testing.T) {
 	t.Logf("%d joined, %d gave up", joined, given)
 	require.Positive(t, joined)
 	require.Positive(t, given)
-	goleak.VerifyNone(t, rest, goleak.IgnoreAnyFunction("net/http.(*persistConn).readLoop"), goleak.IgnoreAnyFunction("net/http.(*persistConn).writeLoop"))
+	require.NoError(t, localtest.Leaks(rest, goleak.IgnoreAnyFunction("net/http.(*persistConn).readLoop"), goleak.IgnoreAnyFunction("net/http.(*persistConn).writeLoop")))
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -35,8 +36,25 @@ func doomed(t *testing.T) run.Place {
 // report.
 func kill(t *testing.T, part string) *report.Report {
 	place := doomed(t)
-	return start(t, run.Options{Scenario: parse(t, both), Place: place, During: func(context.Context, []string) error {
-		time.Sleep(time.Second) // a join through TURN takes two; what is lost is counted from the first stamp on
+	// A join through TURN takes two seconds; what is lost is counted from the first
+	// stamp on.
+	counted := make(chan struct{})
+	var once sync.Once
+	publish := func(r *report.Report) {
+		for _, p := range r.Paths {
+			if p.Latency == nil || p.Latency.Count() < 100 {
+				return
+			}
+		}
+		once.Do(func() { close(counted) })
+	}
+	s := parse(t, strings.Replace(both, "hold: 4s", "hold: 8s", 1))
+	return start(t, run.Options{Scenario: s, Place: place, Publish: publish, During: func(ctx context.Context, _ []string) error {
+		select {
+		case <-counted:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
 		return syscall.Kill(place.Processes()[part], syscall.SIGKILL)
 	}})
 }

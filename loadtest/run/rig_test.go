@@ -13,10 +13,10 @@ import (
 	lksdk "github.com/livekit/server-sdk-go/v2"
 	"github.com/santhosh-tekuri/jsonschema/v6"
 	"github.com/stretchr/testify/require"
-	"go.uber.org/goleak"
 
 	"github.com/openova-io/bp-relay/loadtest/report"
 	"github.com/openova-io/bp-relay/loadtest/run"
+	"github.com/openova-io/bp-relay/services/local/localtest"
 )
 
 // TestMain sees to it that the runs leave nothing behind: no goroutine, and no
@@ -24,7 +24,7 @@ import (
 func TestMain(m *testing.M) {
 	before := sockets()
 	code := m.Run()
-	if err := goleak.Find(); code == 0 && err != nil {
+	if err := localtest.Leaks(); code == 0 && err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		code = 1
 	}

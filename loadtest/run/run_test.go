@@ -45,7 +45,7 @@ media:
   clip: 4s
   video: {codec: vp8, width: 640, height: 360, fps: 30, bitrate: 600kbps}
   audio: {bitrate: 32kbps}
-load: {warmup: 2s, hold: 6s}
+load: {warmup: 4s, hold: 6s}
 `
 
 // TestTwoRooms is the small run that CI asks for: 2 rooms, 20 subscribers,

@@ -67,7 +67,7 @@ func barrier(t *testing.T, config work.Config) {
 		require.ErrorIs(t, errors.Join(errs...), blob.ErrExists)
 	})
 	t.Run("lack", func(t *testing.T) {
-		config.Timeout = 300 * time.Millisecond
+		config.Timeout = 2 * time.Second // the two that are there must see each other
 		_, errs := meet(t, 4, func(int) work.Config { return config }, same, 1, 3)
 		for _, i := range []int{0, 2} {
 			var missing *work.MissingError

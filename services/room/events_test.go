@@ -58,7 +58,7 @@ func newWatch(t *testing.T) *room.Service {
 func TestWatcherSeesWhatItMayRead(t *testing.T) {
 	s := newWatch(t)
 	for who, reads := range map[string]int{"backend": 1, "auditor": 2} {
-		ctx := auth.With(t.Context(), auth.Principal{Subject: who, Org: "acme", Expires: time.Now().Add(300 * time.Millisecond)})
+		ctx := auth.With(t.Context(), auth.Principal{Subject: who, Org: "acme", Expires: time.Now().Add(2 * time.Second)})
 		w := &watched{ctx: ctx}
 		require.Equal(t, "TOKEN_EXPIRED", reason(s.WatchEvents(&roomv1.WatchEventsRequest{Parent: "orgs/acme"}, w)))
 		require.Len(t, w.got, 2, who)

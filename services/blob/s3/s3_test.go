@@ -162,8 +162,9 @@ func (w weed) serverAway(t *testing.T) {
 	defer s.Close()
 	body := blobtest.Bytes(99, 300_000)
 	key := blobtest.Key("away/", body)
-	require.NoError(t, s.Put(t.Context(), bucket, key, body))
-	require.Equal(t, body, blobtest.ReadAll(t, s, bucket, key))
+	patient := w.client(t, w.Endpoint)
+	require.NoError(t, patient.Put(t.Context(), bucket, key, body))
+	require.Equal(t, body, blobtest.ReadAll(t, patient, bucket, key))
 	fails := func(what string) {
 		start := time.Now()
 		require.ErrorIs(t, s.Replace(t.Context(), bucket, "away/other", body), blob.ErrUnavailable, what)
@@ -175,11 +176,16 @@ func (w weed) serverAway(t *testing.T) {
 	fails("frozen")
 	require.NoError(t, w.Resume())
 	require.Eventually(t, func() bool { return s.Ping(t.Context()) == nil }, 10*time.Second, 20*time.Millisecond)
-	require.NoError(t, s.Put(t.Context(), bucket, key, body))
+	// It answers, but its first writes may take longer than an attempt may.
+	goesOn := func(write func() error) {
+		t.Helper()
+		require.Eventually(t, func() bool { return write() == nil }, 20*time.Second, 20*time.Millisecond)
+	}
+	goesOn(func() error { return s.Put(t.Context(), bucket, key, body) })
 
 	require.NoError(t, w.Kill())
 	fails("killed")
 	require.NoError(t, w.Restart(t.Context()))
+	goesOn(func() error { return s.Replace(t.Context(), bucket, "away/other", body) })
 	require.Equal(t, body, blobtest.ReadAll(t, s, bucket, key))
-	require.NoError(t, s.Replace(t.Context(), bucket, "away/other", body))
 }

@@ -32,7 +32,7 @@ func allowLimit(t *testing.T, open Open) {
 
 func allowRefill(t *testing.T, open Open) {
 	b, key := open(), name(t)
-	const limit, window = 3, 3 * time.Second
+	const limit, window = 3, 9 * time.Second
 	for range limit {
 		ok, _, err := b.Allow(t.Context(), key, limit, window)
 		require.NoError(t, err)

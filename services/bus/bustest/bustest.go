@@ -77,7 +77,7 @@ func until(t *testing.T, limit time.Duration, what string, cond func() bool) tim
 // Expiry is tested with ttl: it must have come by ttl+late and not before
 // ttl-early (clocks round).
 const (
-	ttl   = 600 * time.Millisecond
+	ttl   = 2 * time.Second
 	early = 5 * time.Millisecond
 	late  = 10 * time.Second
 )

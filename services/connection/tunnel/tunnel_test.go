@@ -115,7 +115,7 @@ func TestSilence(t *testing.T) {
 		require.Equal(t, tunnel.TargetLost, r.end().Reason)
 	})
 	t.Run("of the browser", func(t *testing.T) {
-		r := start(t, options{read: 150 * time.Millisecond, keepAlive: 20 * time.Millisecond})
+		r := start(t, options{read: 1500 * time.Millisecond, keepAlive: 50 * time.Millisecond})
 		done := make(chan struct{})
 		go func() {
 			defer close(done)
