@@ -112,10 +112,11 @@ func (o *output) run(ctx context.Context, out, progress io.Writer, s *scenario.S
 		view = live.New(progress, is && isatty.IsTerminal(f.Fd()))
 		defer view.Close()
 	}
-	rep, err := run.Do(ctx, run.DoConfig{
-		Scenario: part, Dir: o.dir, Getenv: os.Getenv, Out: progress, View: view, Run: w.id, Begin: begin,
-		Publish: func(r *report.Report) { last.Store(r) },
-	})
+	cfg := run.DoConfig{Scenario: part, Dir: o.dir, Getenv: os.Getenv, Out: progress, View: view, Run: w.id, Begin: begin}
+	if o.prometheus != "" { // a snapshot each second is for nobody else
+		cfg.Publish = func(r *report.Report) { last.Store(r) }
+	}
+	rep, err := run.Do(ctx, cfg)
 	if view != nil {
 		view.Close()
 	}

@@ -81,26 +81,18 @@ func StartSelf() (*Self, error) {
 	if err := s.Sample(); err != nil {
 		return nil, err
 	}
-	s.first, s.sum = s.last, turns{}
+	var err error
+	if s.first, err = look(); err != nil {
+		return nil, err
+	}
+	s.last, s.sum = s.first, turns{}
 	return s, nil
 }
 
 // Sample looks again. Threads come and go: called each second, it misses
-// little of what ended ones waited.
+// little of what ended ones waited. /proc/<pid>/schedstat tells that of the main
+// thread only, so that each thread is asked.
 func (s *Self) Sample() error {
-	if err := s.wait(); err != nil {
-		return err
-	}
-	r, err := look()
-	if err == nil {
-		s.last = r
-	}
-	return err
-}
-
-// wait adds what threads waited for a processor. /proc/<pid>/schedstat tells
-// that of the main thread only, so that each thread is asked.
-func (s *Self) wait() error {
 	all, err := procfs.AllThreads(os.Getpid())
 	if err != nil {
 		return fmt.Errorf("probe: our threads: %w", err)
@@ -173,14 +165,18 @@ func pressure() *uint64 {
 
 // Stop samples once more and gives the health since the start.
 func (s *Self) Stop() (Health, error) {
-	if err := s.Sample(); err != nil {
+	err := s.Sample()
+	if err != nil {
 		return Health{}, err
 	}
-	return s.Health(), nil
+	if s.last, err = look(); err != nil {
+		return Health{}, err
+	}
+	return s.health(), nil
 }
 
-// Health is that from the start to the last sample.
-func (s *Self) Health() Health {
+// health is that from the start to the last look.
+func (s *Self) health() Health {
 	a, b := s.first, s.last
 	h := Health{
 		Seconds: b.at.Sub(a.at).Seconds(), CPUSeconds: (b.cpu - a.cpu).Seconds(), Threads: len(s.threads),

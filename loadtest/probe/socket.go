@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"strconv"
 	"strings"
 
@@ -26,7 +27,7 @@ type Sockets struct {
 // joined with /proc/<pid>/net/udp and udp6. Another user's process needs root
 // (or CAP_SYS_PTRACE).
 func UDP(pid int) (Sockets, error) {
-	list, _, err := udpSockets(pid)
+	list, _, err := tables{}.sockets(pid)
 	if err != nil {
 		return Sockets{}, err
 	}
@@ -40,28 +41,51 @@ func UDP(pid int) (Sockets, error) {
 
 type socket struct{ drops, queued int64 }
 
-// udpSockets maps the inode of each UDP socket of a process to its state. size
-// is how many descriptors and sockets it had to look at.
-func udpSockets(pid int) (list map[uint64]socket, size int, err error) {
+// tables are the UDP sockets of network namespaces as one sample has read them,
+// so that processes in the same one share the reading: the kernel's text is much
+// longer than what is wanted of it.
+type tables map[string]map[uint64]socket
+
+// sockets maps the inode of each UDP socket of a process to its state. size is
+// how many descriptors and sockets it had to look at.
+func (t tables) sockets(pid int) (list map[uint64]socket, size int, err error) {
+	wrap := func(err error) error { return fmt.Errorf("probe: sockets of process %d: %w", pid, err) }
 	p, err := procfs.NewProc(pid)
 	if err != nil {
-		return nil, 0, fmt.Errorf("probe: sockets of process %d: %w", pid, err)
+		return nil, 0, wrap(err)
 	}
 	targets, err := p.FileDescriptorTargets()
 	if err != nil {
-		return nil, 0, fmt.Errorf("probe: sockets of process %d: %w", pid, err)
+		return nil, 0, wrap(err)
 	}
-	size = len(targets)
-	own := make(map[uint64]bool, len(targets))
+	all, err := t.of(pid)
+	if err != nil {
+		return nil, 0, wrap(err)
+	}
+	list = make(map[uint64]socket)
 	for _, target := range targets {
 		if inode, ok := socketInode(target); ok {
-			own[inode] = true
+			if s, ok := all[inode]; ok {
+				list[inode] = s
+			}
 		}
 	}
-	// The process's own view: it may live in another network namespace.
+	return list, len(targets) + len(all), nil
+}
+
+// of reads the sockets that a process sees: it may live in another network
+// namespace than ours.
+func (t tables) of(pid int) (map[uint64]socket, error) {
+	namespace, err := os.Readlink(fmt.Sprintf("/proc/%d/ns/net", pid))
+	if err != nil {
+		return nil, err
+	}
+	if have, ok := t[namespace]; ok {
+		return have, nil
+	}
 	view, err := procfs.NewFS(fmt.Sprintf("/proc/%d", pid))
 	if err != nil {
-		return nil, 0, fmt.Errorf("probe: sockets of process %d: %w", pid, err)
+		return nil, err
 	}
 	out := make(map[uint64]socket)
 	for _, read := range []func() (procfs.NetUDP, error){view.NetUDP, view.NetUDP6} {
@@ -70,13 +94,9 @@ func udpSockets(pid int) (list map[uint64]socket, size int, err error) {
 			continue // no IPv6 here
 		}
 		if err != nil {
-			return nil, 0, fmt.Errorf("probe: sockets of process %d: %w", pid, err)
+			return nil, err
 		}
-		size += len(lines)
 		for _, line := range lines {
-			if !own[line.Inode] {
-				continue
-			}
 			s := socket{queued: int64(line.RxQueue)}
 			if line.Drops != nil {
 				s.drops = int64(*line.Drops)
@@ -84,7 +104,8 @@ func udpSockets(pid int) (list map[uint64]socket, size int, err error) {
 			out[line.Inode] = s
 		}
 	}
-	return out, size, nil
+	t[namespace] = out
+	return out, nil
 }
 
 // socketInode reads "socket:[12345]", what a socket's descriptor links to.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"os"
 	"slices"
 	"time"
 
@@ -40,13 +41,15 @@ type watched struct {
 	drops     int64             // since the start, over all sockets
 	seen      map[uint64]socket // as the last scan saw them
 	skip      int               // samples to leave out before the next scan
-	unscanned bool              // not ours to read
+	unscanned bool              // not ours to read, or ourselves
 }
 
 // Start begins to watch processes, by name ("sfu") and id. One that does not
-// run is an error.
+// run is an error. Drops at this process's own sockets are not looked for: it
+// knows of them without reading a line for each of thousands of sockets.
 func Start(processes map[string]int) (*Watch, error) {
 	w := &Watch{began: time.Now()}
+	look := tables{}
 	for _, name := range slices.Sorted(maps.Keys(processes)) {
 		p := &watched{name: name, pid: processes[name]}
 		stat, err := status(p.pid)
@@ -58,7 +61,8 @@ func Start(processes map[string]int) (*Watch, error) {
 			return nil, fmt.Errorf("probe: %s: %w", name, err)
 		}
 		p.first = p.cpu
-		w.scan(p)
+		p.unscanned = p.pid == os.Getpid()
+		w.scan(p, look)
 		p.drops = 0 // what was dropped before
 		w.procs = append(w.procs, p)
 	}
@@ -102,11 +106,11 @@ func (p *watched) read(now time.Time) error {
 
 // scan adds what sockets dropped since the last scan. What a socket drops
 // between its last scan and its close is not seen.
-func (w *Watch) scan(p *watched) {
+func (w *Watch) scan(p *watched, look tables) {
 	if p.skip--; p.unscanned || p.skip >= 0 {
 		return
 	}
-	list, size, err := udpSockets(p.pid)
+	list, size, err := look.sockets(p.pid)
 	if err != nil {
 		if _, gone := status(p.pid); gone == nil {
 			p.unscanned = true
@@ -133,6 +137,7 @@ func (w *Watch) note(format string, args ...any) {
 // or the start, by name. A process that has ended is left out and said in Notes.
 func (w *Watch) Sample() []report.PointCPU {
 	now := time.Now()
+	look := tables{}
 	out := make([]report.PointCPU, 0, len(w.procs))
 	for _, p := range w.procs {
 		if p.ended {
@@ -143,7 +148,7 @@ func (w *Watch) Sample() []report.PointCPU {
 			w.end(p, now)
 			continue
 		}
-		w.scan(p)
+		w.scan(p, look)
 		if span := now.Sub(at).Seconds(); span > 0 {
 			out = append(out, report.PointCPU{Name: p.name, Cores: max(0, (p.cpu-was).Seconds()/span)})
 		}

@@ -106,6 +106,11 @@ func (r *runner) make(sent report.Sent, ledger []report.Hop) *report.Report {
 	unstamped(rep)
 	rep.Self = r.self()
 	rep.Parts[0].RcvbufErrors = rep.Self.RcvbufErrors
+	for i := range rep.Processes {
+		if p := &rep.Processes[i]; p.Name == report.Generator {
+			p.SocketDrops = rep.Self.SocketDrops
+		}
+	}
 	r.costs(rep)
 	rep.Taxes = report.Taxes(rep)
 	rep.Errors = r.errors()
