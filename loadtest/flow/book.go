@@ -10,6 +10,7 @@ import (
 type book struct {
 	*Publication
 	covers [][2]int64 // what the SFU forwarded to one subscriber or another
+	high   int64      // behind the highest number that anyone got
 	items  []item
 }
 
@@ -56,11 +57,15 @@ func (b *book) intervals() []interval {
 	if next >= b.sent() {
 		return out
 	}
-	last := interval{end: b.sent(), kind: never}
 	if len(points) == 0 || b.got(next) {
-		last.kind = untold
+		out = append(out, interval{end: b.sent(), kind: untold})
+		if n := len(points); n > 0 && b.high > next && b.high < b.sent() { // the SFU, or the way to it, was gone then
+			out[len(out)-1].end = b.high
+			out = append(out, interval{end: b.sent(), kind: never})
+		}
+		return out
 	}
-	return append(out, last)
+	return append(out, interval{end: b.sent(), kind: never})
 }
 
 // got says whether anyone got a packet from on.

@@ -76,12 +76,7 @@ func (m *Meter) whole(at int64, key bool) {
 		return
 	}
 	gap := max(at-last, 0)
-	if f.n >= freezeFrom {
-		if avg := f.sum / int64(f.n); gap > max(freezeFactor*avg, avg+freezeMore) {
-			m.c.Freezes++
-			m.c.Freeze += time.Duration(gap)
-		}
-	}
+	m.froze(gap)
 	f.sum += gap - f.ring[f.at]
 	f.ring[f.at] = gap
 	f.at++
@@ -89,6 +84,29 @@ func (m *Meter) whole(at int64, key bool) {
 		f.at = 0
 	}
 	f.n = min(f.n+1, freezeOver)
+}
+
+// froze counts a distance of frames that is a freeze.
+func (m *Meter) froze(gap int64) {
+	f := &m.pace
+	if f.n < freezeFrom {
+		return
+	}
+	if avg := f.sum / int64(f.n); gap > max(freezeFactor*avg, avg+freezeMore) {
+		m.c.Freezes++
+		m.c.Freeze += time.Duration(gap)
+	}
+}
+
+// End says that the stream was to go on until at, in ns of Unix time: what then
+// lies behind its last whole frame may be a freeze. Nothing may come after it.
+func (m *Meter) End(at int64) {
+	f := &m.pace
+	if f.paused || f.last == 0 || at <= f.last {
+		return
+	}
+	m.froze(at - f.last)
+	m.c.Last = max(m.c.Last, at)
 }
 
 // patch looks what the late packet x, already in the window, does for its

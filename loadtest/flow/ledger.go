@@ -41,9 +41,12 @@ type Subscription struct {
 	OwnDrops int64 `json:"own_drops"`
 	// Complete says that it listened until after the publisher's last packet.
 	// What did not come after its last packet is lost then.
-	Complete bool  `json:"complete,omitempty"`
-	Packets  int64 `json:"packets"` // without duplicates
-	Lost     int64 `json:"lost"`    // holes in the sequence
+	Complete bool `json:"complete,omitempty"`
+	// Until is for one that fell out before: so many packets had been sent on the
+	// layer of its last run by then. 0: it left as it was to.
+	Until   uint64 `json:"until,omitempty"`
+	Packets int64  `json:"packets"` // without duplicates
+	Lost    int64  `json:"lost"`    // holes in the sequence
 	// Opened says that the stream's first packet had a stamp: what is missing
 	// of the key frame that it began with was lost. Steady says that its last
 	// one had, that the SFU left nothing out since the last key frame, and that

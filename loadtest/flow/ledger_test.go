@@ -135,6 +135,61 @@ func TestWhoLeftLostNothing(t *testing.T) {
 	require.Zero(t, flow.Lost(lines, "direct"))
 }
 
+// One that fell out missed what was sent until then, and nothing of what came
+// later.
+func TestWhoFellOut(t *testing.T) {
+	s := newStream(2)
+	for range 8 {
+		s.packet(true, 0, 1)
+	}
+	for range 5 {
+		s.packet(true, 1)
+	}
+	until := s.log.Seq()
+	for range 3 {
+		s.packet(true, 1)
+	}
+	s.reported(0)
+	out := s.subs[0].Subscription("t", "turn-udp", "a", 0, false)
+	out.Until = until
+	subs := []flow.Subscription{out, s.subs[1].Subscription("t", "direct", "b", 0, true)}
+	pubs := []flow.Publication{s.log.Publication("t", 0, false)}
+	lines := flow.Settle(pubs, subs)
+	require.EqualValues(t, 5, flow.Lost(lines, "turn-udp"))
+	require.Zero(t, flow.Lost(lines, "direct"))
+	for _, l := range lines {
+		require.True(t, l.Packets == 0 || l.Hop == report.HopSubscriber, l)
+	}
+	subs[0].Until = 3 // fewer than it got: all that was sent
+	require.Zero(t, flow.Lost(flow.Settle(pubs, subs), "turn-udp"))
+}
+
+// When the SFU dies, what was sent to it since is lost before it.
+func TestTheSFUDies(t *testing.T) {
+	s := newStream(2)
+	for range 8 {
+		s.packet(true, 0, 1)
+	}
+	s.reported(0)
+	for range 4 {
+		s.packet(true, 0, 1) // after its last report
+	}
+	for range 6 {
+		s.packet(true)
+	}
+	var subs []flow.Subscription
+	for i, m := range s.subs {
+		sub := m.Subscription("t", "direct", string(rune('a'+i)), 0, false)
+		sub.Until = s.log.Seq() - uint64(i)
+		subs = append(subs, sub)
+	}
+	lines := flow.Settle([]flow.Publication{s.log.Publication("t", 0, false)}, subs)
+	require.EqualValues(t, 6+5, flow.Lost(lines, "direct"))
+	for _, l := range lines {
+		require.True(t, l.Packets == 0 || l.Hop == report.HopPublisher, l)
+	}
+}
+
 // Behind a key frame's first packet nothing is meant to be missing.
 func TestLead(t *testing.T) {
 	s := newStream(1)

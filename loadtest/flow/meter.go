@@ -79,7 +79,7 @@ type Counters struct {
 	// FirstKey is the completion of the first whole key frame: a stamped one, or
 	// that with which the stream begins (MeterConfig.Starts).
 	FirstKey int64
-	Last     int64   // receipt of the last packet
+	Last     int64   // receipt of the last packet, or the end that End was told
 	Jitter   float64 // RFC 3550 6.4.1, in seconds
 }
 

@@ -142,12 +142,30 @@ func TestFreeze(t *testing.T) {
 	require.EqualValues(t, 2, c.Freezes)
 	require.Equal(t, (250+11*33)*time.Millisecond, c.Freeze)
 	require.EqualValues(t, 10, c.FramesBroken)
+	last := v.at
+	v.m.End(last + 100*ms) // one that goes on
+	require.EqualValues(t, 2, v.m.Snapshot().Freezes)
+	v.m.End(last + 1000*ms)
+	c = v.m.Snapshot()
+	require.EqualValues(t, 3, c.Freezes)
+	require.Equal(t, (1000+250+11*33)*time.Millisecond, c.Freeze)
+	require.Equal(t, last+1000*ms, c.Last)
+	require.EqualValues(t, 1_800_000_000*1000*ms+33*ms, c.First)
+	require.Equal(t, c.First, c.FirstKey)
+	v.m.Pause(true)
+	v.m.End(last + 9000*ms)
+	require.EqualValues(t, 3, v.m.Snapshot().Freezes, "silence")
+}
+
+func TestAPauseIsNoFreeze(t *testing.T) {
+	v := newVideo()
+	for range 40 {
+		v.frame(3, 33*ms)
+	}
 	v.m.Pause(true)
 	v.m.Pause(false)
 	v.frame(3, 5000*ms)
-	require.EqualValues(t, 2, v.m.Snapshot().Freezes)
-	require.EqualValues(t, 1_800_000_000*1000*ms+33*ms, c.First)
-	require.Equal(t, c.First, c.FirstKey)
+	require.Zero(t, v.m.Snapshot().Freezes)
 }
 
 func TestLatencyAndJitter(t *testing.T) {

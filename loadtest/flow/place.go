@@ -95,12 +95,22 @@ func (a *account) place() {
 		add(&spans[0], spans[0].from-n, spans[0].from, n)
 		spans[0].from -= n
 	}
-	if n := len(spans); a.Complete && a.Steady && n > 0 && spans[n-1].known {
+	for i := range spans {
+		if s := &spans[i]; s.known {
+			s.pub.high = max(s.pub.high, s.to)
+		}
+	}
+	if n := len(spans); (a.Complete || a.Until > 0) && a.Steady && n > 0 && spans[n-1].known {
 		s := &spans[n-1]
-		tail := s.pub.sent() - s.to
-		a.lost += tail
-		add(s, s.to, s.to+tail, tail)
-		s.to += tail
+		end := s.pub.sent()
+		if !a.Complete {
+			end = min(end, int64(a.Until))
+		}
+		if tail := end - s.to; tail > 0 {
+			a.lost += tail
+			add(s, s.to, end, tail)
+			s.to = end
+		}
 	}
 	a.rest = a.lost
 	over := -before // more received and missing than there was

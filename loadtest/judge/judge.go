@@ -129,6 +129,9 @@ func absent(r *report.Report) (out []absence) {
 	}
 	note(t.PlannedSubscribers-t.Subscribers, fmt.Sprintf("only %d of %d subscribers were there at once", t.Subscribers, t.PlannedSubscribers))
 	note(t.MissingSubscribers, fmt.Sprintf("%d of %d subscribers were not there at the end", t.MissingSubscribers, t.PlannedSubscribers))
+	if len(out) == 0 && t.Joins.Reconnects > 0 {
+		out = append(out, absence{text: fmt.Sprintf("%d participants fell out; look at the report's errors", t.Joins.Reconnects)})
+	}
 	return out
 }
 

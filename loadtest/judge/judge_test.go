@@ -148,11 +148,13 @@ func TestVerdicts(t *testing.T) {
 		"few refused":             {there(96, 4), []string{holds}, report.Pass, "to mind, although no threshold is broken: only 96 of 100"},
 		"some refused, late":      {func(r *report.Report) { there(90, 4)(r); late(r) }, []string{holds}, report.Inconclusive, "lag p99"},
 		"gone at the end":         {func(r *report.Report) { there(100, 0)(r); r.Total.MissingSubscribers, r.Total.Joins.Reconnects = 6, 6 }, []string{holds}, report.Fail, "6 of 100 subscribers were not there at the end"},
+		"came again":              {func(r *report.Report) { r.Total.Joins.Reconnects = 2 }, []string{holds}, report.Pass, "2 participants fell out"},
 		"all there":               {there(100, 4), []string{holds}, report.Pass, ""},
 		"void beats inconclusive": {func(r *report.Report) { dropped(r); r.Total.Wrong = 1 }, []string{broken}, report.Broken, "another path"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := run()
+			r.Total.Joins.Reconnects = 0
 			if c.change != nil {
 				c.change(r)
 			}

@@ -326,6 +326,21 @@ func (p *Publisher) Publications() []flow.Publication {
 	return out
 }
 
+// Number is how many packets of a track's layer have been sent so far; false
+// when it is not this publisher's.
+func (p *Publisher) Number(track string, layer uint8) (uint64, bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, t := range p.tracks {
+		for _, s := range t.layers {
+			if t.sid == track && s.layer == layer {
+				return s.sent.Seq(), true
+			}
+		}
+	}
+	return 0, false
+}
+
 // Asked is how many packets LiveKit asked for again, and how often for a key
 // frame.
 func (p *Publisher) Asked() (nacks, plis int64) {

@@ -90,6 +90,9 @@ func summaryPaths(out io.Writer, r *Report) {
 	if got := r.Total.Received; got.Expected > 0 {
 		fmt.Fprintf(out, "freezes %s, %s in all; broken frames %s; joins failed %d, not begun %d\n",
 			count(got.Freezes), lasted(got.FreezeSeconds), count(got.FramesBroken), r.Total.Joins.Failed, r.Total.Joins.Dropped)
+		if n := r.Total.Joins.Reconnects; n > 0 {
+			fmt.Fprintf(out, "participants that fell out: %d\n", n)
+		}
 	}
 	if rec := r.Total.Recordings; rec != nil {
 		fmt.Fprintf(out, "recordings: %d started, %d sealed, %d failed; %s, %d gaps; sealed after %s (p99)\n",

@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"time"
 
@@ -40,6 +42,7 @@ type crowd struct {
 	seats   []seat // free, closed mode
 	resting []rest // seats whose join failed, in order of time
 	in      map[*guest]struct{}
+	away    map[int]outage // seats whose guest fell out, until their next media
 	pending int
 	joins   sync.WaitGroup
 	wg      sync.WaitGroup
@@ -49,7 +52,7 @@ type crowd struct {
 }
 
 func newCrowd(r *runner, total int) *crowd {
-	c := &crowd{r: r, load: r.s.Load, total: total, in: map[*guest]struct{}{}, last: time.Now(), rng: rand.New(rand.NewPCG(r.s.Seed, 0x63726f7764))}
+	c := &crowd{r: r, load: r.s.Load, total: total, in: map[*guest]struct{}{}, away: map[int]outage{}, last: time.Now(), rng: rand.New(rand.NewPCG(r.s.Seed, 0x63726f7764))}
 	for i := total - 1; i >= 0; i-- {
 		c.seats = append(c.seats, r.seat(i))
 	}
@@ -255,12 +258,12 @@ func (c *crowd) join(g *guest, due time.Time) error {
 	shard.mu.Unlock()
 	sub, err := peer.Subscribe(ctx, cfg, conf)
 	if err != nil {
-		l.leave(false)
+		l.leave(leaving{})
 		return err
 	}
 	took := time.Since(due)
 	if err := c.seated(g, l, sub, took); err != nil {
-		l.leave(false)
+		l.leave(leaving{})
 		return errors.Join(err, sub.Close())
 	}
 	return nil
@@ -304,23 +307,28 @@ func (c *crowd) seated(g *guest, l *listener, sub *peer.Subscriber, took time.Du
 // attend watches a guest until it ends. Who fell out makes room for another.
 func (c *crowd) attend(g *guest) {
 	<-g.sub.Done()
+	now := time.Now()
 	c.mu.Lock()
 	_, still := c.in[g]
 	delete(c.in, g)
-	if still {
-		c.back(g.seat)
-	}
 	c.mu.Unlock()
 	if !still {
 		return // dismissed
 	}
 	lane := g.seat.path
+	g.l.heardOut(c.r.cast.lastMessages())
+	_, _, streams := g.l.leave(leaving{end: now.UnixNano(), sent: c.r.cast.number})
+	c.mu.Lock()
+	if _, again := c.away[g.seat.index]; !again && streams > 0 {
+		c.away[g.seat.index] = outage{path: lane, since: now, until: g.until, streams: streams}
+	}
+	c.back(g.seat)
+	c.mu.Unlock()
 	lane.mu.Lock()
 	lane.present--
 	lane.joins.Reconnects++
 	lane.mu.Unlock()
 	c.r.fault(fmt.Errorf("fell out on %s: %w", lane.name, g.sub.Err()))
-	g.l.leave(false)
 	_ = g.sub.Close() // it has failed already
 }
 
@@ -339,12 +347,16 @@ func (c *crowd) dismiss(g *guest) {
 	if !in {
 		return
 	}
-	c.depart(g, false)
+	c.returned(g.seat.index, time.Now()) // it leaves, media or not
+	c.depart(g, leaving{})
 }
 
-func (c *crowd) depart(g *guest, complete bool) {
+func (c *crowd) depart(g *guest, how leaving) {
 	lane := g.seat.path
-	packet, frame := g.l.leave(complete)
+	packet, frame, _ := g.l.leave(how)
+	if packet > 0 {
+		c.returned(g.seat.index, g.l.due.Add(packet))
+	}
 	lane.mu.Lock()
 	lane.present--
 	lane.joins.Left++
@@ -376,6 +388,9 @@ func (c *crowd) speak(now time.Time) {
 			g.seat.path.firsts(packet, frame)
 			g.seat.path.mu.Unlock()
 		}
+		if packet > 0 {
+			c.returned(g.seat.index, g.l.due.Add(packet))
+		}
 	}
 }
 
@@ -393,8 +408,9 @@ func (c *crowd) await(most time.Duration) {
 }
 
 // clear lets everybody leave; their counts are complete. The run's life has
-// ended, so that nobody comes in any more.
-func (c *crowd) clear() {
+// ended, so that nobody comes in any more. The media ended at end, in ns of Unix
+// time.
+func (c *crowd) clear(end int64) {
 	c.joins.Wait()
 	for _, g := range c.guests() {
 		c.mu.Lock()
@@ -403,8 +419,11 @@ func (c *crowd) clear() {
 		c.mu.Unlock()
 		if in {
 			g.l.heardOut(c.r.cast.lastMessages())
-			c.depart(g, true)
+			c.depart(g, leaving{complete: true, end: end})
 		}
 	}
 	c.wg.Wait()
+	for _, seat := range slices.Collect(maps.Keys(c.away)) {
+		c.returned(seat, time.Unix(0, end))
+	}
 }

@@ -3,8 +3,8 @@ package run_test
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -36,27 +36,50 @@ func doomed(t *testing.T) run.Place {
 // report.
 func kill(t *testing.T, part string) *report.Report {
 	place := doomed(t)
-	// A join through TURN takes two seconds; what is lost is counted from the first
-	// stamp on.
-	counted := make(chan struct{})
-	var once sync.Once
-	publish := func(r *report.Report) {
-		for _, p := range r.Paths {
-			if p.Latency == nil || p.Latency.Count() < 100 {
-				return
-			}
-		}
-		once.Do(func() { close(counted) })
-	}
+	w := newWatch()
 	s := parse(t, strings.Replace(both, "hold: 4s", "hold: 8s", 1))
-	return start(t, run.Options{Scenario: s, Place: place, Publish: publish, During: func(ctx context.Context, _ []string) error {
-		select {
-		case <-counted:
-		case <-ctx.Done():
-			return context.Cause(ctx)
+	return start(t, run.Options{Scenario: s, Place: place, Publish: w.publish, During: func(ctx context.Context, _ []string) error {
+		if err := w.until(ctx, counted); err != nil {
+			return err
 		}
 		return syscall.Kill(place.Processes()[part], syscall.SIGKILL)
 	}})
+}
+
+// watch sees a run's snapshots.
+type watch struct {
+	last atomic.Pointer[report.Report]
+	some chan struct{}
+}
+
+func newWatch() *watch { return &watch{some: make(chan struct{}, 1)} }
+
+func (w *watch) publish(r *report.Report) {
+	w.last.Store(r)
+	select {
+	case w.some <- struct{}{}:
+	default:
+	}
+}
+
+// until waits for a snapshot.
+func (w *watch) until(ctx context.Context, is func(*report.Report) bool) error {
+	for {
+		if r := w.last.Load(); r != nil && is(r) {
+			return nil
+		}
+		select {
+		case <-w.some:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// counted says that there is media on all paths whose loss would be seen: it is
+// counted from the first stamp on.
+func counted(r *report.Report) bool {
+	return !slices.ContainsFunc(r.Paths, func(p report.Path) bool { return p.Latency == nil || p.Latency.Count() < 100 })
 }
 
 // TestLiveKitDies: what was measured is reported, the run is void, and it says
@@ -82,6 +105,44 @@ func TestSTUNnerDies(t *testing.T) {
 	require.NotEqual(t, report.Pass, rep.Verdict.Result)
 	require.Zero(t, ledger(rep, "direct")[report.HopSubscriber])
 	require.Positive(t, ledger(rep, "turn-udp")[report.HopSubscriber])
+}
+
+// TestSTUNnerPauses: who falls out and comes again has missed what was sent
+// meanwhile, and has seen a picture that stood still.
+func TestSTUNnerPauses(t *testing.T) {
+	t.Parallel()
+	place := installed(t)
+	t.Cleanup(func() { require.NoError(t, place.Close()) })
+	stunner := place.Processes()[report.TURN]
+	w := newWatch()
+	s := parse(t, strings.Replace(both, "hold: 4s", "hold: 40s", 1)+"witnesses: 0\n")
+	var stood time.Duration
+	rep := start(t, run.Options{Scenario: s, Place: place, Publish: w.publish, During: func(ctx context.Context, _ []string) error {
+		if err := w.until(ctx, counted); err != nil {
+			return err
+		}
+		stopped := time.Now()
+		if err := syscall.Kill(stunner, syscall.SIGSTOP); err != nil {
+			return err
+		}
+		err := w.until(ctx, func(r *report.Report) bool { return r.Total.Joins.Reconnects == 2 })
+		stood = time.Since(stopped)
+		return errors.Join(err, syscall.Kill(stunner, syscall.SIGCONT))
+	}})
+	direct, relayed := rep.Path("direct"), rep.Path("turn-udp")
+	t.Logf("it stood for %s: %d lost, %.1f s frozen of %.1f s", stood, relayed.Received.Lost, relayed.Received.FreezeSeconds, relayed.Received.StreamSeconds)
+	require.NotEqual(t, report.Pass, rep.Verdict.Result)
+	require.Zero(t, rep.Total.MissingSubscribers, "they came again")
+	sound(t, rep)
+	require.Zero(t, direct.Received.Freezes)
+	require.Zero(t, ledger(rep, "direct")[report.HopSubscriber])
+	require.Equal(t, relayed.Received.Lost, ledger(rep, "turn-udp")[report.HopSubscriber]+ledger(rep, "turn-udp")[report.HopOwnReceive])
+	streams := int64(2) // sound for each of two
+	require.Equal(t, streams, relayed.Received.Freezes)
+	require.GreaterOrEqual(t, relayed.Received.FreezeSeconds, stood.Seconds()*float64(streams)-1)
+	// While it stood, there was as much to miss as the others got.
+	each := float64(direct.Received.Packets) / direct.Received.StreamSeconds
+	require.InEpsilon(t, each*stood.Seconds()*float64(streams), relayed.Received.Lost, .2)
 }
 
 // TestWrongKey: nothing is begun.

@@ -262,18 +262,40 @@ func (l *listener) sums() sums {
 	return all
 }
 
-// leave takes the listener out and keeps what it got. Complete says that it
-// listened until after the publishers' last packets.
-// The times are as [listener.speak] gives them.
-func (l *listener) leave(complete bool) (packet, frame time.Duration) {
+// leaving says how a listener ended; the zero value: as it was to, before the
+// media did.
+type leaving struct {
+	// complete: it listened until after the publishers' last packets.
+	complete bool
+	// end is when the media ended for it, in ns of Unix time, where it was to have
+	// it until then.
+	end int64
+	// sent is, for one that fell out, how many packets of a track's layer had been
+	// sent by then.
+	sent func(track string, layer uint8) (uint64, bool)
+}
+
+// leave takes the listener out and keeps what it got.
+// The times are as [listener.speak] gives them; streams are those that had
+// media and were to have more.
+func (l *listener) leave(how leaving) (packet, frame time.Duration, streams int) {
 	l.shard.mu.Lock()
 	defer l.shard.mu.Unlock()
 	if l.closed {
-		return 0, 0
+		return 0, 0, 0
 	}
 	packet, frame = l.firsts()
 	l.closed = true
 	delete(l.shard.live, l)
+	for _, s := range l.streams {
+		if first, _ := s.meter.Firsts(); s.gone || first == 0 || l.paused[s.track.SID] {
+			continue
+		}
+		streams++
+		if how.end != 0 {
+			s.meter.End(how.end)
+		}
+	}
 	all := l.sums()
 	l.shard.gone.add(all)
 	for _, s := range l.streams {
@@ -286,10 +308,14 @@ func (l *listener) leave(complete bool) (packet, frame time.Duration) {
 			l.shard.foreign++
 			l.shard.foreignLost += c.Lost
 		default:
-			l.shard.settled = append(l.shard.settled, s.meter.Subscription(s.track.SID, l.path, l.identity, all.drops, complete && !s.gone))
+			sub := s.meter.Subscription(s.track.SID, l.path, l.identity, all.drops, how.complete && !s.gone)
+			if n := len(sub.Runs); how.sent != nil && !s.gone && n > 0 {
+				sub.Until, _ = how.sent(sub.Track, sub.Runs[n-1].Layer)
+			}
+			l.shard.settled = append(l.shard.settled, sub)
 		}
 	}
-	return packet, frame
+	return packet, frame, streams
 }
 
 // firsts gives the times to the first packet and the first whole key frame,

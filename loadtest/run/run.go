@@ -274,11 +274,12 @@ func (r *runner) play(ctx context.Context, failed <-chan error) (*report.Report,
 	if err != nil && !cut {
 		r.done.Store(true)
 		r.end()
-		r.crowd.clear()
+		r.crowd.clear(time.Now().UnixNano())
 		r.cast.close()
 		return nil, err
 	}
 	r.void = r.cast.missing()
+	end := time.Now().UnixNano()
 	r.cast.stop(r.crowd.speak)
 	r.listenOn() // what is under way still comes
 	if !cut {
@@ -287,7 +288,7 @@ func (r *runner) play(ctx context.Context, failed <-chan error) (*report.Report,
 	r.crowd.count(at, cut)
 	r.done.Store(true)
 	r.end()
-	r.crowd.clear()
+	r.crowd.clear(end)
 	rep := r.report(r.cast.sent())
 	r.cast.close()
 	return rep, err

@@ -231,6 +231,16 @@ func (c *cast) publishers() []*peer.Publisher {
 	return out
 }
 
+// number is how many packets of a track's layer its publisher has sent so far.
+func (c *cast) number(track string, layer uint8) (uint64, bool) {
+	for _, p := range c.publishers() {
+		if n, ok := p.Number(track, layer); ok {
+			return n, true
+		}
+	}
+	return 0, false
+}
+
 // sent sums up what publishers sent.
 func (c *cast) sent() report.Sent {
 	var out report.Sent

@@ -1,0 +1,32 @@
+package run
+
+import "time"
+
+// outage is a seat without media since its guest fell out: for who sits there,
+// the picture stands still.
+type outage struct {
+	path    *lane
+	since   time.Time
+	until   time.Time // when it would have left; zero: not before the end
+	streams int
+}
+
+// returned ends a seat's outage, if there is one.
+func (c *crowd) returned(seat int, at time.Time) {
+	c.mu.Lock()
+	o, ok := c.away[seat]
+	delete(c.away, seat)
+	c.mu.Unlock()
+	if !ok {
+		return
+	}
+	if !o.until.IsZero() && o.until.Before(at) {
+		at = o.until
+	}
+	long := max(0, at.Sub(o.since).Seconds()) * float64(o.streams)
+	s := o.path.shards[0]
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.gone.FreezeSeconds += long
+	s.gone.StreamSeconds += long
+}
