@@ -68,7 +68,12 @@ func Run(ctx context.Context, c Config) (path *report.Path, err error) {
 	if err := l.rooms.prepare(ctx); err != nil {
 		return nil, errors.Join(err, l.rooms.tidy(ctx))
 	}
-	path = l.run(ctx)
+	load := func() { path = l.run(ctx) }
+	if c.Measured != nil {
+		c.Measured(load)
+	} else {
+		load()
+	}
 	if terr := l.rooms.tidy(ctx); terr != nil {
 		c.Logger.WarnContext(ctx, "rooms are left", "error", terr)
 		if t, is := asTidy(terr); is {

@@ -11,7 +11,35 @@ import (
 // check finds out whether the files can be written, before a run that takes
 // hours rather than after it.
 func (o *output) check() error {
+	if o.json != "" && same(o.json, o.html) {
+		return usage{fmt.Errorf("--json and --html: both name %s: give each its own file", o.json)}
+	}
 	return errors.Join(writable("--json", o.json), writable("--html", o.html))
+}
+
+// same says whether two paths are of one file, there or not.
+func same(a, b string) bool {
+	if a == "" || b == "" {
+		return false
+	}
+	if x, err := os.Stat(a); err == nil {
+		if y, err := os.Stat(b); err == nil {
+			return os.SameFile(x, y)
+		}
+	}
+	x, xerr := filepath.Abs(a)
+	y, yerr := filepath.Abs(b)
+	return xerr == nil && yerr == nil && x == y
+}
+
+// apart says whether an output would overwrite what is read.
+func apart(output string, inputs ...string) error {
+	for _, in := range inputs {
+		if output != "" && same(output, in) {
+			return usage{fmt.Errorf("%s is read: name another file to write", output)}
+		}
+	}
+	return nil
 }
 
 // writable says whether a flag's file can be written; its folder is made where

@@ -38,6 +38,9 @@ func htmlCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "html A.json A.html", Short: "Make the page of a report", Args: args(2, 2, "a report and the page to be made are wanted"),
 		RunE: func(_ *cobra.Command, a []string) error {
+			if err := apart(a[1], a[0]); err != nil {
+				return err
+			}
 			r, err := readReport(a[0])
 			if err != nil {
 				return err
@@ -53,7 +56,7 @@ func compareCommand() *cobra.Command {
 		Use: "compare A.json B.json", Short: "Say what differs between two runs, and whether it means anything",
 		Args: args(2, 2, "two reports are wanted"),
 		RunE: func(cmd *cobra.Command, a []string) error {
-			if err := writable("--html", html); err != nil {
+			if err := errors.Join(apart(html, a...), writable("--html", html)); err != nil {
 				return err
 			}
 			x, err := readReport(a[0])

@@ -122,7 +122,9 @@ func (c *chosen) change(s *scenario.Scenario, f *pflag.FlagSet) error {
 		if err := set("paths", "["+strings.Join(c.paths, ", ")+"]"); err != nil {
 			return fmt.Errorf("--path: %w", err)
 		}
-		if s.PublishPath != scenario.Direct {
+		// One that the scenario names and --path leaves out makes no sense any more; one
+		// that --set names is the caller's word.
+		if s.PublishPath != scenario.Direct && !slices.Contains(c.paths, s.PublishPath) && !slices.Contains(c.changed, "publish_path") {
 			s.PublishPath = c.paths[0]
 		}
 	}

@@ -122,6 +122,8 @@ func newTransport(cfg *Config, sink wire.Sink, tell func(candidate string)) (*tr
 	return t, nil
 }
 
+var errBarren = errors.New("ICE has no candidate to offer")
+
 func (t *transport) broken() { t.fail.Do(func() { close(t.failed) }) }
 
 // candidate takes one of LiveKit's.
@@ -140,9 +142,9 @@ func (t *transport) candidate(text string) error {
 // connect does ICE and DTLS and makes the keys. Offered says that we made the
 // offer.
 func (t *transport) connect(ctx context.Context, remote *session, offered bool) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	defer context.AfterFunc(t.barren, cancel)()
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	defer context.AfterFunc(t.barren, func() { cancel(errBarren) })()
 	for _, c := range remote.candidates {
 		if err := t.candidate(c); err != nil {
 			return err
@@ -173,11 +175,20 @@ func (t *transport) why(ctx context.Context, err error) error {
 	if t.cfg.Path == Direct {
 		return fmt.Errorf("no answer from LiveKit's media port in time: check that it is open for UDP from %s: %w", t.cfg.Local, err)
 	}
+	if errors.Is(err, ice.ErrCanceledByCaller) && ctx.Err() != nil {
+		err = context.Cause(ctx) // ours, and says more
+	}
 	if nerr := t.net.Err(); nerr != nil {
+		if errors.Is(err, errBarren) {
+			return nerr // which is why
+		}
 		return errors.Join(nerr, err)
 	}
 	if c, lerr := t.agent.GetLocalCandidates(); lerr == nil && len(c) == 0 {
-		return fmt.Errorf("the TURN server %s gave no allocation: check that it listens, and its credentials: %w", t.cfg.TURN.URL, err)
+		if !t.net.Heard() {
+			return fmt.Errorf("the TURN server %s does not answer: check that it listens there, and that it is reached from %s: %w", t.cfg.TURN.URL, t.cfg.Local, err)
+		}
+		return fmt.Errorf("the TURN server %s answers, and gave no allocation: check its credentials: %w", t.cfg.TURN.URL, err)
 	}
 	return fmt.Errorf("LiveKit was not reached through the TURN server %s: check that it may relay to LiveKit's address: %w", t.cfg.TURN.URL, err)
 }

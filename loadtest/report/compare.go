@@ -62,7 +62,7 @@ type comparison struct {
 func Compare(w io.Writer, a, b *Report) error {
 	c := compare(a, b)
 	var out strings.Builder
-	fmt.Fprintf(&out, "A  %s: %s\nB  %s: %s\n", title(a), a.Verdict.words().Word, title(b), b.Verdict.words().Word)
+	fmt.Fprintf(&out, "A  %s: %s\nB  %s: %s\n", title(a), a.words().Word, title(b), b.words().Word)
 	for _, s := range c.Not {
 		fmt.Fprintf(&out, "NOT COMPARABLE: %s\n", s)
 	}

@@ -150,13 +150,18 @@ func processMetrics(name string) []metric {
 		return out
 	}
 	perGbit := func(r *Report, _ *Path) (float64, bool) {
-		v, ok := 0.0, false
+		// Each generator's is against its own traffic, that of the others against the
+		// traffic of all.
+		var sum, cpu, gbit float64
 		for _, p := range r.Processes {
-			if p.Name == name && p.CPUSecondsPerGbit != nil {
-				v, ok = v+*p.CPUSecondsPerGbit, true
+			if per := p.CPUSecondsPerGbit; p.Name == name && per != nil && *per > 0 {
+				sum, cpu, gbit = sum+*per, cpu+p.CPUSeconds, gbit + p.CPUSeconds / *per
 			}
 		}
-		return v, ok
+		if name == Generator && gbit > 0 {
+			return cpu / gbit, true
+		}
+		return sum, sum > 0
 	}
 	return []metric{
 		{name: "cores", unit: unitCores, better: lower, value: total(func(p Process) float64 { return p.Cores }), seconds: seconds},
@@ -182,7 +187,7 @@ func comparability(a, b *Report) (not, remarks []string) {
 		r    *Report
 	}{{"A", a}, {"B", b}} {
 		if v := r.r.Verdict.Result; v == Inconclusive || v == Broken {
-			not = append(not, fmt.Sprintf("the verdict of %s is %q: %s", r.name, v, r.r.Verdict.words().Means))
+			not = append(not, fmt.Sprintf("the verdict of %s is %q: %s", r.name, v, r.r.words().Means))
 		}
 	}
 	ma, mb := machines(a), machines(b)

@@ -27,7 +27,7 @@ func CompareHTML(w io.Writer, a, b *Report) error {
 	c := compare(a, b)
 	p := comparePage{
 		sealed: seal(), comparison: c, LineA: title(a), LineB: title(b), Summary: c.summary(),
-		WordsA: a.Verdict.words(), WordsB: b.Verdict.words(), ClassA: class(a.Verdict), ClassB: class(b.Verdict),
+		WordsA: a.words(), WordsB: b.words(), ClassA: class(a.Verdict), ClassB: class(b.Verdict),
 	}
 	for _, x := range c.Changes {
 		if x.Word == wordNoise {

@@ -63,7 +63,7 @@ type machine struct{ Worker, Host, Cores, Kernel, Started, Lasted string }
 
 func pageOf(r *Report) (*page, error) {
 	p := &page{
-		sealed: seal(), Report: r, Words: r.Verdict.words(), About: r.about(),
+		sealed: seal(), Report: r, Words: r.words(), About: r.about(),
 		When: r.Started.UTC().Format("2 January 2006, 15:04:05 MST"),
 		YAML: scenarioYAML(r.Scenario),
 	}

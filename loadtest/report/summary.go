@@ -15,7 +15,7 @@ import (
 // What cannot be written to w is lost.
 func Summary(w io.Writer, r *Report) {
 	var out strings.Builder
-	words := r.Verdict.words()
+	words := r.words()
 	fmt.Fprintf(&out, "\n%s %s  %s\n", words.Mark, strings.ToUpper(words.Word), r.Name)
 	fmt.Fprintf(&out, "  %s\n  %s\n", words.Means, r.about())
 	for _, s := range r.Verdict.Reasons {

@@ -8,14 +8,21 @@ import (
 // words are a verdict in plain language: a mark, a word, and what it means.
 type words struct{ Mark, Word, Means string }
 
-func (v Verdict) words() words {
-	switch v.Result {
+func (r *Report) words() words {
+	switch r.Verdict.Result {
 	case Pass:
-		return words{"✓", "Pass", "Every threshold held, and the generator kept up."}
+		means := "Every threshold held"
+		if len(r.Thresholds) == 0 {
+			means = "There was no threshold to break"
+		}
+		if len(r.Verdict.Reasons) == 0 {
+			return words{"✓", "Pass", means + ", and the generator kept up."}
+		}
+		return words{"✓", "Pass", means + "; mind what is said below."}
 	case Fail:
-		return words{"✗", "Fail", "The installation did not keep a threshold; the generator kept up."}
+		return words{"✗", "Fail", "The installation did not do what was asked of it; the generator kept up."}
 	case Inconclusive:
-		return words{"?", "Inconclusive", "The generator or its machine was the bottleneck: these numbers say nothing certain about the installation."}
+		return words{"?", "Inconclusive", "These numbers say nothing certain about the installation, for the reasons below."}
 	case Broken:
 		return words{"!", "Error", "The run itself failed: its numbers are not those of the scenario."}
 	}

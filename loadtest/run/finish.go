@@ -79,6 +79,12 @@ func (r *runner) make(sent report.Sent, ledger []report.Hop) *report.Report {
 		r.fault(err)
 	}
 	part, bound := r.host()
+	if c.ps == nil { // nothing was measured yet
+		c.ps = []report.Process{}
+	}
+	if c.points == nil {
+		c.points = []report.Point{}
+	}
 	rep := &report.Report{
 		Schema: report.Schema, Tool: Tool(), Name: r.s.Name, Kind: r.s.Kind, Scenario: raw, Ledger: ledger, Timeline: c.points,
 		Started: c.begin.UTC(), Seconds: c.seconds, Processes: c.ps, Thresholds: []report.Check{},

@@ -55,7 +55,7 @@ func Do(ctx context.Context, c DoConfig) (rep *report.Report, err error) {
 			rep, err = c.media(ctx, nil)
 		}
 	}
-	if rep != nil && ctx.Err() != nil {
+	if rep != nil && err != nil && ctx.Err() != nil { // not while it was settled
 		interrupted(rep, c.Scenario)
 	}
 	return rep, err
@@ -117,6 +117,10 @@ type watched struct {
 	errors []report.ErrorLine
 	lag    *report.Hist
 	began  time.Time
+
+	seconds float64 // how long the load took
+	ps      []report.Process
+	health  probe.Health
 }
 
 func (c DoConfig) start(ids map[string]int) (*watched, error) {
@@ -129,6 +133,14 @@ func (c DoConfig) start(ids map[string]int) (*watched, error) {
 	}
 	w.self, err = probe.StartSelf()
 	return w, err
+}
+
+// stop ends the measured part.
+func (w *watched) stop() error {
+	w.seconds, w.ps = time.Since(w.began).Seconds(), w.watch.Stop()
+	var err error
+	w.health, err = w.self.Stop()
+	return err
 }
 
 func (w *watched) tick(p report.PointPath) {
@@ -148,24 +160,19 @@ func (w *watched) finish(path *report.Path) (*report.Report, error) {
 	if err != nil {
 		return nil, err
 	}
-	seconds := time.Since(w.began).Seconds()
 	r := &runner{s: s}
 	part, bound := r.host()
-	part.Started, part.Seconds = w.began.UTC(), seconds
+	part.Started, part.Seconds = w.began.UTC(), w.seconds
 	rep := &report.Report{
-		Schema: report.Schema, Tool: Tool(), Name: s.Name, Kind: s.Kind, Scenario: raw, Started: w.began.UTC(), Seconds: seconds,
+		Schema: report.Schema, Tool: Tool(), Name: s.Name, Kind: s.Kind, Scenario: raw, Started: w.began.UTC(), Seconds: w.seconds,
 		Parts: []report.Part{part}, Paths: []report.Path{*path}, Timeline: w.points, Thresholds: []report.Check{}, Errors: w.errors,
 		Provenance: report.Provenance{Clock: "one process: from the moment when it was due", ClockBoundMs: bound, BWE: "none"},
-		Processes:  w.watch.Stop(),
+		Processes:  w.ps,
 	}
 	rep.Total = newPath(report.Total)
 	rep.Total.Add(*path)
 	rep.Self.Lag = w.lag
-	health, err := w.self.Stop()
-	if err != nil {
-		return nil, err
-	}
-	health.Fill(&rep.Self)
+	w.health.Fill(&rep.Self)
 	rep.Parts[0].RcvbufErrors = rep.Self.RcvbufErrors
 	judge.Judge(rep, s.Thresholds)
 	return rep, nil
@@ -178,15 +185,13 @@ func (c DoConfig) api(ctx context.Context) (_ *report.Report, err error) {
 	}
 	defer func() { err = errors.Join(err, r.stop()) }()
 	c.say("against relay's API at %s", r.target.Address)
-	w, err := c.start(r.ids)
-	if err != nil {
-		return nil, err
+	cfg := apiload.Config{
+		Load: *c.Scenario.API, Target: r.target, Prefix: c.Scenario.Rooms.Prefix, Lag: report.NewHist(), Logger: slog.New(slog.DiscardHandler),
 	}
-	path, err := apiload.Run(ctx, apiload.Config{
-		Load: *c.Scenario.API, Target: r.target, Prefix: c.Scenario.Rooms.Prefix, Tick: w.tick, Lag: w.lag,
-		Errors: func(e []report.ErrorLine) { w.errors = append(w.errors, e...) }, Logger: slog.New(slog.DiscardHandler),
-	})
-	return w.end(ctx, path, err)
+	m := &measured{c: c, ids: func() map[string]int { return r.ids }}
+	cfg.Tick, cfg.Errors, cfg.Measured = m.tick, m.add, m.load
+	path, err := apiload.Run(ctx, cfg)
+	return m.end(ctx, path, cfg.Lag, err)
 }
 
 func (c DoConfig) tunnel(ctx context.Context) (_ *report.Report, err error) {
@@ -195,45 +200,53 @@ func (c DoConfig) tunnel(ctx context.Context) (_ *report.Report, err error) {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, remove()) }()
-	var w *watched
-	var failed error
+	ids := map[string]int{}
+	m := &measured{c: c, ids: func() map[string]int { return ids }}
 	cfg := tunnelload.Config{
-		Load: *c.Scenario.Tunnel, Logger: slog.New(slog.DiscardHandler), Relay: process,
+		Load: *c.Scenario.Tunnel, Logger: slog.New(slog.DiscardHandler), Relay: process, Lag: report.NewHist(),
 		Started: func(name string, pid int) {
-			ids := map[string]int{name: pid}
+			ids[name] = pid
 			if up, err := stack.Running(ctx, process.Dir); err == nil { // else only relay itself is watched
 				ids = up.Processes
 				delete(ids, runfile.Guacd) // it is in this process here
 			}
-			w, failed = c.start(ids)
 		},
-		Tick: func(p report.PointPath) {
-			if w != nil {
-				w.tick(p)
-			}
-		},
-		Errors: func(e []report.ErrorLine) {
-			if w != nil {
-				w.errors = append(w.errors, e...)
-			}
-		},
-		Lag: report.NewHist(),
+		Tick: m.tick, Errors: m.add, Measured: m.load,
 	}
 	c.say("starting a relay in front of a synthetic guacd")
 	path, err := tunnelload.Run(ctx, cfg)
-	if failed != nil || w == nil {
-		return nil, errors.Join(err, failed)
-	}
-	w.lag = cfg.Lag
-	return w.end(ctx, path, err)
+	return m.end(ctx, path, cfg.Lag, err)
 }
+
+// measured is a load that is watched while it lasts.
+type measured struct {
+	c      DoConfig
+	ids    func() map[string]int
+	w      *watched // nil before
+	failed error
+	errors []report.ErrorLine
+}
+
+func (m *measured) load(load func()) {
+	if m.w, m.failed = m.c.start(m.ids()); m.failed != nil {
+		return
+	}
+	load()
+	m.failed = m.w.stop()
+}
+
+func (m *measured) tick(p report.PointPath) { m.w.tick(p) }
+
+func (m *measured) add(e []report.ErrorLine) { m.errors = append(m.errors, e...) }
 
 // end makes the report, also of a load that was interrupted: the error is
 // kept then.
-func (w *watched) end(ctx context.Context, path *report.Path, err error) (*report.Report, error) {
-	if path == nil || (err != nil && ctx.Err() == nil) {
-		return nil, err
+func (m *measured) end(ctx context.Context, path *report.Path, lag *report.Hist, err error) (*report.Report, error) {
+	if path == nil || m.failed != nil || (err != nil && ctx.Err() == nil) {
+		return nil, errors.Join(err, m.failed)
 	}
-	rep, ferr := w.finish(path)
+	m.w.lag = lag
+	m.w.errors = append(m.w.errors, m.errors...)
+	rep, ferr := m.w.finish(path)
 	return rep, errors.Join(err, ferr)
 }

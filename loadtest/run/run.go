@@ -371,6 +371,9 @@ func (r *runner) watch(ctx context.Context, failed <-chan error) (err error) {
 		}
 		r.crowd.tick(now, at)
 		r.crowd.speak(now)
+		if r.barred() {
+			return nil // the verdict says where
+		}
 		if r.seconds.due(now) {
 			r.seconds.tick(r, now)
 			if at > 0 && !guard.Empty() {
@@ -380,6 +383,24 @@ func (r *runner) watch(ctx context.Context, failed <-chan error) (err error) {
 			}
 		}
 	}
+}
+
+// barred says whether there is a path on which nobody has come in, and some were
+// refused: the rest of the run would only show that for longer.
+func (r *runner) barred() bool {
+	const least, enough = 2, 3
+	for _, l := range r.lanes {
+		l.mu.Lock()
+		j, planned := l.joins, l.planned
+		l.mu.Unlock()
+		if planned == 0 { // an open load
+			planned = enough
+		}
+		if j.Succeeded == 0 && j.Failed >= min(max(planned, least), enough) {
+			return true
+		}
+	}
+	return false
 }
 
 // processes are those that are watched: the installation's and this one.

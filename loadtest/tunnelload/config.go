@@ -42,6 +42,9 @@ type Config struct {
 	// Tick, where it is set, is called each second from when the first session
 	// is opened, and at the end, from one goroutine.
 	Tick func(report.PointPath)
+	// Measured, where it is set, is called with the load, without what is prepared
+	// before it and tidied up after it. It calls it once, or there is no load.
+	Measured func(load func())
 	// Errors, where it is set, gets the errors by kind once at the end.
 	Errors func([]report.ErrorLine)
 	// Lag, where it is set, gets how late this process itself was to write

@@ -89,7 +89,12 @@ func Run(ctx context.Context, c Config) (path *report.Path, err error) {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, d.close()) }()
-	path = l.run(ctx, d)
+	load := func() { path = l.run(ctx, d) }
+	if c.Measured != nil {
+		c.Measured(load)
+	} else {
+		load()
+	}
 	if terr := d.tidy(ctx); terr != nil {
 		c.Logger.WarnContext(ctx, "a connection is left", "error", terr)
 		l.tally.Add("connection not deleted", terr.Error())

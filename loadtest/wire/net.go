@@ -85,6 +85,23 @@ func (n *Net) Relay() string {
 	return "tls"
 }
 
+// Heard says whether anything that is not media has come.
+func (n *Net) Heard() bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, s := range n.sockets {
+		if s.heard.Load() {
+			return true
+		}
+	}
+	for _, s := range n.streams {
+		if s.heard.Load() {
+			return true
+		}
+	}
+	return false
+}
+
 // Err is why a TURN server could not be connected to; ICE tells nobody.
 func (n *Net) Err() error {
 	n.mu.Lock()

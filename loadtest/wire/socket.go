@@ -49,6 +49,7 @@ type Socket struct {
 	media   int
 	drops   uint32
 	dropped atomic.Int64
+	heard   atomic.Bool // something that is not media
 	channel channelTable
 	once    sync.Once
 }
@@ -168,6 +169,7 @@ func (s *Socket) sort(in *inbox, n int, packets []Packet) []Packet {
 			continue
 		}
 		s.r.Control.Add(1)
+		s.heard.Store(true)
 		s.toControl(b, in.from(i))
 	}
 	if len(packets) > 0 {

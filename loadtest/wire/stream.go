@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -27,6 +28,7 @@ type Stream struct {
 	sink    Sink
 	in      *Impairment
 	channel channelTable
+	heard   atomic.Bool // something that is not media
 
 	// Reading, by one goroutine.
 	raw   []byte // read and not yet sorted
@@ -110,6 +112,7 @@ func (s *Stream) fill() error {
 			s.pkts = append(s.pkts, Packet{Bytes: rtp, At: now})
 		} else {
 			s.r.Control.Add(1)
+			s.heard.Store(true)
 			s.ready = append(s.ready, rest[:size]...)
 			s.sizes = append(s.sizes, size)
 		}
