@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -224,13 +225,20 @@ func interrupted(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
+// scrape waits for the metrics of a run that is being measured: with the
+// processes' and the generator's own health.
 func scrape(ts *testscript.TestScript, url string) {
-	resp, err := http.Get(url)
-	ts.Check(err)
-	defer func() { _ = resp.Body.Close() }() // only read from
-	text, err := io.ReadAll(resp.Body)
-	ts.Check(err)
-	if !strings.Contains(string(text), "relay_loadtest_up 1") {
-		ts.Fatalf("no metrics of a run that began:\n%s", text)
+	var text []byte
+	for end := time.Now().Add(5 * time.Second); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
+		resp, err := http.Get(url)
+		ts.Check(err)
+		text, err = io.ReadAll(resp.Body)
+		ts.Check(errors.Join(err, resp.Body.Close()))
+		if lively.Match(text) {
+			return
+		}
 	}
+	ts.Fatalf("no metrics of a run that began:\n%s", text)
 }
+
+var lively = regexp.MustCompile(`(?s)process_cpu_seconds_total\{process="generator"\} 0*[.1-9].*self_busy_ratio 0\.0*[1-9].*relay_loadtest_up 1`)

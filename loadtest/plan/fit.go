@@ -65,6 +65,56 @@ func fit(rows []row, prior [factors]belief) [factors]float64 {
 	return best
 }
 
+// cheapest is the share of an average packet's cost that a packet of each kind
+// has at least.
+const cheapest = 0.2
+
+// plausible is fit where no kind of packet is for nearly nothing, as noise has it
+// in small or steady runs: such a kind costs what an average packet does, and the
+// others share the rest. Witnesses, who do more, cost no less than others. It says
+// as well which factors the rows tell.
+func plausible(rows []row, prior [factors]belief, average float64) (v [factors]float64, known [factors]bool) {
+	v, known = fit(rows, prior), told(rows, prior)
+	var seen [factors]float64
+	for _, r := range rows {
+		for i := range factors {
+			seen[i] += r.x[i]
+		}
+	}
+	rest := slices.Clone(rows)
+	var fixed [factors]bool
+	for {
+		least := -1
+		for _, i := range []int{fSent, fHeader, fWitness} {
+			if seen[i] > 0 && !fixed[i] && v[i] < cheapest*average && (least < 0 || v[i] < v[least]) {
+				least = i
+			}
+		}
+		if least < 0 {
+			break
+		}
+		fixed[least], known[least] = true, false
+		for i := range rest {
+			rest[i].y -= rest[i].x[least] * average
+			rest[i].x[least] = 0
+		}
+		v = fit(rest, prior)
+		for i := range factors {
+			if fixed[i] {
+				v[i] = average
+			}
+		}
+	}
+	if v[fWitness] < v[fHeader] {
+		if both := seen[fHeader] + seen[fWitness]; both > 0 {
+			v[fHeader] = (v[fHeader]*seen[fHeader] + v[fWitness]*seen[fWitness]) / both
+		}
+		v[fWitness] = v[fHeader]
+		known[fWitness] = false
+	}
+	return v, known
+}
+
 // solve solves m v = b for the factors in a set; the others are zero. m is
 // symmetric and positive definite, so no pivot is zero.
 func solve(m [factors][factors]float64, b [factors]float64, set int) [factors]float64 {

@@ -156,7 +156,7 @@ func (c *Cost) packets(rows []row, all traffic) {
 	// Joins are milliseconds (a DTLS handshake and its messages), an idle
 	// process a few per cent.
 	prior := [factors]belief{fIdle: {0, 0.02}, fJoin: {0, 0.005}, fSent: packet, fHeader: packet, fWitness: packet}
-	v, known := fit(rows, prior), told(rows, prior)
+	v, known := plausible(rows, prior, average)
 	c.IdleCores, c.JoinCPUSeconds = v[fIdle], v[fJoin]
 	rate := func(perPacket, packets, bits float64) Rate {
 		r := Rate{CPUSecondsPerMpacket: perPacket * 1e6}
@@ -171,8 +171,8 @@ func (c *Cost) packets(rows []row, all traffic) {
 	for i, text := range [factors]string{
 		fIdle:    "idle_cores: no second without load was seen",
 		fJoin:    "join_cpu_s: no joins were seen in the timelines; take a run with a ramp",
-		fSent:    "publisher: not told apart from subscribers, so near an average packet's cost; take runs that differ in it",
-		fHeader:  "header_only: not told apart, so near an average packet's cost; take runs that differ in it",
+		fSent:    "publisher: not told apart from subscribers, so near an average packet's cost; take larger runs, that differ in publishers against subscribers",
+		fHeader:  "header_only: not told apart, so near an average packet's cost; take larger runs (40 subscribers or more, 30 s, a ramp) that differ in it",
 		fWitness: "witness: not told apart, so near an average packet's cost, which is too little; take a run with witnesses: 1",
 	} {
 		if !known[i] {

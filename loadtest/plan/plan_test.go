@@ -123,6 +123,33 @@ func TestCostOfOneRun(t *testing.T) {
 	require.InEpsilon(t, r.Processes[0].CPUSeconds, got, .02)
 }
 
+// TestCostOfASmallRun: a few steady, noisy seconds tell little; no packet is for
+// nothing by that, and the run is still explained.
+func TestCostOfASmallRun(t *testing.T) {
+	for seed := range uint64(40) {
+		for _, witnesses := range []float64{0, .34, 1} {
+			r := run(1, 3, witnesses, .8, seed)
+			r.Timeline = r.Timeline[15:27]
+			c, err := plan.FromReports([]*report.Report{r})
+			require.NoError(t, err)
+			sent, got := float64(r.Total.Sent.MeasuredPackets)/1e6, float64(r.Total.Received.MeasuredPackets)/1e6
+			average := r.Processes[0].CPUSeconds / (sent + got)
+			share := float64(r.Provenance.Witnesses) / 3
+			explained := c.IdleCores * 30
+			for _, kind := range []struct{ cost, packets float64 }{
+				{c.Publisher.CPUSecondsPerMpacket, sent}, {c.HeaderOnly.CPUSecondsPerMpacket, got * (1 - share)}, {c.Witness.CPUSecondsPerMpacket, got * share},
+			} {
+				explained += kind.packets * kind.cost
+				if kind.packets > 0 {
+					require.GreaterOrEqual(t, kind.cost, .199*average, "%+v", c)
+				}
+			}
+			require.GreaterOrEqual(t, c.Witness.CPUSecondsPerMpacket, c.HeaderOnly.CPUSecondsPerMpacket)
+			require.InEpsilon(t, r.Processes[0].CPUSeconds, explained, .3, "seed %d: %+v", seed, c)
+		}
+	}
+}
+
 // TestCostOfTwoHosts: a merged run of two hosts that did the same costs the same.
 func TestCostOfTwoHosts(t *testing.T) {
 	one, err := plan.FromReports(runs(0))

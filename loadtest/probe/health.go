@@ -175,6 +175,14 @@ func (s *Self) Stop() (Health, error) {
 	return s.health(), nil
 }
 
+// Now is the health since the start, without an end to it.
+func (s *Self) Now() (Health, error) {
+	now := *s
+	var err error
+	now.last, err = look()
+	return now.health(), err
+}
+
 // health is that from the start to the last look.
 func (s *Self) health() Health {
 	a, b := s.first, s.last

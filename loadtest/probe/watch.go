@@ -170,6 +170,11 @@ func (w *Watch) Stop() []report.Process {
 		p.skip = 0
 	}
 	w.Sample()
+	return w.Processes()
+}
+
+// Processes is what [Watch.Stop] gives, until the last sample.
+func (w *Watch) Processes() []report.Process {
 	seconds := time.Since(w.began).Seconds()
 	out := make([]report.Process, 0, len(w.procs))
 	for _, p := range w.procs {

@@ -31,6 +31,13 @@ func Tool() report.Tool {
 
 // snapshot is the report of what was measured so far, without the ledger.
 func (r *runner) snapshot() *report.Report {
+	if c := r.seconds; c.measuring && !c.stopped {
+		c.ps = c.watch.Processes()
+		var err error
+		if c.health, err = c.self.Now(); err != nil {
+			r.fault(fmt.Errorf("own health: %w", err))
+		}
+	}
 	return r.make(r.cast.sent(), nil)
 }
 

@@ -29,9 +29,9 @@ type Collector struct {
 	seconds []secondMetric
 	hists   []histMetric
 
-	up, elapsed, hop, cores, cpu, memory, drops *prometheus.Desc
-	lag, runWait, runDelay, steal, gc, busy     *prometheus.Desc
-	selfDrops                                   *prometheus.Desc
+	up, elapsed, cores, cpu, memory, drops  *prometheus.Desc
+	lag, runWait, runDelay, steal, gc, busy *prometheus.Desc
+	selfDrops                               *prometheus.Desc
 }
 
 // NewCollector collects from src, see Handler.
@@ -40,7 +40,6 @@ func NewCollector(src func() *report.Report) *Collector {
 		src: src, paths: pathMetrics(), seconds: secondMetrics(), hists: histMetrics(),
 		up:        desc("up", "1 when a run has begun."),
 		elapsed:   desc("elapsed_seconds", "Time since the measured part began; negative in the warm-up."),
-		hop:       desc("hop_lost_packets", "Packets lost for good on a hop so far, each at one hop only. A gauge, since a hop that explains more takes from the residual.", "path", "hop"),
 		cores:     desc("process_cores", "Processors that a local process used in the last second, of all hosts together.", "process"),
 		cpu:       desc("process_cpu_seconds_total", "Processor time of a local process in the measured part.", "process"),
 		memory:    desc("process_resident_bytes", "Resident memory of a local process.", "process"),
@@ -66,7 +65,7 @@ func (c *Collector) Describe(ch chan<- *prometheus.Desc) {
 	for _, m := range c.hists {
 		ch <- m.desc
 	}
-	for _, d := range []*prometheus.Desc{c.up, c.elapsed, c.hop, c.cores, c.cpu, c.memory, c.drops, c.lag, c.runWait, c.runDelay, c.steal, c.gc, c.busy, c.selfDrops} {
+	for _, d := range []*prometheus.Desc{c.up, c.elapsed, c.cores, c.cpu, c.memory, c.drops, c.lag, c.runWait, c.runDelay, c.steal, c.gc, c.busy, c.selfDrops} {
 		ch <- d
 	}
 }
@@ -80,9 +79,6 @@ func (c *Collector) Collect(ch chan<- prometheus.Metric) {
 	}
 	ch <- gauge(c.up, 1)
 	c.collectPaths(ch, r)
-	for _, h := range r.Ledger {
-		ch <- gauge(c.hop, float64(h.Packets), h.Path, h.Hop)
-	}
 	c.collectProcesses(ch, r)
 	s := r.Self
 	if s.Lag.Count() > 0 {
