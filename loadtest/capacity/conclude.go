@@ -82,6 +82,8 @@ func (s *search) verdict(r *Result, high int) {
 		r.Limit, r.LimitAt = LimitGenerator, high
 	case top != nil && top.Broken > 0:
 		r.Limit, r.LimitAt = LimitBroken, high
+	case s.stopped:
+		r.Limit, r.LimitAt = LimitStopped, max(high, r.Capacity)
 	default:
 		r.Limit, r.LimitAt = LimitRuns, max(high, r.Capacity)
 	}

@@ -18,6 +18,7 @@ func Find(ctx context.Context, cfg Config) (Result, error) {
 	}
 	s := &search{cfg: cfg, levels: map[int]*Level{}, begun: time.Now()}
 	err = s.run(ctx)
+	s.stopped = err != nil
 	return s.result(), err
 }
 
@@ -27,6 +28,8 @@ type search struct {
 	levels map[int]*Level
 	trials []Trial
 	begun  time.Time
+	// stopped: ctx ended before the search did
+	stopped bool
 }
 
 // judgement is what is known of a population.

@@ -26,6 +26,7 @@ const (
 	LimitGenerator = "generator" // runs above were inconclusive
 	LimitBroken    = "broken"    // runs above failed by themselves
 	LimitRuns      = "runs"      // Config.MaxRuns were done
+	LimitStopped   = "stopped"   // the search was interrupted
 )
 
 // Result is what a search found.

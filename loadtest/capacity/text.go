@@ -55,6 +55,9 @@ func (r Result) limit() string {
 	case LimitBroken:
 		return fmt.Sprintf("the runs at %d failed by themselves: see their reasons", r.LimitAt)
 	}
+	if r.Limit == LimitStopped {
+		return "the search was stopped"
+	}
 	return "the runs were used up"
 }
 

@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -56,7 +57,15 @@ The scenario's thresholds decide; without any, 'loss < 0.1%' and
 			if least := len(s.Paths); cfg.Min < least && !cmd.Flags().Changed("min") {
 				cfg.Min = least // on a path that nobody is on, nothing is measured
 			} else if cfg.Min < least {
-				return usage{fmt.Errorf("--min %d: the %d paths of %s need that many subscribers per room, or --path", cfg.Min, least, s.Name)}
+				return usage{fmt.Errorf("--min %d: %s has %d paths (--path), each of which needs a subscriber in each room", cfg.Min, s.Name, least)}
+			}
+			for _, n := range []string{"resolution", "trials", "max-runs", "confidence"} {
+				if f := cmd.Flags().Lookup(n); f.Changed && (f.Value.String() == "0" || strings.HasPrefix(f.Value.String(), "-")) {
+					return usage{fmt.Errorf("--%s %s: must be above 0", n, f.Value)}
+				}
+			}
+			if most := scenario.MostSubscribers; cfg.Max > most {
+				return usage{fmt.Errorf("--max %d: a room has %d subscribers at most", cfg.Max, most)}
 			}
 			if cfg.Min < 1 || cfg.Min > cfg.Max {
 				return usage{fmt.Errorf("populations from --min %d to --max %d: must be 1 or more, ascending", cfg.Min, cfg.Max)}

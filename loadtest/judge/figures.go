@@ -53,7 +53,7 @@ func media() []Metric {
 			func(p *report.Path) float64 { return float64(p.Received.Freezes) }),
 		stream("frozen", UnitShare, "time in freezes, of the time that streams lived", 100,
 			func(p *report.Path) float64 { return p.Received.FreezeSeconds }),
-		share("broken_frames", "frames of which a packet never came, of all frames", "no frame was received",
+		share("broken_frames", "frames of which a packet never came, or the end was left out by the SFU when it went to another layer, of all frames", "no frame was received",
 			func(p *report.Path) (int64, int64) {
 				return p.Received.FramesBroken, p.Received.Frames + p.Received.FramesBroken
 			}),

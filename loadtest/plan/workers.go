@@ -93,7 +93,8 @@ func (c Cost) cores(l Load) float64 {
 func Workers(s *scenario.Scenario, c Cost, m Machine) (Plan, error) {
 	m.Headroom = cmp.Or(m.Headroom, 0.6)
 	m.Files, m.Ports = cmp.Or(m.Files, 65536), cmp.Or(m.Ports, 28232)
-	if m.Cores <= 0 || m.Memory <= 0 || m.Gbit <= 0 || m.Headroom <= 0 || m.Headroom > 1 || m.Files <= 0 || m.Ports <= 0 {
+	known := func(v float64) bool { return v > 0 && !math.IsInf(v, 1) } // NaN is not
+	if !known(m.Cores) || m.Memory <= 0 || !known(m.Gbit) || !known(m.Headroom) || m.Headroom > 1 || m.Files <= 0 || m.Ports <= 0 {
 		return Plan{}, fmt.Errorf("%w: a worker needs cores, memory and a network, and a headroom of 0 to 1: %+v", ErrScenario, m)
 	}
 	if err := c.Check(); err != nil {

@@ -75,6 +75,9 @@ func summaryPaths(out io.Writer, r *Report) {
 				}
 			}
 		})
+		if u := r.Total.Calls.Update; u.Count() > 0 {
+			fmt.Fprintf(out, "updates from guacd to the browser's end: p50 %s, p99 %s, p99.9 %s\n", quantile(u, .5), quantile(u, .99), quantile(u, .999))
+		}
 		return
 	}
 	columns(out, "path\tpub/sub\treceived\tloss\tp50\tp99\tp99.9\tjoin", func(tabs io.Writer) {

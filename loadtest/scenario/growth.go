@@ -2,6 +2,9 @@ package scenario
 
 import "time"
 
+// MostSubscribers is how many a room may have in a scenario.
+const MostSubscribers = 100_000
+
 // Length is how long the measured part takes: the hold, or all stages. The
 // warm-up comes before it.
 func (l Load) Length() time.Duration {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -73,7 +74,8 @@ func Parse(name string, r io.Reader) (*Scenario, error) {
 
 // Set gives one key another value, both as in a file: Set("media.video.codec",
 // "vp9"), Set("paths", "[direct, turn-udp]"). Sections on the way are made; of a
-// list, only the whole can be set. Call Defaults and Validate when all is set.
+// list, only the whole can be set; a section that is set is as if the file had
+// just that, and null takes a key away. Call Defaults and Validate when all is set.
 func (s *Scenario) Set(field, value string) error {
 	var doc yaml.Node
 	if err := yaml.Unmarshal([]byte(value), &doc); err != nil {
@@ -92,10 +94,36 @@ func (s *Scenario) Set(field, value string) error {
 	if s.given == nil {
 		s.given = make(map[string]place)
 	}
+	if node := doc.Content[0]; node.Kind == yaml.MappingNode || node.ShortTag() == "!!null" {
+		s.forget(field)
+	}
 	d := decoder{s: s, nowhere: true}
 	d.value(reflect.ValueOf(s).Elem(), node, "", "")
 	if len(d.problems) > 0 {
 		return &InvalidError{Problems: d.problems}
 	}
 	return nil
+}
+
+// forget takes a key away, with all that is in it.
+func (s *Scenario) forget(field string) {
+	v := reflect.ValueOf(s).Elem()
+	for part := range strings.SplitSeq(field, ".") {
+		for v.Kind() == reflect.Pointer {
+			if v.IsNil() {
+				return
+			}
+			v = v.Elem()
+		}
+		if v.Kind() != reflect.Struct {
+			return
+		}
+		i := slices.IndexFunc(reflect.VisibleFields(v.Type()), func(f reflect.StructField) bool { return f.IsExported() && f.Tag.Get("yaml") == part })
+		if i < 0 {
+			return // the decoder says so
+		}
+		v = v.FieldByIndex(reflect.VisibleFields(v.Type())[i].Index)
+	}
+	v.SetZero()
+	maps.DeleteFunc(s.given, func(key string, _ place) bool { return key == field || strings.HasPrefix(key, field+".") })
 }

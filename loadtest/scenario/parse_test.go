@@ -176,6 +176,18 @@ func TestSet(t *testing.T) {
 	require.Equal(t, "LIVEKIT_API_KEY", s.Target.LiveKit.KeyEnv)
 	require.Equal(t, map[string]string{"sfu": "livekit-server"}, s.Target.Processes)
 
+	// A section is replaced, and null is no key.
+	require.NoError(t, s.Set("media", "{audio: {bitrate: 24kbps}}"))
+	require.Nil(t, s.Media.Video)
+	require.NoError(t, s.Set("media.video", "{fps: 15}"))
+	require.NoError(t, s.Set("media.video.codec", "vp9"))
+	require.EqualValues(t, 15, s.Media.Video.FPS)
+	require.EqualValues(t, 24000, s.Media.Audio.Bitrate)
+	require.NoError(t, s.Set("media.video", "null"))
+	require.Nil(t, s.Media.Video)
+	require.NoError(t, s.Set("media.video.fps", "null"))
+	require.NoError(t, s.Set("media", "{}"))
+	require.Nil(t, s.Media.Audio)
 	require.EqualError(t, s.Set("media.video.codek", "vp8"), "media.video.codek: is not a key; did you mean codec?")
 	require.ErrorContains(t, s.Set("rooms.count", "many"), "not a number")
 	require.ErrorContains(t, s.Set("rooms.count", ""), "no value")

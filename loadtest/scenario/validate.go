@@ -106,7 +106,7 @@ func (c *check) rooms() {
 	r := c.s.Rooms
 	within(c, "rooms.count", r.Count, 1, 10_000)
 	within(c, "rooms.publishers", r.Publishers, 0, 1000)
-	within(c, "rooms.subscribers", r.Subscribers, 0, 100_000)
+	within(c, "rooms.subscribers", r.Subscribers, 0, MostSubscribers)
 	if r.Existing != "" && r.Count > 1 {
 		c.problem("rooms.count", "%d rooms cannot all be the existing one: write 1", r.Count)
 	}
