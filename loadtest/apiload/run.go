@@ -74,6 +74,7 @@ func Run(ctx context.Context, c Config) (path *report.Path, err error) {
 	} else {
 		load()
 	}
+	cause := context.Cause(ctx) // what ends it from now on changes nothing
 	if terr := l.rooms.tidy(ctx); terr != nil {
 		c.Logger.WarnContext(ctx, "rooms are left", "error", terr)
 		if t, is := asTidy(terr); is {
@@ -83,7 +84,7 @@ func Run(ctx context.Context, c Config) (path *report.Path, err error) {
 	if c.Errors != nil {
 		c.Errors(l.tally.Lines())
 	}
-	return path, context.Cause(ctx)
+	return path, cause
 }
 
 // run offers the load and waits for the last answer.

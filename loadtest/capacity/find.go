@@ -18,7 +18,7 @@ func Find(ctx context.Context, cfg Config) (Result, error) {
 	}
 	s := &search{cfg: cfg, levels: map[int]*Level{}, begun: time.Now()}
 	err = s.run(ctx)
-	s.stopped = err != nil
+	s.stopped = ctx.Err() != nil
 	return s.result(), err
 }
 

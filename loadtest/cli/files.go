@@ -23,6 +23,9 @@ func same(a, b string) bool {
 		return false
 	}
 	if x, err := os.Stat(a); err == nil {
+		if !x.Mode().IsRegular() {
+			return false // written to, not replaced
+		}
 		if y, err := os.Stat(b); err == nil {
 			return os.SameFile(x, y)
 		}

@@ -92,7 +92,7 @@ percentiles of the whole are exact. It fails when a part is missing.`,
   relay-loadtest report merge --run nightly-7 --store s3://loadtests --json all.json`,
 		Args: cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, a []string) error {
-			if err := o.check(); err != nil {
+			if err := errors.Join(o.check(), apart(o.json, a...), apart(o.html, a...)); err != nil {
 				return err
 			}
 			parts, err := w.parts(cmd, a)

@@ -115,7 +115,7 @@ func (c *chosen) change(s *scenario.Scenario, f *pflag.FlagSet) error {
 			}
 		}
 	}
-	if (f.Changed("rooms") || f.Changed("subscribers")) && !slices.Contains(c.changed, "load.stages") {
+	if (f.Changed("rooms") || f.Changed("subscribers")) && !slices.Contains(c.changed, "load.stages") && !slices.Contains(c.changed, "load") {
 		grow(s, before)
 	}
 	if len(c.paths) > 0 {

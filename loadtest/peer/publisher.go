@@ -326,19 +326,19 @@ func (p *Publisher) Publications() []flow.Publication {
 	return out
 }
 
-// Number is how many packets of a track's layer have been sent so far; false
-// when it is not this publisher's.
-func (p *Publisher) Number(track string, layer uint8) (uint64, bool) {
+// Numbers is how many packets have been sent so far, by track and layer.
+func (p *Publisher) Numbers() map[string]map[uint8]uint64 {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	out := map[string]map[uint8]uint64{}
 	for _, t := range p.tracks {
+		layers := map[uint8]uint64{}
 		for _, s := range t.layers {
-			if t.sid == track && s.layer == layer {
-				return s.sent.Seq(), true
-			}
+			layers[s.layer] = s.sent.Seq()
 		}
+		out[t.sid] = layers
 	}
-	return 0, false
+	return out
 }
 
 // Asked is how many packets LiveKit asked for again, and how often for a key

@@ -31,7 +31,7 @@ type clock struct {
 	base                      map[string]sums // when the measured part began
 	baseSent                  report.Sent
 	end                       map[string]sums
-	present                   map[string]int // subscribers when it ended
+	present, seated           map[string]int // subscribers when it ended, and that had come in until then
 	endSent                   report.Sent
 	lag, readLag              *report.Hist
 	stats                     [4]int64 // reads, media, sends, sent, when the measured part began
@@ -41,7 +41,7 @@ type clock struct {
 func newClock(r *runner, begin time.Time) *clock {
 	c := &clock{
 		begin: begin, next: time.Now().Add(time.Second), latency: map[string]*report.Hist{}, messages: map[string]*report.Hist{},
-		jitter: map[string]*report.Hist{}, second: map[string]*report.Hist{}, last: map[string]sums{}, base: map[string]sums{}, end: map[string]sums{}, present: map[string]int{},
+		jitter: map[string]*report.Hist{}, second: map[string]*report.Hist{}, last: map[string]sums{}, base: map[string]sums{}, end: map[string]sums{}, present: map[string]int{}, seated: map[string]int{},
 		lag: report.NewHist(), readLag: report.NewHist(),
 	}
 	for _, l := range r.lanes {
@@ -106,7 +106,7 @@ func (c *clock) stopMeasuring(r *runner) {
 	for _, l := range r.lanes {
 		c.end[l.name] = l.now()
 		l.mu.Lock()
-		c.present[l.name] = l.present
+		c.present[l.name], c.seated[l.name] = l.present, l.seated
 		l.mu.Unlock()
 	}
 	c.ps = c.watch.Stop()

@@ -75,16 +75,23 @@ func (c *crowd) places(population float64) map[*lane]int {
 	return n
 }
 
-// count notes who of those that are wanted is not there. Joins under way are of
-// no fault when the run was cut.
+// count notes who of those that are wanted is not there, when the measured part
+// has ended at a time since it began. Joins that were under way then count as
+// there when they have come in, or when the run was cut.
 func (c *crowd) count(at time.Duration, cut bool) {
 	if c.load.Mode == scenario.Open {
 		return
 	}
 	_, pending := c.size()
-	for l, want := range c.places(c.load.Target(at, c.total)) {
+	peak, wanted := c.places(c.load.PeakUntil(at, c.total)), c.places(c.load.Target(at, c.total))
+	for _, l := range c.r.lanes {
 		l.mu.Lock()
-		l.missing = max(0, want-l.present)
+		l.planned = peak[l]
+		there := l.present
+		if clock := c.r.seconds; clock != nil && clock.stopped {
+			there = clock.present[l.name] + l.seated - clock.seated[l.name]
+		}
+		l.missing = max(0, wanted[l]-there)
 		if cut {
 			took := min(l.missing, pending)
 			l.missing, pending = l.missing-took, pending-took
@@ -127,8 +134,9 @@ func (c *crowd) tick(now time.Time, at time.Duration) {
 		c.enter(s, now, time.Time{})
 	}
 	for ; in > want; in-- {
-		c.dismiss(c.pick())
+		c.dismiss(c.highest())
 	}
+	c.unwanted(now, want)
 }
 
 // arrivals lets in what the rate says, Poisson distributed, however many are
@@ -189,6 +197,20 @@ func (c *crowd) pick() *guest {
 		return g
 	}
 	return nil
+}
+
+// highest is who sits on the highest place: when a population shrinks, those of its
+// first places stay, so that each path keeps its share.
+func (c *crowd) highest() *guest {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var out *guest
+	for g := range c.in {
+		if out == nil || g.seat.index > out.seat.index {
+			out = g
+		}
+	}
+	return out
 }
 
 // enter begins a join.
@@ -288,13 +310,16 @@ func (c *crowd) seated(g *guest, l *listener, sub *peer.Subscriber, took time.Du
 	lane.mu.Lock()
 	defer lane.mu.Unlock()
 	lane.joins.Succeeded++
+	lane.seated++
 	lane.time.Record(took)
 	lane.pairs[pair.Kind()]++
 	if !pair.Is(lane.name) {
 		lane.wrong++
 	}
 	lane.present++
-	lane.most = max(lane.most, lane.present)
+	if c.r.over.Load() == 0 { // else it came too late to hear anything
+		lane.most = max(lane.most, lane.present)
+	}
 	if l.witness != nil {
 		lane.witnesses++
 	} else {
@@ -315,21 +340,42 @@ func (c *crowd) attend(g *guest) {
 	if !still {
 		return // dismissed
 	}
+	c.fellOut(g, now)
+	_ = g.sub.Close() // it has failed already
+}
+
+// inFlight is how long packets may have been on their way, and in our socket,
+// when a participant fell out.
+const inFlight = gather + 60*time.Millisecond
+
+// fellOut notes that a guest ended by itself. When the media is over, that is
+// no matter any more.
+func (c *crowd) fellOut(g *guest, now time.Time) {
 	lane := g.seat.path
+	over := c.r.over.Load()
+	how := leaving{end: now.UnixNano(), sent: c.r.cast.numbers(g.seat.room)}
+	if over != 0 {
+		how.end = min(how.end, over)
+	}
 	g.l.heardOut(c.r.cast.lastMessages())
-	_, _, streams := g.l.leave(leaving{end: now.UnixNano(), sent: c.r.cast.number})
+	select {
+	case <-time.After(inFlight):
+	case <-c.r.ctx.Done():
+	}
+	_, _, streams := g.l.leave(how)
 	c.mu.Lock()
-	if _, again := c.away[g.seat.index]; !again && streams > 0 {
+	if _, again := c.away[g.seat.index]; !again && streams > 0 && over == 0 {
 		c.away[g.seat.index] = outage{path: lane, since: now, until: g.until, streams: streams}
 	}
 	c.back(g.seat)
 	c.mu.Unlock()
 	lane.mu.Lock()
+	defer lane.mu.Unlock()
 	lane.present--
-	lane.joins.Reconnects++
-	lane.mu.Unlock()
-	c.r.fault(fmt.Errorf("fell out on %s: %w", lane.name, g.sub.Err()))
-	_ = g.sub.Close() // it has failed already
+	if over == 0 {
+		lane.joins.Reconnects++
+		c.r.fault(fmt.Errorf("fell out on %s: %w", lane.name, g.sub.Err()))
+	}
 }
 
 // dismiss lets a guest leave; nil is nobody.

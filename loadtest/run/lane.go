@@ -27,6 +27,7 @@ type lane struct {
 	// planned is the most subscribers that the scenario wants here at once, missing
 	// how many of those that it wants at the end are not there.
 	planned, missing int
+	seated           int // subscribers that came in
 	witnesses        int
 	headers          int
 	lastJoins        int // at the last second

@@ -11,6 +11,21 @@ type outage struct {
 	streams int
 }
 
+// unwanted ends the outages of seats that a population of so many does not take.
+func (c *crowd) unwanted(now time.Time, population int) {
+	c.mu.Lock()
+	var over []int
+	for seat := range c.away {
+		if seat >= population {
+			over = append(over, seat)
+		}
+	}
+	c.mu.Unlock()
+	for _, seat := range over {
+		c.returned(seat, now)
+	}
+}
+
 // returned ends a seat's outage, if there is one.
 func (c *crowd) returned(seat int, at time.Time) {
 	c.mu.Lock()

@@ -29,12 +29,18 @@ func (c DoConfig) recording(ctx context.Context) (rep *report.Report, err error)
 		return nil, err
 	}
 	var got report.Recordings
+	begun := false
 	rep, err = c.media(ctx, func(Place) func(context.Context, []string) error {
 		return func(ctx context.Context, rooms []string) error {
 			n := int(c.Scenario.Recording.Share*float64(len(rooms)) + .5)
 			if p := c.Scenario.Part; p != nil && !p.Publishes {
 				n = 0 // who publishes has them recorded
 			}
+			if n == 0 {
+				<-ctx.Done()
+				return nil
+			}
+			begun = true
 			if err := control.Start(ctx, rooms[:n]); err != nil {
 				return err
 			}
@@ -44,7 +50,7 @@ func (c DoConfig) recording(ctx context.Context) (rep *report.Report, err error)
 			return err
 		}
 	})
-	if err != nil {
+	if err != nil || !begun {
 		err = errors.Join(err, control.Close())
 	}
 	if rep == nil {

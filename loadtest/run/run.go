@@ -79,7 +79,8 @@ type runner struct {
 	crowd  *crowd
 	joined atomic.Int64
 	done   atomic.Bool
-	cut    atomic.Bool // the run was interrupted: joins under way end for that
+	over   atomic.Int64 // when the media ended, ns of Unix time; 0: not yet
+	cut    atomic.Bool  // the run was interrupted: joins under way end for that
 
 	mu       sync.Mutex
 	faults   map[string]int64
@@ -280,6 +281,10 @@ func (r *runner) play(ctx context.Context, failed <-chan error) (*report.Report,
 	}
 	r.void = r.cast.missing()
 	end := time.Now().UnixNano()
+	r.over.Store(end)
+	if !r.part().Publishes { // another worker, by its own clock, ended it
+		end = 0
+	}
 	r.cast.stop(r.crowd.speak)
 	r.listenOn() // what is under way still comes
 	if !cut {
@@ -371,7 +376,7 @@ func (r *runner) watch(ctx context.Context, failed <-chan error) (err error) {
 		}
 		r.crowd.tick(now, at)
 		r.crowd.speak(now)
-		if r.barred() {
+		if (r.seconds.measuring || r.part().Workers == 1) && r.barred() {
 			return nil // the verdict says where
 		}
 		if r.seconds.due(now) {
@@ -396,7 +401,8 @@ func (r *runner) barred() bool {
 		if planned == 0 { // an open load
 			planned = enough
 		}
-		if j.Succeeded == 0 && j.Failed >= min(max(planned, least), enough) {
+		// Where few are refused, the others are still on their way.
+		if j.Succeeded == 0 && 2*j.Failed >= j.Attempted && j.Failed >= min(max(planned, least), enough) {
 			return true
 		}
 	}

@@ -36,6 +36,10 @@ load:
 					there += p.Participants
 				}
 				require.LessOrEqual(t, there, 2+2)
+				require.Equal(t, 8, rep.Total.PlannedSubscribers)
+				for _, p := range rep.Paths { // who stays is who was first
+					require.Zero(t, p.MissingSubscribers, p.Name)
+				}
 			},
 		},
 		"churn": {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"time"
 
@@ -231,14 +232,24 @@ func (c *cast) publishers() []*peer.Publisher {
 	return out
 }
 
-// number is how many packets of a track's layer its publisher has sent so far.
-func (c *cast) number(track string, layer uint8) (uint64, bool) {
-	for _, p := range c.publishers() {
-		if n, ok := p.Number(track, layer); ok {
-			return n, true
+// numbers is how many packets each track's layers of a room have sent by now.
+func (c *cast) numbers(room int) func(track string, layer uint8) (uint64, bool) {
+	all := map[string]map[uint8]uint64{}
+	c.mu.Lock()
+	pubs := slices.Clone(c.ended) // of any room
+	c.mu.Unlock()
+	for _, s := range c.all {
+		if p := s.now(); p != nil && s.room == room {
+			pubs = append(pubs, p)
 		}
 	}
-	return 0, false
+	for _, p := range pubs {
+		maps.Copy(all, p.Numbers())
+	}
+	return func(track string, layer uint8) (uint64, bool) {
+		n, ok := all[track][layer]
+		return n, ok
+	}
 }
 
 // sent sums up what publishers sent.

@@ -41,6 +41,18 @@ func (l Load) Target(at time.Duration, total int) float64 {
 	return from
 }
 
+// PeakUntil is the highest target until a time since the measured part began.
+func (l Load) PeakUntil(at time.Duration, total int) float64 {
+	peak, end := max(l.Target(0, total), l.Target(at, total)), time.Duration(0)
+	for _, s := range l.Stages {
+		if end += s.Duration; end > at {
+			break
+		}
+		peak = max(peak, s.Target)
+	}
+	return peak
+}
+
 // Peak is the highest target, see Target.
 func (l Load) Peak(total int) float64 {
 	if len(l.Stages) == 0 {

@@ -37,6 +37,16 @@ func TestTarget(t *testing.T) {
 	require.Equal(t, 20*time.Second, spike.Length())
 	require.InDelta(t, 7, hold.Peak(7), 0)
 	require.InDelta(t, 300, spike.Peak(7), 0)
+	for _, c := range []struct {
+		load scenario.Load
+		at   time.Duration
+		want float64
+	}{
+		{hold, 0, 7}, {hold, 30 * time.Second, 7}, {ramp, 0, 0}, {ramp, 5 * time.Second, 50}, {ramp, 10 * time.Second, 100}, {ramp, 40 * time.Second, 100},
+		{spike, 0, 20}, {spike, 9 * time.Second, 20}, {spike, 10 * time.Second, 300}, {spike, 20 * time.Second, 300},
+	} {
+		require.InDelta(t, c.want, c.load.PeakUntil(c.at, 7), 1e-9, "%v until %v", c.load.Stages, c.at)
+	}
 }
 
 func TestParticipants(t *testing.T) {

@@ -95,6 +95,7 @@ func Run(ctx context.Context, c Config) (path *report.Path, err error) {
 	} else {
 		load()
 	}
+	cause := context.Cause(ctx) // what ends it from now on changes nothing
 	if terr := d.tidy(ctx); terr != nil {
 		c.Logger.WarnContext(ctx, "a connection is left", "error", terr)
 		l.tally.Add("connection not deleted", terr.Error())
@@ -102,7 +103,7 @@ func Run(ctx context.Context, c Config) (path *report.Path, err error) {
 	if c.Errors != nil {
 		c.Errors(l.tally.Lines())
 	}
-	return path, context.Cause(ctx)
+	return path, cause
 }
 
 // start starts a relay in front of our guacd, and returns who may call it and
