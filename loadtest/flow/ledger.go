@@ -49,8 +49,8 @@ type Subscription struct {
 	Lost    int64  `json:"lost"`    // holes in the sequence
 	// Opened says that the stream's first packet had a stamp: what is missing
 	// of the key frame that it began with was lost. Steady says that its last
-	// one had, that the SFU left nothing out since the last key frame, and that
-	// the stream is not paused: so what followed was meant for it too.
+	// one had, that the SFU left nothing out since the last key frame but one, and
+	// that the stream is not paused: so what followed was meant for it too.
 	Opened bool  `json:"opened,omitempty"`
 	Steady bool  `json:"steady,omitempty"`
 	Runs   []Run `json:"runs,omitempty"`
@@ -65,7 +65,7 @@ func (m *Meter) Subscription(track, path, subscriber string, ownDrops int64, com
 	s := Subscription{
 		Track: track, Path: path, Subscriber: subscriber, OwnDrops: ownDrops, Complete: complete,
 		Packets: m.c.Packets, Lost: m.c.Lost, Contradictions: m.c.Contradictions,
-		Opened: t.opened, Steady: t.run != none && t.fill == 0 && !t.thin && !m.pace.paused,
+		Opened: t.opened, Steady: t.run != none && t.fill == 0 && !t.thin && !t.sieve && !m.pace.paused,
 		Runs: slices.Clone(t.runs),
 		Gaps: make([]Gap, 0, len(m.gaps)),
 	}

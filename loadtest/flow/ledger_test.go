@@ -164,6 +164,43 @@ func TestWhoFellOut(t *testing.T) {
 	require.Zero(t, flow.Lost(flow.Settle(pubs, subs), "turn-udp"))
 }
 
+// A stream of which the SFU leaves layers out ends with a key frame: whether what
+// followed was meant for it is not known, since those layers are its end.
+func TestTheEndOfASievedKeyFrame(t *testing.T) {
+	for name, c := range map[string]struct {
+		sparse bool
+		kept   int // of each frame's three packets
+		lost   int64
+	}{"all layers": {true, 3, 3}, "some layers": {true, 2, 0}, "no layers": {false, 3, 3}} {
+		log := flow.NewSent(100)
+		m := flow.NewMeter(flow.MeterConfig{Clock: 90000, Sparse: c.sparse})
+		due, down := flow.Align(1_800_000_000*1000*ms), uint16(0)
+		for frame := range 9 { // a key frame each fourth
+			for i := range 3 {
+				n, key := log.Seq(), frame%4 == 0
+				if i == 0 {
+					log.Frame(due, key)
+				}
+				if i < c.kept {
+					m.Packet(flow.Packet{
+						Seq: down, Timestamp: uint32(frame * 3000), Marker: i == c.kept-1, Size: 100, Payload: 70, At: due + ms, Stamped: true,
+						Stamp: flow.Stamp{Intended: due, Seq: uint16(n), First: i == 0, Key: key},
+					})
+					down++
+				}
+				log.Packet(100, 70, true)
+			}
+			due = flow.Align(due + 33*ms)
+		}
+		for range 3 { // one frame more, that does not come
+			log.Packet(100, 70, true)
+		}
+		log.Reported(uint32(log.RTP()), 0)
+		lines := flow.Settle([]flow.Publication{log.Publication("t", 0, false)}, []flow.Subscription{m.Subscription("t", "direct", "a", 0, true)})
+		require.Equal(t, c.lost, flow.Lost(lines, "direct"), name)
+	}
+}
+
 // When the SFU dies, what was sent to it since is lost before it.
 func TestTheSFUDies(t *testing.T) {
 	s := newStream(2)

@@ -51,6 +51,11 @@ type mapping struct {
 	due    int64  // its intended time
 	fill   int    // packets without stamp since
 	thin   bool   // the SFU left packets out since the last key frame
+	// sieve says that it did so between the two key frames before, or that nobody
+	// knows, where a stream is sparse: what it leaves out of a key frame may be the
+	// end of that, behind the stream's last packet.
+	sieve bool
+	keyed bool // the run has had a key frame
 
 	// lead is the first stamped packet, if media came before it: what comes late
 	// from there is media, too.
@@ -74,7 +79,10 @@ func (m *Meter) track(p *Packet, x uint64) {
 	if s.Key {
 		r.anchor(t.rel, s)
 		if s.First {
-			t.thin = false
+			if t.keyed && m.sparse {
+				t.sieve = t.thin
+			}
+			t.thin, t.keyed = false, true
 		}
 	}
 }
@@ -102,7 +110,7 @@ func (t *mapping) step(m *Meter, s *Stamp, x uint64) {
 	} else {
 		t.resolve(m, len(t.runs)-1, 0, 0)
 	}
-	t.run, t.layer, t.rel, t.thin = len(t.runs)-1, s.Layer, 0, false
+	t.run, t.layer, t.rel, t.thin, t.sieve, t.keyed = len(t.runs)-1, s.Layer, 0, false, m.sparse, false
 	t.down = x
 }
 
