@@ -73,6 +73,13 @@ func (e *Env) startSSHD(ctx context.Context, c SSHDConfig) (*SSHD, error) {
 	if err := writeSecret(authorized, ssh.MarshalAuthorizedKey(userKey.PublicKey())); err != nil {
 		return nil, err
 	}
+	// A home of its own: what a person's dotfiles do at a login (pyenv takes a lock, and
+	// one that is killed meanwhile holds up each later login for a minute) is no part
+	// of what is shown or tested here.
+	home := filepath.Join(dir, "home")
+	if err := os.MkdirAll(home, 0o700); err != nil {
+		return nil, fmt.Errorf("sshd: %w", err)
+	}
 	config := filepath.Join(dir, "sshd_config")
 	lines := []string{
 		"ListenAddress 127.0.0.1:" + strconv.Itoa(port.Number),
@@ -89,6 +96,7 @@ func (e *Env) startSSHD(ctx context.Context, c SSHDConfig) (*SSHD, error) {
 		"PrintLastLog no",
 		"UseDNS no",
 		"AcceptEnv LANG LC_*",
+		"SetEnv HOME=" + home,
 		"Subsystem sftp internal-sftp",
 		"HostKeyAlgorithms +ssh-rsa",
 		"PubkeyAcceptedAlgorithms +ssh-rsa",

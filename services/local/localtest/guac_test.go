@@ -70,7 +70,7 @@ func TestGuacdReachesSSHD(t *testing.T) {
 		if !shown {
 			shown = true
 			var keys strings.Builder
-			for _, r := range "echo done > " + proof {
+			for _, r := range "echo $HOME > " + proof {
 				keys.WriteString(instruction("key", strconv.Itoa(int(r)), "1") + instruction("key", strconv.Itoa(int(r)), "0"))
 			}
 			keys.WriteString(instruction("key", "65293", "1") + instruction("key", "65293", "0")) // Return
@@ -78,6 +78,11 @@ func TestGuacdReachesSSHD(t *testing.T) {
 			require.NoError(t, err)
 		}
 	}
+	// The shell is at a home of its own: nobody's dotfiles are read.
+	require.Eventually(t, func() bool {
+		said, err := os.ReadFile(proof)
+		return err == nil && strings.HasSuffix(string(said), "/sshd/home\n")
+	}, 10*time.Second, 20*time.Millisecond)
 }
 
 func exists(path string) bool {
