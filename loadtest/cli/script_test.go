@@ -229,6 +229,7 @@ func interrupted(ts *testscript.TestScript, neg bool, args []string) {
 // processes' and the generator's own health.
 func scrape(ts *testscript.TestScript, url string) {
 	var text []byte
+	// A scrape is the only way to ask; there is a new snapshot each second.
 	for end := time.Now().Add(5 * time.Second); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
 		resp, err := http.Get(url)
 		ts.Check(err)

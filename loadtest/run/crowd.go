@@ -66,40 +66,6 @@ func newCrowd(r *runner, total int) *crowd {
 	return c
 }
 
-// places are how many of a population are on each path.
-func (c *crowd) places(population float64) map[*lane]int {
-	n := map[*lane]int{}
-	for i := range int(math.Round(population)) {
-		n[c.r.seat(i).path]++
-	}
-	return n
-}
-
-// count notes who of those that are wanted is not there, when the measured part
-// has ended at a time since it began. Joins that were under way then count as
-// there when they have come in, or when the run was cut.
-func (c *crowd) count(at time.Duration, cut bool) {
-	if c.load.Mode == scenario.Open {
-		return
-	}
-	_, pending := c.size()
-	peak, wanted := c.places(c.load.PeakUntil(at, c.total)), c.places(c.load.Target(at, c.total))
-	for _, l := range c.r.lanes {
-		l.mu.Lock()
-		l.planned = peak[l]
-		there := l.present
-		if clock := c.r.seconds; clock != nil && clock.stopped {
-			there = clock.present[l.name] + l.seated - clock.seated[l.name]
-		}
-		l.missing = max(0, wanted[l]-there)
-		if cut {
-			took := min(l.missing, pending)
-			l.missing, pending = l.missing-took, pending-took
-		}
-		l.mu.Unlock()
-	}
-}
-
 // size is how many are in, and how many are about to be.
 func (c *crowd) size() (in, pending int) {
 	c.mu.Lock()
@@ -327,55 +293,6 @@ func (c *crowd) seated(g *guest, l *listener, sub *peer.Subscriber, took time.Du
 	}
 	g.l, g.sub = l, sub
 	return nil
-}
-
-// attend watches a guest until it ends. Who fell out makes room for another.
-func (c *crowd) attend(g *guest) {
-	<-g.sub.Done()
-	now := time.Now()
-	c.mu.Lock()
-	_, still := c.in[g]
-	delete(c.in, g)
-	c.mu.Unlock()
-	if !still {
-		return // dismissed
-	}
-	c.fellOut(g, now)
-	_ = g.sub.Close() // it has failed already
-}
-
-// inFlight is how long packets may have been on their way, and in our socket,
-// when a participant fell out.
-const inFlight = gather + 60*time.Millisecond
-
-// fellOut notes that a guest ended by itself. When the media is over, that is
-// no matter any more.
-func (c *crowd) fellOut(g *guest, now time.Time) {
-	lane := g.seat.path
-	over := c.r.over.Load()
-	how := leaving{end: now.UnixNano(), sent: c.r.cast.numbers(g.seat.room)}
-	if over != 0 {
-		how.end = min(how.end, over)
-	}
-	g.l.heardOut(c.r.cast.lastMessages())
-	select {
-	case <-time.After(inFlight):
-	case <-c.r.ctx.Done():
-	}
-	_, _, streams := g.l.leave(how)
-	c.mu.Lock()
-	if _, again := c.away[g.seat.index]; !again && streams > 0 && over == 0 {
-		c.away[g.seat.index] = outage{path: lane, since: now, until: g.until, streams: streams}
-	}
-	c.back(g.seat)
-	c.mu.Unlock()
-	lane.mu.Lock()
-	defer lane.mu.Unlock()
-	lane.present--
-	if over == 0 {
-		lane.joins.Reconnects++
-		c.r.fault(fmt.Errorf("fell out on %s: %w", lane.name, g.sub.Err()))
-	}
 }
 
 // dismiss lets a guest leave; nil is nobody.

@@ -12,6 +12,7 @@ import (
 
 	"github.com/openova-io/bp-relay/loadtest/flow"
 	"github.com/openova-io/bp-relay/loadtest/judge"
+	"github.com/openova-io/bp-relay/loadtest/probe"
 	"github.com/openova-io/bp-relay/loadtest/report"
 	"github.com/openova-io/bp-relay/loadtest/scenario"
 )
@@ -300,4 +301,17 @@ func (r *runner) errors() []report.ErrorLine {
 		return cmp.Or(cmp.Compare(b.Count, a.Count), cmp.Compare(a.Text, b.Text))
 	})
 	return out
+}
+
+// host is this machine in the report.
+func (r *runner) host() (report.Part, *float64) {
+	part := report.Part{Worker: r.part().Worker, Workers: r.part().Workers, Cores: runtime.NumCPU()}
+	if h, err := probe.ReadHost(); err == nil {
+		part.Host, part.Kernel = h.Name, h.Kernel
+	}
+	var bound *float64
+	if c, err := probe.ReadClock(); err == nil {
+		bound = c.BoundMs()
+	}
+	return part, bound
 }

@@ -18,7 +18,6 @@ import (
 	"github.com/openova-io/bp-relay/loadtest/clip"
 	"github.com/openova-io/bp-relay/loadtest/judge"
 	"github.com/openova-io/bp-relay/loadtest/peer"
-	"github.com/openova-io/bp-relay/loadtest/probe"
 	"github.com/openova-io/bp-relay/loadtest/report"
 	"github.com/openova-io/bp-relay/loadtest/report/live"
 	"github.com/openova-io/bp-relay/loadtest/scenario"
@@ -390,41 +389,9 @@ func (r *runner) watch(ctx context.Context, failed <-chan error) (err error) {
 	}
 }
 
-// barred says whether there is a path on which nobody has come in, and some were
-// refused: the rest of the run would only show that for longer.
-func (r *runner) barred() bool {
-	const least, enough = 2, 3
-	for _, l := range r.lanes {
-		l.mu.Lock()
-		j, planned := l.joins, l.planned
-		l.mu.Unlock()
-		if planned == 0 { // an open load
-			planned = enough
-		}
-		// Where few are refused, the others are still on their way.
-		if j.Succeeded == 0 && 2*j.Failed >= j.Attempted && j.Failed >= min(max(planned, least), enough) {
-			return true
-		}
-	}
-	return false
-}
-
 // processes are those that are watched: the installation's and this one.
 func (r *runner) processes() map[string]int {
 	ids := map[string]int{report.Generator: os.Getpid()}
 	maps.Copy(ids, r.o.Place.Processes())
 	return ids
-}
-
-// host is this machine in the report.
-func (r *runner) host() (report.Part, *float64) {
-	part := report.Part{Worker: r.part().Worker, Workers: r.part().Workers, Cores: runtime.NumCPU()}
-	if h, err := probe.ReadHost(); err == nil {
-		part.Host, part.Kernel = h.Name, h.Kernel
-	}
-	var bound *float64
-	if c, err := probe.ReadClock(); err == nil {
-		bound = c.BoundMs()
-	}
-	return part, bound
 }
