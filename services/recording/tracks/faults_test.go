@@ -3,6 +3,7 @@ package tracks_test
 import (
 	"bytes"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -161,6 +162,32 @@ func testOtherCodec(t *testing.T, lk *local.LiveKit) {
 	require.Len(t, f.gaps, 1)
 	require.Equal(t, "codec_not_recorded", f.gaps[0].reason)
 	require.Positive(t, f.gaps[0].to.Sub(f.gaps[0].from))
+}
+
+// testRefresh has somebody come again under the same identity before the
+// first stay was left, as a browser that is refreshed does: LiveKit then counts
+// the participant's versions from the beginning again, and whoever takes the
+// new stay's news for old ones hears nothing of it.
+func testRefresh(t *testing.T, lk *local.LiveKit, clip *media.Clip) {
+	r := newRoom(t, lk)
+	var s store
+	r.record(&s, time.Now(), false)
+	r.publish("ann", media.PublishConfig{Clip: clip, NoAudio: true})
+	first := s.one(t, "ann", "video")
+	for i := range 20 {
+		_, err := r.api.UpdateParticipant(t.Context(), &livekit.UpdateParticipantRequest{Room: r.name, Identity: "ann", Metadata: strconv.Itoa(i)})
+		require.NoError(t, err)
+	}
+	again := r.publish("ann", media.PublishConfig{Clip: clip, NoAudio: true})
+	require.Eventually(t, func() bool {
+		for _, f := range s.of("ann", "video") {
+			if f.Name != first.Name && f.Size() > 0 {
+				return true
+			}
+		}
+		return false
+	}, 15*time.Second, 20*time.Millisecond, "the second stay is recorded")
+	require.NoError(t, again.Close())
 }
 
 func testRoomEnds(t *testing.T, lk *local.LiveKit, clip *media.Clip) {

@@ -29,6 +29,7 @@ func TestRecorder(t *testing.T) {
 		t.Run("SizeChange", func(t *testing.T) { t.Parallel(); testSizeChange(t, lk, small) })
 		t.Run("Encrypted", func(t *testing.T) { t.Parallel(); testEncrypted(t, lk, small) })
 		t.Run("OtherCodec", func(t *testing.T) { t.Parallel(); testOtherCodec(t, lk) })
+		t.Run("Refresh", func(t *testing.T) { t.Parallel(); testRefresh(t, lk, small) })
 		t.Run("RoomEnds", func(t *testing.T) { t.Parallel(); testRoomEnds(t, lk, small) })
 	})
 }
