@@ -99,6 +99,22 @@ func (f *file) interrupted() {
 	f.gapFor = gapReconnect
 }
 
+// missed states a gap that began at the last frame, or at from where there is
+// none. It goes on with the next frame where there is one to come: then only
+// the gap before a first frame is stated here.
+func (f *file) missed(from, until time.Time, comes bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	switch {
+	case f.last.IsZero():
+		f.sink.Gap(from, until, gapMissed)
+	case !comes:
+		f.flush()
+		f.sink.Gap(f.last, until, gapReconnect)
+		f.gapFor = ""
+	}
+}
+
 // end closes the file of a track that is gone.
 func (f *file) end() error {
 	f.mu.Lock()

@@ -158,10 +158,15 @@ type recorder struct {
 
 func (r *room) record(s *store, start time.Time, resumed bool) *recorder {
 	r.t.Helper()
+	return r.recordAt(r.lk.SignalURL, s, start, resumed)
+}
+
+func (r *room) recordAt(address string, s *store, start time.Time, resumed bool) *recorder {
+	r.t.Helper()
 	joined := make(chan struct{})
 	var once sync.Once
 	rec, err := tracks.New(tracks.Config{
-		URL: r.lk.SignalURL, Key: r.lk.Key, Secret: r.lk.Secret, Room: r.name, Identity: "recorder-1",
+		URL: address, Key: r.lk.Key, Secret: r.lk.Secret, Room: r.name, Identity: "recorder-1",
 		Start: start, Open: s.open, Resumed: resumed, Joined: func() { once.Do(func() { close(joined) }) },
 	})
 	require.NoError(r.t, err)

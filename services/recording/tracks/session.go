@@ -23,6 +23,9 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
+// endDeaf is why a stay is ended whose tracks do not all come.
+const endDeaf lksdk.DisconnectionReason = "a track of the room does not come"
+
 // patience is how long the SDK may try to get a lost connection back before
 // the recorder makes a new one.
 const patience = 5 * time.Second
@@ -39,7 +42,9 @@ type session struct {
 	ended     bool // no track starts any more
 	clocks    map[string]*participantClock
 	active    map[string]*track // by track id
+	unwritten map[string]bool   // tracks that come in, in a codec that is not recorded
 	reconnect *time.Timer
+	called    time.Time // the last roll call, or when the stay began
 }
 
 // token is for the recorder only: to join this one room, unseen, and listen.
@@ -60,8 +65,9 @@ func (r *Recorder) token() (string, error) {
 }
 
 // interceptors are what a receiver needs: NACKs, reports, and feedback for
-// the bandwidth estimation where the server wants it. The SDK's own set has a
-// data race in its NACK queue (SetRTT against Pairs, v2.16.1).
+// the bandwidth estimation where the server wants it. The SDK's own set had a
+// data race in its NACK queue (SetRTT against Pairs, v2.16.1), and more than a
+// receiver needs.
 func interceptors() ([]interceptor.Factory, error) {
 	nacks, err := nack.NewGeneratorInterceptor(
 		nack.GeneratorInterval(40*time.Millisecond), // several tries within the jitter buffer's delay
@@ -209,15 +215,17 @@ func (s *session) subscribed(remote *webrtc.TrackRemote, pub *lksdk.RemoteTrackP
 		clk = &participantClock{}
 		s.clocks[p.SID()] = clk
 	}
-	stream, ok := describe(remote, pub, p)
+	stream, ok := describe(pub.TrackInfo(), p.Identity(), p.SID(), remote.Codec().MimeType)
 	f, err := s.recorder.open(s.ctx, stream)
 	if err != nil {
 		s.tracks.Go(func() error { return err })
 		return
 	}
+	s.recorder.came(pub.SID(), f)
 	if !ok {
 		log.Error("this codec is not recorded")
-		s.tracks.Go(func() error { return s.unrecorded(remote, f) })
+		s.unwritten[pub.SID()] = true
+		s.tracks.Go(func() error { return s.unrecorded(remote, pub.SID(), f) })
 		return
 	}
 	if remote.Kind() == webrtc.RTPCodecTypeVideo {
@@ -247,8 +255,13 @@ func (s *session) subscribed(remote *webrtc.TrackRemote, pub *lksdk.RemoteTrackP
 
 // unrecorded reads a track that cannot be written, so that its sender is not
 // held up, and states all of it as a gap.
-func (s *session) unrecorded(remote *webrtc.TrackRemote, f *file) error {
+func (s *session) unrecorded(remote *webrtc.TrackRemote, sid string, f *file) error {
 	from := time.Now()
+	defer func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		delete(s.unwritten, sid)
+	}()
 	buf := make([]byte, 1500)
 	for {
 		if _, _, err := remote.Read(buf); err != nil {
@@ -259,19 +272,18 @@ func (s *session) unrecorded(remote *webrtc.TrackRemote, f *file) error {
 }
 
 // describe names a track's stream; false where its codec is not recorded.
-func describe(remote *webrtc.TrackRemote, pub *lksdk.RemoteTrackPublication, p *lksdk.RemoteParticipant) (Stream, bool) {
-	kind, codec, _ := strings.Cut(strings.ToLower(remote.Codec().MimeType), "/")
-	info := pub.TrackInfo()
+func describe(info *livekit.TrackInfo, identity, participant, mime string) (Stream, bool) {
+	kind, codec, _ := strings.Cut(strings.ToLower(mime), "/")
 	s := Stream{
-		Name:      kind + "-" + strings.ReplaceAll(strings.ToLower(pub.SID()), "_", "-"),
+		Name:      kind + "-" + strings.ReplaceAll(strings.ToLower(info.GetSid()), "_", "-"),
 		MediaType: fmt.Sprintf("%s/webm; codecs=%q", kind, codec),
 		Ext:       ".webm",
 		Attributes: map[string]string{
-			"participant_identity": p.Identity(),
-			"participant_sid":      p.SID(),
-			"track_sid":            pub.SID(),
-			"track_name":           pub.Name(),
-			"source":               strings.ToLower(pub.Source().String()),
+			"participant_identity": identity,
+			"participant_sid":      participant,
+			"track_sid":            info.GetSid(),
+			"track_name":           info.GetName(),
+			"source":               strings.ToLower(info.GetSource().String()),
 			"codec":                codec,
 		},
 	}

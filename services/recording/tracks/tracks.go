@@ -15,7 +15,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"time"
 
@@ -43,6 +45,7 @@ type End string
 const (
 	gapLoss      = "packet_loss"
 	gapReconnect = "reconnect"
+	gapMissed    = "not_received"
 	gapCodec     = "codec_not_recorded"
 )
 
@@ -115,8 +118,10 @@ type Recorder struct {
 	log   *slog.Logger
 	rooms *lksdk.RoomServiceClient
 
-	mu    sync.Mutex
-	files map[string]*file
+	mu     sync.Mutex
+	files  map[string]*file
+	absent map[string]*absence // by track id
+	deaf   time.Time           // when a connection was last made again for a track that did not come
 }
 
 // New checks the configuration.
@@ -134,10 +139,11 @@ func New(cfg Config) (*Recorder, error) {
 		cfg.Linger = 10 * time.Second
 	}
 	return &Recorder{
-		cfg:   cfg,
-		log:   cfg.Logger.With("room", cfg.Room),
-		rooms: lksdk.NewRoomServiceClient(cfg.URL, cfg.Key, cfg.Secret),
-		files: map[string]*file{},
+		cfg:    cfg,
+		log:    cfg.Logger.With("room", cfg.Room),
+		rooms:  lksdk.NewRoomServiceClient(cfg.URL, cfg.Key, cfg.Secret),
+		files:  map[string]*file{},
+		absent: map[string]*absence{},
 	}, nil
 }
 
@@ -145,7 +151,7 @@ func New(cfg Config) (*Recorder, error) {
 // failed, and where the room could not be joined although it is there and
 // ctx has ended; the files are complete in any case.
 func (r *Recorder) Run(ctx context.Context) (End, error) {
-	defer r.finish()
+	defer r.finish(context.WithoutCancel(ctx))
 	var (
 		missing  time.Time // since when the room is gone
 		joined   = r.cfg.Resumed
@@ -206,8 +212,17 @@ func (r *Recorder) there(ctx context.Context) (bool, error) {
 	return len(list.Rooms) > 0, nil
 }
 
-// finish writes what is held back in each file.
-func (r *Recorder) finish() {
+// finish states what never came, and writes what is held back in each file.
+func (r *Recorder) finish(ctx context.Context) {
+	r.mu.Lock()
+	absent := slices.Collect(maps.Values(r.absent))
+	clear(r.absent)
+	r.mu.Unlock()
+	for _, a := range absent {
+		if err := r.state(ctx, a, false); err != nil {
+			r.log.Warn("a track that never came could not be stated as a gap", "stream", a.stream.Name, "error", err)
+		}
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, f := range r.files {
@@ -243,7 +258,14 @@ func (r *Recorder) open(ctx context.Context, s Stream) (*file, error) {
 func (r *Recorder) session(ctx context.Context) (End, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	s := &session{recorder: r, clocks: map[string]*participantClock{}, active: map[string]*track{}, over: make(chan lksdk.DisconnectionReason, 1)}
+	// The SDK joins again by itself, also when it was told to leave meanwhile,
+	// unless this context has ended.
+	dial, hangUp := context.WithCancel(ctx)
+	defer hangUp()
+	s := &session{
+		recorder: r, clocks: map[string]*participantClock{}, active: map[string]*track{}, unwritten: map[string]bool{},
+		over: make(chan lksdk.DisconnectionReason, 1), called: time.Now(),
+	}
 	s.tracks, s.ctx = errgroup.WithContext(ctx)
 
 	token, err := r.token()
@@ -259,7 +281,7 @@ func (r *Recorder) session(ctx context.Context) (End, error) {
 	s.room = room
 	joined := make(chan error, 1)
 	go func() {
-		joined <- room.JoinWithToken(r.cfg.URL, token, lksdk.WithAutoSubscribe(true),
+		joined <- room.JoinWithContextAndToken(dial, r.cfg.URL, token, lksdk.WithAutoSubscribe(true),
 			lksdk.WithInterceptors(chain), lksdk.WithIncludeDefaultInterceptors(false))
 	}()
 	stopped := false
@@ -283,11 +305,15 @@ func (r *Recorder) session(ctx context.Context) (End, error) {
 		r.cfg.Joined()
 	}
 
+	var roll sync.WaitGroup
+	roll.Go(func() { s.callRoll(dial) })
 	var reason lksdk.DisconnectionReason
 	select {
 	case reason = <-s.over:
 	case <-s.ctx.Done(): // ended from outside, or a track's sink failed
 	}
+	hangUp()
+	roll.Wait()
 	room.Disconnect()
 	if err := s.wait(); err != nil {
 		return EndFailed, err

@@ -30,6 +30,8 @@ func TestRecorder(t *testing.T) {
 		t.Run("Encrypted", func(t *testing.T) { t.Parallel(); testEncrypted(t, lk, small) })
 		t.Run("OtherCodec", func(t *testing.T) { t.Parallel(); testOtherCodec(t, lk) })
 		t.Run("Refresh", func(t *testing.T) { t.Parallel(); testRefresh(t, lk, small) })
+		t.Run("NewsLost", func(t *testing.T) { t.Parallel(); testNewsLost(t, lk, small) })
+		t.Run("NeverHeard", func(t *testing.T) { t.Parallel(); testNeverHeard(t, lk, small) })
 		t.Run("RoomEnds", func(t *testing.T) { t.Parallel(); testRoomEnds(t, lk, small) })
 	})
 }

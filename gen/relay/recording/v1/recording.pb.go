@@ -416,7 +416,9 @@ type Gap struct {
 	StartTime *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=start_time,json=startTime,proto3" json:"start_time,omitempty"`
 	// Its end.
 	EndTime *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=end_time,json=endTime,proto3" json:"end_time,omitempty"`
-	// The cause: "interrupted", "packet_loss", "spool_full", "reconnect".
+	// The cause: "interrupted", "packet_loss", "spool_full", "reconnect",
+	// "codec_not_recorded", or "not_received" for a track that was in the room
+	// and did not come to the recorder.
 	Reason        string `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -1,0 +1,143 @@
+package tracks_test
+
+import (
+	"context"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
+	"slices"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/coder/websocket"
+	"github.com/livekit/protocol/livekit"
+	"github.com/stretchr/testify/require"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/openova-io/bp-relay/services/local"
+	"github.com/openova-io/bp-relay/services/media"
+	"github.com/openova-io/bp-relay/services/recording/tracks"
+)
+
+// muffle stands before LiveKit and keeps from the recorder's first stays what
+// concerns one participant. It returns its address and the count of stays.
+func muffle(t *testing.T, lk *local.LiveKit, identity string, stays int32) (address string, joined *atomic.Int32) {
+	t.Helper()
+	target, err := url.Parse(lk.URL)
+	require.NoError(t, err)
+	api := httputil.NewSingleHostReverseProxy(target)
+	joined = new(atomic.Int32)
+	other := func(p *livekit.ParticipantInfo) bool { return p.Identity == identity }
+	serve := func(w http.ResponseWriter, r *http.Request) error {
+		ctx, cancel := context.WithCancel(r.Context())
+		defer cancel()
+		u := *r.URL
+		u.Scheme, u.Host = "ws", target.Host
+		server, resp, err := websocket.Dial(ctx, u.String(), &websocket.DialOptions{HTTPHeader: http.Header{"Authorization": r.Header["Authorization"]}})
+		if err != nil {
+			return err
+		}
+		defer func() { _ = server.CloseNow() }()
+		_ = resp
+		client, err := websocket.Accept(w, r, nil)
+		if err != nil {
+			return err
+		}
+		defer func() { _ = client.CloseNow() }()
+		deaf := joined.Add(1) <= stays
+		go func() {
+			defer cancel()
+			for {
+				kind, b, err := client.Read(ctx)
+				if err != nil || server.Write(ctx, kind, b) != nil {
+					return
+				}
+			}
+		}()
+		for {
+			kind, b, err := server.Read(ctx)
+			if err != nil {
+				return err
+			}
+			var m livekit.SignalResponse
+			if deaf && proto.Unmarshal(b, &m) == nil {
+				switch m := m.Message.(type) {
+				case *livekit.SignalResponse_Join:
+					m.Join.OtherParticipants = slices.DeleteFunc(m.Join.OtherParticipants, other)
+				case *livekit.SignalResponse_Update:
+					m.Update.Participants = slices.DeleteFunc(m.Update.Participants, other)
+				}
+				if b, err = proto.Marshal(&m); err != nil {
+					return err
+				}
+			}
+			if err := client.Write(ctx, kind, b); err != nil {
+				return err
+			}
+		}
+	}
+	front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Upgrade") == "" {
+			api.ServeHTTP(w, r)
+			return
+		}
+		_ = serve(w, r) // it ends with either side
+	}))
+	t.Cleanup(front.Close)
+	return front.URL, joined
+}
+
+// testNewsLost has the recorder miss the news of one participant: it finds out,
+// comes again, records them, and states what it missed.
+func testNewsLost(t *testing.T, lk *local.LiveKit, clip *media.Clip) {
+	r := newRoom(t, lk)
+	var s store
+	address, joined := muffle(t, lk, "ann", 1)
+	rec := r.recordAt(address, &s, time.Now(), false)
+	r.publish("bob", media.PublishConfig{Clip: clip, NoAudio: true})
+	r.publish("ann", media.PublishConfig{Clip: clip, NoAudio: true})
+	published := time.Now()
+	bob := s.one(t, "bob", "video")
+	ann := s.one(t, "ann", "video")
+	came := time.Now()
+	time.Sleep(2 * time.Second) // of both
+	require.Equal(t, tracks.EndStopped, rec.stop())
+	require.EqualValues(t, 2, joined.Load(), "one new connection brings it")
+	require.Len(t, ann.gaps, 1)
+	require.Equal(t, "not_received", ann.gaps[0].reason)
+	require.Positive(t, ann.gaps[0].to.Sub(ann.gaps[0].from))
+	require.WithinDuration(t, came, ann.gaps[0].to, 2*time.Second)
+	require.False(t, ann.gaps[0].from.After(published), "the gap covers all that was missed")
+	decode(t, ann)
+	decode(t, bob)
+	require.Len(t, bob.gaps, 1, "the new connection costs those who were recorded little")
+	require.Equal(t, "reconnect", bob.gaps[0].reason)
+	require.Less(t, bob.gaps[0].to.Sub(bob.gaps[0].from), 3*time.Second)
+}
+
+// testNeverHeard has it miss them for good: what was missed is stated, and the
+// others are not left a second time for it.
+func testNeverHeard(t *testing.T, lk *local.LiveKit, clip *media.Clip) {
+	r := newRoom(t, lk)
+	var s store
+	address, joined := muffle(t, lk, "ann", 1000)
+	rec := r.recordAt(address, &s, time.Now(), false)
+	ann := r.publish("ann", media.PublishConfig{Clip: clip, NoAudio: true})
+	r.publish("eve", media.PublishConfig{Clip: clip, NoAudio: true})
+	require.Eventually(t, func() bool { return joined.Load() == 2 }, 20*time.Second, 50*time.Millisecond)
+	time.Sleep(6 * time.Second) // another roll call
+	require.Empty(t, s.of("ann", "video"))
+	require.NoError(t, ann.Close())
+	require.Eventually(t, func() bool { return len(s.of("ann", "video")) == 1 }, 20*time.Second, 50*time.Millisecond, "what has left is stated")
+	require.Equal(t, tracks.EndStopped, rec.stop())
+	require.EqualValues(t, 2, joined.Load())
+	f := s.of("ann", "video")[0]
+	require.Zero(t, f.Size())
+	require.True(t, f.ended)
+	require.Len(t, f.gaps, 1)
+	require.Equal(t, "not_received", f.gaps[0].reason)
+	require.Greater(t, f.gaps[0].to.Sub(f.gaps[0].from), 10*time.Second)
+	require.Equal(t, "vp8", f.Attributes["codec"])
+}
