@@ -2,9 +2,11 @@ package tracks_test
 
 import (
 	"bytes"
+	"log/slog"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -215,11 +217,14 @@ func testRoomEnds(t *testing.T, lk *local.LiveKit, clip *media.Clip) {
 }
 
 // TestLiveKitRestarts kills the media server in the middle: the recorder comes
-// back as soon as the room does, and goes on.
+// back as soon as the room does, and goes on. What is logged on the way has no
+// token in it, however much is logged.
 func TestLiveKitRestarts(t *testing.T) {
 	lk := localtest.LiveKit(t)
+	var logged lockedBuffer
 	clip := makeClip(t, media.Spec{Width: 320, Height: 180, Bitrate: 250, Length: 4 * time.Second})
 	r := newRoom(t, lk)
+	r.log = slog.New(slog.NewTextHandler(&logged, &slog.HandlerOptions{Level: slog.Level(-100)}))
 	var s store
 	rec := r.record(&s, time.Now(), false)
 	p := r.publish("ann", media.PublishConfig{Clip: clip})
@@ -241,4 +246,26 @@ func TestLiveKitRestarts(t *testing.T) {
 		decode(t, f)
 		require.Greater(t, span(blocks(t, f, clip.Video)), time.Second)
 	}
+	text := logged.String()
+	require.Contains(t, text, "part=livekit-sdk")
+	require.NotContains(t, text, "eyJ", "a token, or a part of one")
+	require.NotContains(t, text, lk.Secret)
+}
+
+// lockedBuffer takes a log that several goroutines write.
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  strings.Builder
+}
+
+func (b *lockedBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.Write(p)
+}
+
+func (b *lockedBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.String()
 }

@@ -1,8 +1,13 @@
 package tracks
 
 import (
+	"context"
+	"fmt"
 	"log/slog"
+	"reflect"
 
+	"github.com/go-logr/logr"
+	"github.com/livekit/protocol/logger"
 	lksdk "github.com/livekit/server-sdk-go/v2"
 )
 
@@ -11,3 +16,59 @@ import (
 // has one logger per process, so a process calls this once, before its first
 // recorder.
 func LogTo(log *slog.Logger) { lksdk.SetLogger(sdkLogger(log)) }
+
+// sdkLogger carries the SDK's messages to ours, one level lower: what it calls
+// an error is a try that failed, and it tries again.
+func sdkLogger(l *slog.Logger) logger.Logger {
+	return logger.LogRLogger(logr.FromSlogHandler(lower{l.With("part", "livekit-sdk").Handler()}))
+}
+
+// lower is a handler that takes every record one level down, and leaves out
+// values that have parts: the SDK logs its parameters whole, and with them the
+// token that it joins with and the TURN servers' passwords.
+type lower struct{ slog.Handler }
+
+func (h lower) Enabled(ctx context.Context, level slog.Level) bool {
+	return h.Handler.Enabled(ctx, level-4)
+}
+
+func (h lower) Handle(ctx context.Context, r slog.Record) error {
+	plain := slog.NewRecord(r.Time, r.Level-4, r.Message, r.PC) // 4 is the distance between levels
+	r.Attrs(func(a slog.Attr) bool {
+		plain.AddAttrs(simple(a))
+		return true
+	})
+	return h.Handler.Handle(ctx, plain)
+}
+
+func (h lower) WithAttrs(attrs []slog.Attr) slog.Handler {
+	kept := make([]slog.Attr, len(attrs))
+	for i, a := range attrs {
+		kept[i] = simple(a)
+	}
+	return lower{h.Handler.WithAttrs(kept)}
+}
+
+func (h lower) WithGroup(name string) slog.Handler { return lower{h.Handler.WithGroup(name)} }
+
+// simple returns the attribute, or one that has only the name of its type.
+func simple(a slog.Attr) slog.Attr {
+	switch a.Value.Kind() {
+	case slog.KindAny:
+	case slog.KindGroup, slog.KindLogValuer:
+		return slog.String(a.Key, a.Value.Kind().String())
+	default:
+		return a
+	}
+	v := a.Value.Any()
+	if _, is := v.(error); is || v == nil {
+		return a
+	}
+	switch reflect.TypeOf(v).Kind() {
+	case reflect.Bool, reflect.String, reflect.Int, reflect.Int8, reflect.Int16, reflect.Int32, reflect.Int64,
+		reflect.Uint, reflect.Uint8, reflect.Uint16, reflect.Uint32, reflect.Uint64, reflect.Float32, reflect.Float64:
+		return a
+	default:
+		return slog.String(a.Key, fmt.Sprintf("(%T)", v))
+	}
+}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -125,6 +126,7 @@ type room struct {
 	lk   *local.LiveKit
 	name string
 	api  *lksdk.RoomServiceClient
+	log  *slog.Logger // of its recorders
 }
 
 func newRoom(t *testing.T, lk *local.LiveKit) *room {
@@ -167,7 +169,7 @@ func (r *room) recordAt(address string, s *store, start time.Time, resumed bool)
 	var once sync.Once
 	rec, err := tracks.New(tracks.Config{
 		URL: address, Key: r.lk.Key, Secret: r.lk.Secret, Room: r.name, Identity: "recorder-1",
-		Start: start, Open: s.open, Resumed: resumed, Joined: func() { once.Do(func() { close(joined) }) },
+		Start: start, Open: s.open, Resumed: resumed, Logger: r.log, Joined: func() { once.Do(func() { close(joined) }) },
 	})
 	require.NoError(r.t, err)
 	ctx, cancel := context.WithCancel(context.Background())

@@ -3,16 +3,13 @@ package tracks
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"strconv"
 	"strings"
 	"sync"
 	"time"
 
-	"github.com/go-logr/logr"
 	"github.com/livekit/protocol/auth"
 	"github.com/livekit/protocol/livekit"
-	"github.com/livekit/protocol/logger"
 	lksdk "github.com/livekit/server-sdk-go/v2"
 	"github.com/pion/interceptor"
 	"github.com/pion/interceptor/pkg/nack"
@@ -86,28 +83,6 @@ func interceptors() ([]interceptor.Factory, error) {
 	}
 	return []interceptor.Factory{nacks, reports, feedback}, nil
 }
-
-// sdkLogger carries the SDK's messages to ours, one level lower: what it calls
-// an error is a try that failed, and it tries again.
-func sdkLogger(l *slog.Logger) logger.Logger {
-	return logger.LogRLogger(logr.FromSlogHandler(lower{l.With("part", "livekit-sdk").Handler()}))
-}
-
-// lower is a handler that takes every record one level down.
-type lower struct{ slog.Handler }
-
-func (h lower) Enabled(ctx context.Context, level slog.Level) bool {
-	return h.Handler.Enabled(ctx, level-4)
-}
-
-func (h lower) Handle(ctx context.Context, r slog.Record) error {
-	r.Level -= 4 // the distance between levels
-	return h.Handler.Handle(ctx, r)
-}
-
-func (h lower) WithAttrs(attrs []slog.Attr) slog.Handler { return lower{h.Handler.WithAttrs(attrs)} }
-
-func (h lower) WithGroup(name string) slog.Handler { return lower{h.Handler.WithGroup(name)} }
 
 func (s *session) callbacks() *lksdk.RoomCallback {
 	cb := lksdk.NewRoomCallback()
