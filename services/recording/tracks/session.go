@@ -241,7 +241,7 @@ func (s *session) unrecorded(remote *webrtc.TrackRemote, sid string, f *file) er
 	for {
 		if _, _, err := remote.Read(buf); err != nil {
 			f.gap(from, time.Now(), gapCodec)
-			return nil //nolint:nilerr // the track has ended
+			return nil // the track has ended
 		}
 	}
 }
