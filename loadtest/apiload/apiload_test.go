@@ -241,3 +241,27 @@ func TestConfigIsChecked(t *testing.T) {
 		require.ErrorContains(t, err, what)
 	}
 }
+
+// TestWhatIsPreparedIsNotMeasured: the rooms are there before the measured part
+// begins, and there still when it ends.
+func TestWhatIsPreparedIsNotMeasured(t *testing.T) {
+	target := relaytest.Target(t, relaytest.Start(t))
+	var before, after []string
+	calls := 0
+	path, err := apiload.Run(t.Context(), apiload.Config{
+		Load:   scenario.API{Rate: 20, Hold: time.Second, Callers: 20, Mix: map[string]float64{apiload.Get: 1}},
+		Target: target, Prefix: "prepared", Rooms: 25, Lag: report.NewHist(),
+		Measured: func(load func()) {
+			before = rooms(t, target, "prepared")
+			load()
+			calls++
+			after = rooms(t, target, "prepared")
+		},
+	})
+	require.NoError(t, err)
+	require.Equal(t, 1, calls)
+	require.Len(t, before, 25)
+	require.ElementsMatch(t, before, after)
+	require.Empty(t, rooms(t, target, "prepared"), "tidied up")
+	require.EqualValues(t, 20, path.Calls.Attempted)
+}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -34,3 +35,19 @@ func TestListsAndHelp(t *testing.T) {
 		require.Contains(t, out, "Usage:", cmd)
 	}
 }
+
+// TestOutputThatIsLost: what could not be said is no success, unless nobody
+// wanted to hear it.
+func TestOutputThatIsLost(t *testing.T) {
+	var stderr bytes.Buffer
+	require.Equal(t, 1, cli.Main([]string{"scenarios"}, nil, broken{syscall.ENOSPC}, &stderr))
+	require.Equal(t, "relay-loadtest: the standard output could not be written: no space left on device\n", stderr.String())
+	stderr.Reset()
+	require.Zero(t, cli.Main([]string{"scenarios"}, nil, broken{syscall.EPIPE}, &stderr))
+	require.Empty(t, stderr.String())
+}
+
+// broken takes nothing.
+type broken struct{ err error }
+
+func (b broken) Write([]byte) (int, error) { return 0, b.err }

@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"sync"
 )
 
 // check finds out whether the files can be written, before a run that takes
@@ -89,4 +90,30 @@ func open(path string) (*os.File, error) {
 		return nil, usage{err}
 	}
 	return f, nil
+}
+
+// watched is a standard output whose failures are not lost.
+type watched struct {
+	io.Writer
+	mu  sync.Mutex
+	err error // the first
+}
+
+func (w *watched) Write(p []byte) (int, error) {
+	n, err := w.Writer.Write(p)
+	if err != nil {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		if w.err == nil {
+			w.err = err
+		}
+	}
+	return n, err
+}
+
+// failed is why something could not be written.
+func (w *watched) failed() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.err
 }

@@ -53,12 +53,30 @@ func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 		stop()
 		fmt.Fprintln(stderr, "\nrelay-loadtest: stopping; once more ends it at once")
 	})
+	// Whoever reads our output may stop to, as head does: that must not end a run
+	// of hours before its files are written.
+	unread := make(chan os.Signal, 1)
+	signal.Notify(unread, syscall.SIGPIPE)
+	defer signal.Stop(unread)
+	out := &watched{Writer: stdout}
 	root := command()
 	root.SetArgs(args)
 	root.SetIn(stdin)
-	root.SetOut(stdout)
+	root.SetOut(out)
 	root.SetErr(stderr)
 	err := root.ExecuteContext(ctx)
+	if werr := out.failed(); werr != nil {
+		lost := err == nil || errors.Is(err, werr) // and nothing else was wrong
+		switch {
+		case !errors.Is(werr, syscall.EPIPE): // which is that nobody wanted it
+			fmt.Fprintln(stderr, "relay-loadtest: the standard output could not be written:", werr)
+			if lost {
+				err = exit(exitError)
+			}
+		case lost:
+			err = nil
+		}
+	}
 	if !untell() {
 		<-told // what comes last is said last
 	}

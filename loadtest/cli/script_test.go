@@ -43,6 +43,7 @@ var commands = map[string]func(ts *testscript.TestScript, neg bool, args []strin
 	"mistake":     mistake,
 	"valid":       valid,
 	"interrupted": interrupted,
+	"unread":      unread,
 }
 
 // scripts runs a folder of scripts against an installation that env describes.
@@ -176,6 +177,36 @@ func valid(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
+// tool is relay-loadtest, to be started by a command of ours.
+func tool(ts *testscript.TestScript, args []string) *exec.Cmd {
+	program, err := exec.LookPath(filepath.Join(strings.Split(ts.Getenv("PATH"), ":")[0], "relay-loadtest"))
+	ts.Check(err)
+	cmd := exec.Command(program, args...)
+	cmd.Dir = ts.MkAbs(".")
+	for _, name := range []string{"PATH", "HOME", "TMPDIR", "XDG_CACHE_HOME", "LIVEKIT_API_KEY", "LIVEKIT_API_SECRET", "TURN_SECRET", "RELAY_TOKEN"} {
+		cmd.Env = append(cmd.Env, name+"="+ts.Getenv(name))
+	}
+	return cmd
+}
+
+// unread starts the tool with outputs that nobody reads any more, and has it
+// end as if nothing were: unread ARG ...
+func unread(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) == 0 {
+		ts.Fatalf("usage: unread ARG ...")
+	}
+	r, w, err := os.Pipe()
+	ts.Check(err)
+	ts.Check(r.Close())
+	cmd := tool(ts, args)
+	cmd.Stdout, cmd.Stderr = w, w
+	ts.Check(cmd.Start())
+	ts.Check(w.Close())
+	end := time.AfterFunc(time.Minute, func() { _ = cmd.Process.Kill() })
+	defer end.Stop()
+	ts.Check(cmd.Wait())
+}
+
 // interrupted starts relay-loadtest, presses Ctrl-C when it has printed a text,
 // and finds the exit code 130 soon after: interrupted TEXT ARG ... Where metrics
 // are served, they are looked at before.
@@ -183,13 +214,7 @@ func interrupted(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 2 {
 		ts.Fatalf("usage: interrupted TEXT ARG ...")
 	}
-	program, err := exec.LookPath(filepath.Join(strings.Split(ts.Getenv("PATH"), ":")[0], "relay-loadtest"))
-	ts.Check(err)
-	cmd := exec.Command(program, args[1:]...)
-	cmd.Dir = ts.MkAbs(".")
-	for _, name := range []string{"PATH", "HOME", "TMPDIR", "XDG_CACHE_HOME", "LIVEKIT_API_KEY", "LIVEKIT_API_SECRET", "TURN_SECRET", "RELAY_TOKEN"} {
-		cmd.Env = append(cmd.Env, name+"="+ts.Getenv(name))
-	}
+	cmd := tool(ts, args[1:])
 	stderr, err := cmd.StderrPipe()
 	ts.Check(err)
 	ts.Check(cmd.Start())

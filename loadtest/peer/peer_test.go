@@ -3,6 +3,7 @@ package peer_test
 import (
 	"context"
 	"crypto/tls"
+	"net"
 	"net/netip"
 	"sync"
 	"testing"
@@ -171,4 +172,31 @@ func TestEveryPath(t *testing.T) {
 			require.NoError(t, pub.Close())
 		})
 	}
+}
+
+// TestTURNIsSilent: a TURN server that does not answer is told from one that
+// refuses.
+func TestTURNIsSilent(t *testing.T) {
+	r := newRig(t)
+	video, _ := clips(t)
+	silent, err := net.ListenPacket("udp4", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer silent.Close()
+	join := func(within time.Duration, edit func(*peer.TURN)) error {
+		ctx, cancel := context.WithTimeout(t.Context(), within)
+		defer cancel()
+		c := r.config(t, "silent", "pub", peer.TURNUDP, true)
+		edit(&c.TURN)
+		pub, err := peer.Publish(ctx, c, peer.PublisherConfig{Video: []*clip.Clip{video}, Pacer: r.pacer})
+		if err == nil {
+			require.NoError(t, pub.Close())
+		}
+		return err
+	}
+	err = join(2*time.Second, func(s *peer.TURN) { s.URL = "turn:" + silent.LocalAddr().String() + "?transport=udp" })
+	require.ErrorContains(t, err, silent.LocalAddr().String()+"?transport=udp does not answer: check that it listens there")
+	err = join(20*time.Second, func(s *peer.TURN) { s.Credential = "wrong" })
+	require.ErrorContains(t, err, "credentials")
+	require.NotContains(t, err.Error(), "does not answer")
+	require.NoError(t, join(20*time.Second, func(*peer.TURN) {}))
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"io"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -128,4 +129,23 @@ func TestCompareRemarks(t *testing.T) {
 	require.Contains(t, table, "note: the hosts have other names")
 	require.Contains(t, table, "note: other programs: relay-loadtest v0.3.0 (go1.26.0) and relay-loadtest v0.4.0")
 	require.Contains(t, lineOf(t, table, "turn-tcp", "latency p99"), "only in A")
+}
+
+// TestCompareOneGeneratorWithMany: what a Gbit costs does not grow with the
+// number of generators that share the load.
+func TestCompareOneGeneratorWithMany(t *testing.T) {
+	one, many := sample.Report(1), sample.Report(1)
+	i := slices.IndexFunc(many.Processes, func(p report.Process) bool { return p.Name == report.Generator })
+	require.GreaterOrEqual(t, i, 0)
+	require.NotNil(t, many.Processes[i].CPUSecondsPerGbit)
+	many.Processes[i].CPUSeconds /= 4
+	for range 3 {
+		many.Processes = append(many.Processes, many.Processes[i])
+	}
+	require.NotContains(t, compared(t, one, many), "processor time per Gbit", "the same")
+	// One of them at twice the cost, with an equal share of the traffic.
+	twice := 2 * *one.Processes[i].CPUSecondsPerGbit
+	many.Processes[i].CPUSeconds *= 2
+	many.Processes[i].CPUSecondsPerGbit = &twice
+	require.Contains(t, lineOf(t, compared(t, one, many), "generator", "processor time per Gbit"), "+25")
 }

@@ -3,6 +3,7 @@ package run_test
 import (
 	"context"
 	"errors"
+	"io"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -15,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/openova-io/bp-relay/loadtest/report"
+	"github.com/openova-io/bp-relay/loadtest/report/live"
 	"github.com/openova-io/bp-relay/loadtest/run"
 )
 
@@ -168,12 +170,13 @@ func TestTURNRefuses(t *testing.T) {
 	require.GreaterOrEqual(t, rep.Paths[1].Joins.Failed, 2)
 	require.Less(t, rep.Seconds, 3., "the rest would only show that for longer")
 	require.Contains(t, rep.Errors[0].Text, "credentials")
-	require.Equal(t, 2, rep.Paths[0].Subscribers)
-	for i, missing := range []int{0, 2} {
+	// On the other path all are there, or would have been: the run did not wait.
+	require.Empty(t, rep.Paths[0].Joins.Failed)
+	for i := range rep.Paths {
 		require.Equal(t, 2, rep.Paths[i].PlannedSubscribers)
-		require.Equal(t, missing, rep.Paths[i].MissingSubscribers)
 	}
-	require.Equal(t, 2, rep.Total.MissingSubscribers)
+	require.Equal(t, 2, rep.Paths[1].MissingSubscribers)
+	require.Equal(t, rep.Paths[0].MissingSubscribers+2, rep.Total.MissingSubscribers)
 }
 
 // TestRemoved: who is thrown out comes again, and is counted.
@@ -270,6 +273,39 @@ func TestInterrupted(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestInterruptedAtTheEnd: what was measured whole stays what it is while it is
+// settled.
+func TestInterruptedAtTheEnd(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	rep, err := run.Do(ctx, run.DoConfig{
+		Scenario: parse(t, light+"rooms: {count: 1, subscribers: 2}\nload: {hold: 2s}\n"), Place: shared(t), Out: io.Discard, Run: roomName(t),
+		View: live.New(when{"settling", cancel}, true),
+	})
+	require.Error(t, ctx.Err())
+	if err != nil {
+		require.ErrorIs(t, err, context.Canceled)
+	}
+	require.NotNil(t, rep)
+	require.InDelta(t, 2, rep.Seconds, .5)
+	require.NotContains(t, strings.Join(rep.Verdict.Reasons, "\n"), "interrupted")
+	require.Contains(t, []string{report.Pass, report.Inconclusive}, rep.Verdict.Result)
+	sound(t, rep)
+}
+
+// when does something when a text is written to it.
+type when struct {
+	text string
+	then func()
+}
+
+func (w when) Write(p []byte) (int, error) {
+	if strings.Contains(string(p), w.text) {
+		w.then()
+	}
+	return len(p), nil
 }
 
 // TestAbort: a threshold that says so ends the run when it is broken.
