@@ -102,7 +102,7 @@ func testNewsLost(t *testing.T, lk *local.LiveKit, clip *media.Clip) {
 	bob := s.one(t, "bob", "video")
 	ann := s.one(t, "ann", "video")
 	came := time.Now()
-	time.Sleep(2 * time.Second) // of both
+	time.Sleep(2 * time.Second) // the time itself is wanted: two seconds of both to be recorded
 	require.Equal(t, tracks.EndStopped, rec.stop())
 	require.EqualValues(t, 2, joined.Load(), "one new connection brings it")
 	require.Len(t, ann.gaps, 1)
@@ -127,7 +127,7 @@ func testNeverHeard(t *testing.T, lk *local.LiveKit, clip *media.Clip) {
 	ann := r.publish("ann", media.PublishConfig{Clip: clip, NoAudio: true})
 	r.publish("eve", media.PublishConfig{Clip: clip, NoAudio: true})
 	require.Eventually(t, func() bool { return joined.Load() == 2 }, 20*time.Second, 50*time.Millisecond)
-	time.Sleep(6 * time.Second) // another roll call
+	time.Sleep(6 * time.Second) // the time itself is wanted: that nothing happens at the next roll call
 	require.Empty(t, s.of("ann", "video"))
 	require.NoError(t, ann.Close())
 	require.Eventually(t, func() bool { return len(s.of("ann", "video")) == 1 }, 20*time.Second, 50*time.Millisecond, "what has left is stated")
