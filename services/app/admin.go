@@ -2,38 +2,40 @@ package app
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/pprof"
-	"sync"
+	"sync/atomic"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
-	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
+
+	"github.com/openova-io/bp-relay/services/app/edge/guard"
+	"github.com/openova-io/bp-relay/services/internal/hosts"
+	"github.com/openova-io/bp-relay/services/internal/rpc"
 )
 
-// checkTimeout bounds one readiness question to a part.
-const checkTimeout = 3 * time.Second
+// adminConnections bounds the connections of one address to the admin port.
+const adminConnections = 128
 
-// admin serves health, readiness and metrics on a port of its own.
+// admin serves health, readiness, metrics and profiles on its own port.
 type admin struct {
-	p   *process
-	lis net.Listener
+	lis     net.Listener
+	tls     *tls.Config // nil: plaintext
+	hosts   []string
+	log     *slog.Logger
+	metrics *prometheus.Registry
+	checks  []check
+	// serving tells gRPC's health service whether this process takes calls.
+	serving func(bool)
 
-	mu    sync.Mutex // guards ready
-	ready bool
-}
-
-// newAdmin listens at once, so that a taken port is said at the start.
-func newAdmin(ctx context.Context, p *process) (*admin, error) {
-	lis, err := new(net.ListenConfig).Listen(ctx, "tcp", p.cfg.Listen.Admin)
-	if err != nil {
-		return nil, fmt.Errorf("listen on %s: %w; choose another with --listen.admin", p.cfg.Listen.Admin, err)
-	}
-	return &admin{p: p, lis: lis}, nil
+	ready atomic.Bool
 }
 
 func (a *admin) run(ctx context.Context) error {
@@ -43,10 +45,17 @@ func (a *admin) run(ctx context.Context) error {
 	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
 	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
 	mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
-	mux.Handle("GET /metrics", promhttp.HandlerFor(a.p.metrics, promhttp.HandlerOpts{}))
-	web := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
+	mux.Handle("GET /metrics", promhttp.HandlerFor(a.metrics, promhttp.HandlerOpts{}))
+	web := &http.Server{
+		Handler: hosts.Check(a.hosts, mux), ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 15 * time.Second, IdleTimeout: 2 * time.Minute,
+		MaxHeaderBytes: rpc.MaxHeaders, ErrorLog: slog.NewLogLogger(a.log.Handler(), slog.LevelDebug),
+	}
+	lis := net.Listener(guard.New(a.lis, guard.Limits{PerAddress: adminConnections}, nil))
+	if a.tls != nil {
+		lis = tls.NewListener(lis, a.tls)
+	}
 	failed := make(chan error, 1)
-	go func() { failed <- web.Serve(a.lis) }()
+	go func() { failed <- web.Serve(lis) }()
 	a.setReady(true)
 	select {
 	case err := <-failed:
@@ -62,55 +71,26 @@ func (a *admin) run(ctx context.Context) error {
 }
 
 func (a *admin) setReady(ready bool) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.ready = ready
-	st := healthv1.HealthCheckResponse_NOT_SERVING
-	if ready {
-		st = healthv1.HealthCheckResponse_SERVING
-	}
-	for service, name := range protoServices() {
-		if a.p.cfg.runs(service) {
-			a.p.server.health.SetServingStatus(name, st)
-		}
-	}
+	a.ready.Store(ready)
+	a.serving(ready)
 }
 
-// readyz says which part does not answer. The object store may be away: the
-// spool holds, so that is said but does not make us unready; nor does any
-// other server that only some calls need.
+// readyz answers, for each part, "ok" or why it does not answer. The status is
+// 503 if a required part does not answer or the process is stopping.
 func (a *admin) readyz(w http.ResponseWriter, r *http.Request) {
-	ctx, cancel := context.WithTimeout(r.Context(), checkTimeout)
-	defer cancel()
-	parts := map[string]func(context.Context) error{"records": a.p.store.Ping}
-	if a.p.bus != nil {
-		parts["bus"] = a.p.bus.Ping
-	}
-	a.mu.Lock()
-	ok := a.ready
-	a.mu.Unlock()
-	answer := map[string]string{}
-	for name, ask := range parts {
-		answer[name] = "ok"
-		if err := ask(ctx); err != nil {
-			answer[name], ok = err.Error(), false
-		}
-	}
-	if a.p.blob != nil {
-		answer["objects"] = "ok"
-		if err := a.p.blob.Ping(ctx); err != nil {
-			answer["objects"] = "away, the spool holds: " + err.Error()
-		}
-	}
-	for name, err := range askAll(ctx, a.p.cfg.outside()) {
-		answer[name] = "ok"
-		if err != nil {
-			answer[name] = "away: " + err.Error()
+	ok := a.ready.Load()
+	errs := askAll(r.Context(), a.checks)
+	answer := make(map[string]string, len(errs))
+	for _, c := range a.checks {
+		answer[c.name] = "ok"
+		if err := errs[c.name]; err != nil {
+			answer[c.name] = c.absent + err.Error()
+			ok = ok && !c.required
 		}
 	}
 	w.Header().Set("content-type", "application/json")
 	if !ok {
 		w.WriteHeader(http.StatusServiceUnavailable)
 	}
-	_ = json.NewEncoder(w).Encode(answer) // the client went away: nothing to do
+	_ = json.NewEncoder(w).Encode(answer) // an error: the client went away
 }

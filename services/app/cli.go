@@ -1,9 +1,10 @@
-// Package app puts one relay process together: configuration, the graph of
-// modules as data, the command line, start and stop. It is the only importer
-// of all services.
+// Package app assembles one relay process from its configuration: the graph of
+// modules as data, the command line, run and shutdown. It is the only importer
+// of all services. Package dev/cli builds on it; it imports nothing of dev.
 package app
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -14,21 +15,31 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+
+	"github.com/openova-io/bp-relay/services/format/printable"
 )
 
-// ErrExit carries an exit code that is not 1; what there was to say is said.
+// ErrExit carries an exit code other than 1. The command has already printed
+// its findings.
 type ErrExit int
 
-// Error is empty words: the command has printed its findings itself.
+// Error satisfies error; nothing prints it.
 func (e ErrExit) Error() string { return fmt.Sprintf("exit %d", int(e)) }
 
-// Main runs the command line and returns the exit code.
+// Main runs relay's command line and returns the exit code.
 func Main(args []string, stdout, stderr io.Writer) int {
+	return Execute(Command(stdout, stderr), args, stderr)
+}
+
+// Execute runs a command line and returns its exit code: 0, the code of an
+// [ErrExit], or 1 for any other error, which it prints to stderr. The first
+// SIGINT or SIGTERM ends the command's context; the second one ends the process.
+// What the command makes is closed to the group and to others (umask 077).
+func Execute(root *cobra.Command, args []string, stderr io.Writer) int {
+	syscall.Umask(0o077)
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	// The first signal asks for an orderly stop, the second one ends us at once.
 	context.AfterFunc(ctx, stop)
-	root := Command(stdout, stderr)
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)
 	var code ErrExit
@@ -38,32 +49,31 @@ func Main(args []string, stdout, stderr io.Writer) int {
 	case errors.As(err, &code):
 		return int(code)
 	}
-	fmt.Fprintln(stderr, "relay:", err)
+	fmt.Fprintf(stderr, "%s: %s\n", root.Name(), printable.Block(err.Error()))
 	return 1
 }
 
-// Command is the command line.
+// Command returns relay's command line.
 func Command(stdout, stderr io.Writer) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "relay",
 		Short: "Control plane for calls (LiveKit), privileged sessions (guacd) and their evidence",
-		Long: `relay is a control plane: application backends ask it for rooms, join tokens and
-TURN servers, people open shells in a browser through it, and every call and
-session that must be is recorded so that anyone can verify it offline.
+		Long: `relay is a control plane. Application backends get rooms, join tokens and TURN
+servers from it, people open shells in a browser through it, and it
+records calls and sessions so that anyone can verify the recordings offline.
 
-On one machine, "relay up" starts everything it needs and itself. In production,
-"relay serve" runs all services or some of them.`,
-		Example: `  relay up                                  # the whole stack on loopback
-  relay token --role relay-admin            # a development token
-  relay serve --config relay.yaml --services room,turn
+"relay serve" runs all services or some of them in front of existing servers. To
+start everything on one machine, use "relay-dev up".`,
+		Example: `  relay serve --config relay.yaml --services room,turn
+  relay export orgs/acme/captures/01a2027f-99d0-78ea-908d-d0ddd11a9f6b
   relay verify evidence.tar --key log.vkey  # offline`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
-		Version:       version(),
+		Version:       Version(),
 	}
 	root.SetOut(stdout)
 	root.SetErr(stderr)
-	root.AddCommand(upCommand(), serveCommand(), tokenCommand(), verifyCommand(), exportCommand(), obtainCommand(), demoCommand())
+	root.AddCommand(serveCommand(), verifyCommand(), exportCommand(), alarmsCommand())
 	return root
 }
 
@@ -71,19 +81,20 @@ func serveCommand() *cobra.Command {
 	var path string
 	cmd := &cobra.Command{
 		Use:   "serve",
-		Short: "Run all services, or some of them, against existing servers",
-		Long: `serve runs the services named by --services in this process. LiveKit, the object
-store and guacd are existing ones, given by address. Records are in SQLite and
-live state is in memory unless store.postgres and bus.redis are set.
+		Short: "Run all services, or some of them, in front of existing servers",
+		Long: `serve runs the services that --services names in this process. It starts no other
+server: LiveKit, the object store and guacd are existing ones, given by address.
+Records are in SQLite and live state is in memory unless records.postgres and
+bus.redis are set.
 
-Every key can stand in the YAML file, in a RELAY_* variable, or in a flag; the
-later wins.`,
+Each key can be set in the YAML file, in a RELAY_* variable, or in a flag. The
+flag overrides the variable, and the variable overrides the file.`,
 		Example: `  relay serve --config relay.yaml
-  relay serve --services room,turn --peers.turn ""
+  relay serve --services room,turn --remote.turn ""
   RELAY_LIVEKIT_SECRET=file:/run/secrets/livekit relay serve --config relay.yaml`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			cfg, err := Load(Default(), orEnv(path, "RELAY_CONFIG"), cmd.Flags())
+			cfg, err := Load(Default(), cmp.Or(path, os.Getenv("RELAY_CONFIG")), cmd.Flags())
 			if err != nil {
 				return err
 			}
@@ -97,55 +108,15 @@ later wins.`,
 
 // Serve runs a process until ctx ends.
 func Serve(ctx context.Context, cfg Config) error {
-	if err := cfg.Check(); err != nil {
-		return fmt.Errorf("configuration:\n%w", err)
-	}
-	p, err := newServing(ctx, cfg)
+	p, err := New(ctx, cfg, Options{})
 	if err != nil {
 		return err
 	}
-	p.log.InfoContext(ctx, "relay runs", "api", cfg.Listen.API, "admin", cfg.Listen.Admin, "services", cfg.Services)
-	return p.run(ctx)
+	return p.Run(ctx)
 }
 
-// gcPercent lets the heap, which is small here, grow to four times what lives
-// before it is collected: a tenth of the CPU of a busy process otherwise.
-const gcPercent = 300
-
-// newServing makes a process with all that its configuration wants, ready to
-// run.
-func newServing(ctx context.Context, cfg Config) (*process, error) {
-	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(gcPercent)
-	}
-	p := newProcess(cfg)
-	adm, err := newAdmin(ctx, p)
-	if err != nil {
-		return nil, err
-	}
-	p.closers = append(p.closers, ignoreClosed(adm.lis.Close))
-	wanted := []string{"server"}
-	for _, s := range serviceNames() {
-		if cfg.runs(s) {
-			wanted = append(wanted, s)
-		}
-	}
-	if err := p.build(ctx, graph(), wanted...); err != nil {
-		return nil, err
-	}
-	p.server.origins = cfg.Tunnel.Origins
-	p.tasks = append(p.tasks, task{"admin", adm.run}, task{"what is away", p.sayWhatIsAway})
-	return p, nil
-}
-
-func orEnv(value, name string) string {
-	if value == "" {
-		return os.Getenv(name)
-	}
-	return value
-}
-
-func version() string {
+// Version returns the commit that this program was built from, or "unknown".
+func Version() string {
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
 		return "unknown"
@@ -155,5 +126,5 @@ func version() string {
 			return s.Value
 		}
 	}
-	return info.Main.Version
+	return cmp.Or(info.Main.Version, "unknown")
 }

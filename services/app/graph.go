@@ -2,16 +2,141 @@ package app
 
 import (
 	"context"
-	"errors"
 	"fmt"
+	"net"
 	"slices"
+
+	"github.com/openova-io/bp-relay/services/app/edge"
+	"github.com/openova-io/bp-relay/services/blob"
+	"github.com/openova-io/bp-relay/services/bus"
+	"github.com/openova-io/bp-relay/services/capture"
+	"github.com/openova-io/bp-relay/services/connection"
+	"github.com/openova-io/bp-relay/services/event"
+	"github.com/openova-io/bp-relay/services/evidence"
+	"github.com/openova-io/bp-relay/services/internal/auth"
+	"github.com/openova-io/bp-relay/services/internal/keyring"
+	"github.com/openova-io/bp-relay/services/internal/rpc"
+	"github.com/openova-io/bp-relay/services/livekit"
+	"github.com/openova-io/bp-relay/services/recording"
+	"github.com/openova-io/bp-relay/services/records"
+	"github.com/openova-io/bp-relay/services/room"
+	"github.com/openova-io/bp-relay/services/turn"
 )
 
-// module is one part of the process: what it needs, and how it is made. Make
-// adds what is to run and to close to the process.
+// module is one part of the process: the modules whose products it needs, and
+// how its own product is made.
 type module struct {
 	needs []string
-	make  func(ctx context.Context, p *process) error
+	make  func(ctx context.Context, b *builder, p *products) error
+}
+
+// products holds what the modules have made. Only the table below touches it:
+// each field has its module's name and is set once, by that module. Everything
+// else receives the values it needs as arguments.
+type products struct {
+	records  records.DB
+	keys     *keyring.Keyring
+	bus      bus.Bus
+	blob     blob.Store
+	capture  *capture.Manager
+	internal *auth.Internal
+	policy   *auth.Policy
+	gate     *rpc.Gate
+	admin    net.Listener
+	listener net.Listener
+	edge     *edge.Server
+	clients  *clients
+	livekit  *livekit.Client
+
+	turn       *turn.Service
+	room       *room.Service
+	event      *event.Service
+	recording  *recording.Service
+	connection *connection.Service
+	evidence   *evidence.Service
+}
+
+// graph is the architecture of a process: which module needs which. A service's
+// name is also its value for --services, its deployment and its metric label.
+// A test holds that each module uses exactly the products that it needs.
+func graph() map[string]module {
+	return map[string]module{
+		// What is stored, and where.
+		"records": {make: func(ctx context.Context, b *builder, p *products) error {
+			return into(&p.records)(makeRecords(ctx, b))
+		}},
+		"keys": {needs: []string{"records"}, make: func(ctx context.Context, b *builder, p *products) error {
+			return into(&p.keys)(makeKeys(ctx, b, p.records))
+		}},
+		"bus": {make: func(ctx context.Context, b *builder, p *products) error {
+			return into(&p.bus)(makeBus(ctx, b))
+		}},
+		"blob": {make: func(ctx context.Context, b *builder, p *products) error {
+			return into(&p.blob)(makeBlob(ctx, b))
+		}},
+		"capture": {needs: []string{"records", "keys", "blob"}, make: func(_ context.Context, b *builder, p *products) error {
+			return into(&p.capture)(makeCapture(b, p.records, p.keys, p.blob))
+		}},
+
+		// How calls reach the services.
+		"internal": {make: func(_ context.Context, b *builder, p *products) error {
+			return into(&p.internal)(makeInternal(b))
+		}},
+		"policy": {make: func(_ context.Context, b *builder, p *products) error {
+			return into(&p.policy)(makePolicy(b))
+		}},
+		"gate": {needs: []string{"internal", "policy", "records"}, make: func(_ context.Context, b *builder, p *products) error {
+			return into(&p.gate)(makeGate(b, p.internal, p.policy, p.records))
+		}},
+		"admin": {make: func(ctx context.Context, b *builder, p *products) error {
+			return into(&p.admin)(b.listen(ctx, "listen.admin", b.cfg.Listen.Admin))
+		}},
+		"listener": {make: func(ctx context.Context, b *builder, p *products) error {
+			return into(&p.listener)(b.listen(ctx, "listen.api", b.cfg.Listen.API))
+		}},
+		"edge": {needs: []string{"gate", "listener"}, make: func(_ context.Context, b *builder, p *products) error {
+			return into(&p.edge)(makeEdge(b, p.gate, p.listener))
+		}},
+		"clients": {needs: []string{"edge", "internal"}, make: func(_ context.Context, b *builder, p *products) error {
+			p.clients = &clients{cfg: &b.cfg, log: b.log, edge: p.edge, internal: p.internal, closer: b.closer}
+			return nil
+		}},
+
+		"livekit": {make: func(_ context.Context, b *builder, p *products) error {
+			return into(&p.livekit)(makeLiveKit(b))
+		}},
+
+		// The services.
+		"turn": {needs: []string{"edge", "records", "keys"}, make: func(_ context.Context, b *builder, p *products) error {
+			return into(&p.turn)(makeTurn(b, p.edge, p.records, p.keys))
+		}},
+		"room": {needs: []string{"edge", "records", "livekit", "clients"}, make: func(_ context.Context, b *builder, p *products) error {
+			return into(&p.room)(makeRoom(b, p.edge, p.records, p.livekit, p.clients))
+		}},
+		"event": {needs: []string{"edge", "records", "bus", "policy"}, make: func(_ context.Context, b *builder, p *products) error {
+			return into(&p.event)(makeEvent(b, p.edge, p.records, p.bus, p.policy))
+		}},
+		"recording": {needs: []string{"edge", "records", "bus", "capture", "livekit", "clients"}, make: func(_ context.Context, b *builder, p *products) error {
+			return into(&p.recording)(makeRecording(b, p.edge, p.records, p.bus, p.capture, p.livekit, p.clients))
+		}},
+		"connection": {needs: []string{"edge", "records", "bus", "keys", "capture"}, make: func(_ context.Context, b *builder, p *products) error {
+			return into(&p.connection)(makeConnection(b, p.edge, p.records, p.bus, p.keys, p.capture))
+		}},
+		"evidence": {needs: []string{"edge", "records", "bus", "blob", "keys", "capture"}, make: func(_ context.Context, b *builder, p *products) error {
+			return into(&p.evidence)(makeEvidence(b, p.edge, p.records, p.bus, p.blob, p.keys, p.capture))
+		}},
+	}
+}
+
+// into returns a function that stores a module's product, unless there is an
+// error.
+func into[T any](to *T) func(T, error) error {
+	return func(product T, err error) error {
+		if err == nil {
+			*to = product
+		}
+		return err
+	}
 }
 
 // order returns the wanted modules and all that they need, each after what it
@@ -46,88 +171,4 @@ func order(graph map[string]module, wanted ...string) ([]string, error) {
 		}
 	}
 	return out, nil
-}
-
-// build makes the wanted modules in order; on an error what was made is
-// closed again.
-func (p *process) build(ctx context.Context, graph map[string]module, wanted ...string) error {
-	names, err := order(graph, wanted...)
-	if err != nil {
-		return err
-	}
-	for _, name := range names {
-		if err := graph[name].make(ctx, p); err != nil {
-			return errors.Join(fmt.Errorf("%s: %w", name, err), p.close())
-		}
-	}
-	return nil
-}
-
-// task is something that runs until its context ends.
-type task struct {
-	name string
-	run  func(ctx context.Context) error
-}
-
-// run runs all tasks until ctx ends or one fails. Then they are stopped one
-// after another, the newest first: what was made later uses what was made
-// before, so a service still reaches its spool and its API while it stops.
-func (p *process) run(ctx context.Context) error {
-	running := make([]*running, len(p.tasks))
-	failed := make(chan struct{}, len(p.tasks))
-	for i, t := range p.tasks {
-		running[i] = start(context.WithoutCancel(ctx), t, failed)
-	}
-	select {
-	case <-ctx.Done():
-	case <-failed:
-	}
-	var errs []error
-	for _, r := range slices.Backward(running) {
-		errs = append(errs, r.stop())
-	}
-	return errors.Join(errors.Join(errs...), p.close())
-}
-
-// running is a task that was started.
-type running struct {
-	name   string
-	cancel context.CancelFunc
-	done   chan error
-}
-
-func start(ctx context.Context, t task, failed chan<- struct{}) *running {
-	ctx, cancel := context.WithCancel(ctx)
-	r := &running{name: t.name, cancel: cancel, done: make(chan error, 1)}
-	go func() {
-		err := t.run(ctx)
-		if ctx.Err() == nil { // nobody asked it to
-			if err == nil {
-				err = errors.New("ended by itself")
-			}
-			failed <- struct{}{}
-		}
-		r.done <- err
-	}()
-	return r
-}
-
-// stop ends the task and waits for it.
-func (r *running) stop() error {
-	r.cancel()
-	err := <-r.done
-	if err == nil || errors.Is(err, context.Canceled) {
-		return nil
-	}
-	return fmt.Errorf("%s: %w", r.name, err)
-}
-
-// close frees what was made, the newest first.
-func (p *process) close() error {
-	var errs []error
-	for _, c := range slices.Backward(p.closers) {
-		errs = append(errs, c())
-	}
-	p.closers = nil
-	return errors.Join(errs...)
 }

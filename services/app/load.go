@@ -2,6 +2,7 @@ package app
 
 import (
 	"fmt"
+	"net/url"
 	"os"
 	"reflect"
 	"slices"
@@ -16,20 +17,22 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// envPrefix is before every variable that configures us.
+// envPrefix begins the name of each variable that sets a key.
 const envPrefix = "RELAY_"
 
-// notConfig are RELAY_ variables that are not keys of the configuration.
+// notConfig lists the RELAY_ variables that are not keys of the configuration.
 func notConfig() []string { return []string{"RELAY_CONFIG", "RELAY_TOKEN", "RELAY_API"} }
 
-// key is one leaf of Config.
+// key is one key of Config.
 type key struct {
 	path, doc string
 	kind      reflect.Kind
+	duration  bool // such as "10s"; kind is reflect.Int64
+	secret    bool
 	def       string
 }
 
-// keys walks Config's tags.
+// keys returns all keys of Config, by its tags.
 func keys(c *Config) []key {
 	var out []key
 	var walk func(prefix string, v reflect.Value)
@@ -44,7 +47,7 @@ func keys(c *Config) []key {
 				walk(prefix+tag+".", v.Field(i))
 				continue
 			}
-			out = append(out, key{path: prefix + tag, doc: f.Tag.Get("doc"), kind: f.Type.Kind(), def: fmt.Sprint(v.Field(i).Interface())})
+			out = append(out, key{path: prefix + tag, doc: f.Tag.Get("doc"), kind: f.Type.Kind(), duration: f.Type == reflect.TypeFor[time.Duration](), secret: f.Type == reflect.TypeFor[Secret](), def: fmt.Sprint(v.Field(i).Interface())})
 		}
 	}
 	walk("", reflect.ValueOf(c).Elem())
@@ -53,8 +56,8 @@ func keys(c *Config) []key {
 
 func (k key) env() string { return envPrefix + strings.ToUpper(strings.ReplaceAll(k.path, ".", "_")) }
 
-// AddFlags adds a flag for every key but maps, which only the file holds. Help
-// shows the defaults of base.
+// AddFlags adds a flag for each key, except for maps, which can only be set in
+// the file. The help shows the defaults of base.
 func AddFlags(fs *pflag.FlagSet, base Config) {
 	c := base
 	for _, k := range keys(&c) {
@@ -64,17 +67,24 @@ func AddFlags(fs *pflag.FlagSet, base Config) {
 			fs.StringSlice(k.path, nil, fmt.Sprintf("%s (default %s, env %s)", k.doc, k.def, k.env()))
 		default:
 			text := fmt.Sprintf("%s (env %s)", k.doc, k.env())
-			if k.def != "" && k.def != "0" {
+			if k.secret {
+				text = fmt.Sprintf("%s (here as file:/path only, env %s)", k.doc, k.env())
+			}
+			if k.def != "" && k.def != "0" && k.def != "false" {
 				text = fmt.Sprintf("%s (default %s, env %s)", k.doc, k.def, k.env())
 			}
 			fs.String(k.path, "", text)
 			fs.Lookup(k.path).DefValue = ""
+			if k.kind == reflect.Bool {
+				fs.Lookup(k.path).NoOptDefVal = "true"
+			}
 		}
 	}
 }
 
-// Load reads the file (none where path is ""), the environment and the flags
-// that were given, in this order. An unknown key anywhere is an error.
+// Load returns base, overridden by the file (none if path is ""), the environment
+// and the flags that were given (none if fs is nil), in this order. An unknown
+// key is an error.
 func Load(base Config, path string, fs *pflag.FlagSet) (Config, error) {
 	k := koanf.New(".")
 	if path != "" {
@@ -82,7 +92,7 @@ func Load(base Config, path string, fs *pflag.FlagSet) (Config, error) {
 			return base, fmt.Errorf("read %s: %w", path, err)
 		}
 		if unknown := unknownKeys(k, &base); len(unknown) > 0 {
-			return base, fmt.Errorf("%s: not a key of ours: %s; see relay serve --help", path, strings.Join(unknown, ", "))
+			return base, fmt.Errorf("%s: unknown keys: %s; see relay serve --help", path, strings.Join(unknown, ", "))
 		}
 	}
 	if err := loadEnv(k, &base); err != nil {
@@ -104,7 +114,7 @@ func Load(base Config, path string, fs *pflag.FlagSet) (Config, error) {
 	return c, nil
 }
 
-// unknownKeys are those that Config does not have; below a map, every key is
+// unknownKeys returns the keys that Config does not have. Any key below a map is
 // known.
 func unknownKeys(k *koanf.Koanf, c *Config) []string {
 	known := keys(c)
@@ -128,7 +138,7 @@ func loadEnv(k *koanf.Koanf, c *Config) error {
 		}
 		key, ok := known[name]
 		if !ok || key.kind == reflect.Map {
-			return fmt.Errorf("environment: %s is not a key of ours; see relay serve --help", name)
+			return fmt.Errorf("environment: %s is not a key; see relay serve --help", name)
 		}
 		if err := set(k, key, value); err != nil {
 			return fmt.Errorf("environment: %w", err)
@@ -144,6 +154,9 @@ func loadFlags(k *koanf.Koanf, c *Config, fs *pflag.FlagSet) error {
 			continue
 		}
 		value := f.Value.String()
+		if key.secret && !speakable(value) {
+			return fmt.Errorf("flag: --%s: every user of this machine can read a command line; give file:/path, or set %s", key.path, key.env())
+		}
 		if key.kind == reflect.Slice {
 			value = strings.Trim(value, "[]")
 		}
@@ -154,15 +167,33 @@ func loadFlags(k *koanf.Koanf, c *Config, fs *pflag.FlagSet) error {
 	return nil
 }
 
-// set parses a text value by the key's kind.
+// speakable reports whether a secret's value may stand on a command line: it
+// names a file, or is the URL of a server that asks for no password.
+func speakable(value string) bool {
+	if value == "" || strings.HasPrefix(value, "file:") {
+		return true
+	}
+	u, err := url.Parse(value)
+	if err != nil || u.Host == "" {
+		return false
+	}
+	_, has := u.User.Password()
+	return !has && !u.Query().Has("password")
+}
+
+// set parses a value by the kind of its key.
 func set(k *koanf.Koanf, key key, value string) error {
 	var v any = value
 	var err error
 	switch key.kind {
 	case reflect.Slice:
 		v = strings.FieldsFunc(value, func(r rune) bool { return r == ',' || r == ' ' })
+	case reflect.Bool:
+		v, err = strconv.ParseBool(value)
+	case reflect.Int:
+		v, err = strconv.Atoi(value)
 	case reflect.Int64:
-		if key.path == "shutdown" {
+		if key.duration {
 			v, err = time.ParseDuration(value)
 		} else {
 			v, err = strconv.ParseInt(value, 10, 64)

@@ -4,62 +4,80 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/url"
 	"strings"
 	"sync"
+	"time"
 )
 
-// outside are the servers that this process uses and can start without: each
-// with the question whether it is there. Their absence is said, in the log at
-// the start and in /readyz, and ends nothing: they may come later, and what
-// does not need them works.
-func (c *Config) outside() map[string]func(context.Context) error {
-	ask := map[string]func(context.Context) error{}
-	if c.runs("room") || c.runs("recording") {
-		ask["livekit"] = func(ctx context.Context) error { return reachable(ctx, hostOf(c.LiveKit.URL), "livekit.url") }
-	}
-	if c.runs("connection") {
-		ask["guacd"] = func(ctx context.Context) error { return reachable(ctx, c.Guacd.Address, "guacd.address") }
-	}
-	if !c.devIssuer {
-		ask["issuer"] = func(ctx context.Context) error { return discoverable(ctx, c.Auth.Issuer) }
-	}
-	return ask
+// checkTimeout bounds one round of checks.
+const checkTimeout = 3 * time.Second
+
+// check asks one part whether it answers.
+type check struct {
+	name string
+	ask  func(context.Context) error
+	// required parts make the process unready while they do not answer. The
+	// others may be absent: what does not need them works, so the absence is
+	// only reported, in the log at the start and by /readyz.
+	required bool
+	absent   string // stands before the error of a part that does not answer
 }
 
-// sayWhatIsAway asks once and logs who does not answer.
-func (p *process) sayWhatIsAway(ctx context.Context) error {
-	for name, err := range askAll(ctx, p.cfg.outside()) {
+// outside returns the checks of those other servers that this process uses and
+// can start without. ownIssuer means that it serves the issuer itself.
+func outside(c *Config, ownIssuer bool) []check {
+	var checks []check
+	add := func(name string, ask func(context.Context) error) {
+		checks = append(checks, check{name: name, absent: "away: ", ask: ask})
+	}
+	if c.runs("room") || c.runs("recording") {
+		add("livekit", func(ctx context.Context) error { return reachable(ctx, hostOf(c.LiveKit.URL), "livekit.url") })
+	}
+	if c.runs("connection") {
+		add("guacd", func(ctx context.Context) error { return reachable(ctx, c.Guacd.Address, "guacd.address") })
+	}
+	if !ownIssuer {
+		add("issuer", func(ctx context.Context) error { return discoverable(ctx, c.Auth.Issuer) })
+	}
+	return checks
+}
+
+// logAbsent asks once, logs the parts that do not answer, and waits for ctx.
+func logAbsent(ctx context.Context, log *slog.Logger, checks []check) error {
+	for name, err := range askAll(ctx, checks) {
 		if err != nil && ctx.Err() == nil {
-			p.log.WarnContext(ctx, "a part does not answer", "part", name, "error", err)
+			log.WarnContext(ctx, "a part does not answer", "part", name, "error", err)
 		}
 	}
 	<-ctx.Done()
 	return nil
 }
 
-// askAll asks all at once, each for checkTimeout at most.
-func askAll(ctx context.Context, questions map[string]func(context.Context) error) map[string]error {
+// askAll asks all parts at once, for checkTimeout at most, and returns the
+// answers by name.
+func askAll(ctx context.Context, checks []check) map[string]error {
 	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
 	defer cancel()
 	var mu sync.Mutex // guards answers
-	answers := make(map[string]error, len(questions))
+	answers := make(map[string]error, len(checks))
 	var all sync.WaitGroup
-	for name, ask := range questions {
+	for _, c := range checks {
 		all.Go(func() {
-			err := ask(ctx)
+			err := c.ask(ctx)
 			mu.Lock()
 			defer mu.Unlock()
-			answers[name] = err
+			answers[c.name] = err
 		})
 	}
 	all.Wait()
 	return answers
 }
 
-// reachable says whether something listens at host:port.
+// reachable returns nil if something accepts TCP connections at host:port.
 func reachable(ctx context.Context, address, key string) error {
 	conn, err := new(net.Dialer).DialContext(ctx, "tcp", address)
 	if err != nil {
@@ -68,24 +86,22 @@ func reachable(ctx context.Context, address, key string) error {
 	return conn.Close()
 }
 
-// hostOf is the host:port of a URL.
+// hostOf returns the host:port of a URL.
 func hostOf(raw string) string {
 	u, err := url.Parse(raw)
-	if err != nil || u.Port() != "" {
-		if err == nil {
-			return u.Host
-		}
+	switch {
+	case err != nil:
 		return raw
-	}
-	if u.Scheme == "https" || u.Scheme == "wss" {
+	case u.Port() != "":
+		return u.Host
+	case u.Scheme == "https" || u.Scheme == "wss":
 		return net.JoinHostPort(u.Hostname(), "443")
 	}
 	return net.JoinHostPort(u.Hostname(), "80")
 }
 
-// discoverable says whether the issuer's discovery document is there and
-// names the issuer as we do (OpenID Connect Discovery 1.0, section 4.3: they
-// must be the same, to the letter).
+// discoverable returns nil if the issuer serves its discovery document and
+// names itself exactly as auth.issuer does (OpenID Connect Discovery 1.0 §4.3).
 func discoverable(ctx context.Context, issuer string) error {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimSuffix(issuer, "/")+"/.well-known/openid-configuration", http.NoBody)
 	if err != nil {
@@ -93,20 +109,20 @@ func discoverable(ctx context.Context, issuer string) error {
 	}
 	answer, err := http.DefaultClient.Do(req)
 	if err != nil {
-		return fmt.Errorf("no token can be checked: %w; correct auth.issuer, or start it", err)
+		return fmt.Errorf("cannot check tokens: %w; correct auth.issuer, or start the issuer", err)
 	}
 	defer func() { _ = answer.Body.Close() }()
-	var said struct {
+	var document struct {
 		Issuer string `json:"issuer"`
 	}
 	if answer.StatusCode != http.StatusOK {
-		return fmt.Errorf("no token can be checked: %s answers %s; correct auth.issuer", req.URL, answer.Status)
+		return fmt.Errorf("cannot check tokens: %s answers %s; correct auth.issuer", req.URL, answer.Status)
 	}
-	if err := json.NewDecoder(http.MaxBytesReader(nil, answer.Body, 1<<20)).Decode(&said); err != nil {
-		return fmt.Errorf("no token can be checked: read %s: %w; correct auth.issuer", req.URL, err)
+	if err := json.NewDecoder(http.MaxBytesReader(nil, answer.Body, 1<<20)).Decode(&document); err != nil {
+		return fmt.Errorf("cannot check tokens: read %s: %w; correct auth.issuer", req.URL, err)
 	}
-	if said.Issuer != issuer {
-		return fmt.Errorf("no token can be checked: the issuer there calls itself %q; write auth.issuer exactly so", said.Issuer)
+	if document.Issuer != issuer {
+		return fmt.Errorf("cannot check tokens: the issuer there calls itself %q; set auth.issuer to exactly that", document.Issuer)
 	}
 	return nil
 }

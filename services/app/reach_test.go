@@ -22,15 +22,14 @@ func TestWhatIsAwayIsSaid(t *testing.T) {
 
 	c := Default()
 	c.LiveKit.URL, c.Guacd.Address, c.Auth.Issuer = "http://"+away, here, "http://"+away+"/realms/x"
-	said := askAll(t.Context(), c.outside())
+	said := askAll(t.Context(), outside(&c, false))
 	require.Len(t, said, 3)
 	require.ErrorContains(t, said["livekit"], "livekit.url")
 	require.NoError(t, said["guacd"])
 	require.ErrorContains(t, said["issuer"], "auth.issuer")
 
 	c.Services = []string{"turn"}
-	c.devIssuer = true
-	require.Empty(t, c.outside(), "only what this process uses")
+	require.Empty(t, outside(&c, true), "only what this process uses")
 }
 
 func TestIssuerMustCallItselfAsWeDo(t *testing.T) {

@@ -5,16 +5,33 @@ import (
 	"fmt"
 	"net/http"
 	"net/netip"
+	"strings"
 
 	"google.golang.org/grpc"
 
+	connectionv1 "github.com/openova-io/bp-relay/gen/relay/connection/v1"
+	eventv1 "github.com/openova-io/bp-relay/gen/relay/event/v1"
+	evidencev1 "github.com/openova-io/bp-relay/gen/relay/evidence/v1"
+	recordingv1 "github.com/openova-io/bp-relay/gen/relay/recording/v1"
 	roomv1 "github.com/openova-io/bp-relay/gen/relay/room/v1"
 	turnv1 "github.com/openova-io/bp-relay/gen/relay/turn/v1"
 
+	"github.com/openova-io/bp-relay/services/app/edge"
+	"github.com/openova-io/bp-relay/services/blob"
+	"github.com/openova-io/bp-relay/services/bus"
+	"github.com/openova-io/bp-relay/services/capture"
 	"github.com/openova-io/bp-relay/services/connection"
+	"github.com/openova-io/bp-relay/services/connection/engine"
+	"github.com/openova-io/bp-relay/services/connection/engine/guacd"
+	"github.com/openova-io/bp-relay/services/connection/guac"
+	"github.com/openova-io/bp-relay/services/event"
 	"github.com/openova-io/bp-relay/services/evidence"
+	"github.com/openova-io/bp-relay/services/internal/auth"
+	"github.com/openova-io/bp-relay/services/internal/keyring"
+	"github.com/openova-io/bp-relay/services/livekit"
 	"github.com/openova-io/bp-relay/services/recording"
 	"github.com/openova-io/bp-relay/services/recording/tracks"
+	"github.com/openova-io/bp-relay/services/records"
 	"github.com/openova-io/bp-relay/services/room"
 	"github.com/openova-io/bp-relay/services/turn"
 )
@@ -28,40 +45,143 @@ type service interface {
 // routed services have plain HTTP routes beside their RPCs.
 type routed interface{ Routes(mux *http.ServeMux) }
 
-// add registers a service and has it run.
-func (p *process) add(name string, s service) {
-	s.Register(p.server.grpc)
-	if r, ok := s.(routed); ok {
-		r.Routes(p.server.mux)
+// serve registers a service at the edge and adds it to the process's tasks.
+func serve[S service](b *builder, e *edge.Server, name string, s S, err error) (S, error) {
+	if err != nil {
+		return s, err
 	}
-	p.tasks = append(p.tasks, task{name, s.Run})
+	s.Register(e)
+	if r, ok := any(s).(routed); ok {
+		r.Routes(e.Mux())
+	}
+	b.task(name, s.Run)
+	return s, nil
 }
 
-func makeTurn(_ context.Context, p *process) error {
-	cfg := turn.Config{Store: p.store, Keys: p.keys, Discovery: p.cfg.Turn.CDS, Logger: p.log}
-	if p.cfg.Turn.Gateway != "" {
-		g, err := p.cfg.gateway()
+// serviceNames lists the services as flags, configuration and metrics call them.
+func serviceNames() []string {
+	return []string{"room", "event", "recording", "connection", "turn", "evidence"}
+}
+
+// protoNames lists the proto services of those services that this process runs.
+func protoNames(c *Config) []string {
+	var names []string
+	for service, name := range map[string]string{
+		"room":       roomv1.RoomService_ServiceDesc.ServiceName,
+		"event":      eventv1.EventService_ServiceDesc.ServiceName,
+		"recording":  recordingv1.RecordingService_ServiceDesc.ServiceName,
+		"connection": connectionv1.ConnectionService_ServiceDesc.ServiceName,
+		"turn":       turnv1.TurnService_ServiceDesc.ServiceName,
+		"evidence":   evidencev1.EvidenceService_ServiceDesc.ServiceName,
+	} {
+		if c.runs(service) {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+func makeTurn(b *builder, e *edge.Server, db records.DB, keys *keyring.Keyring) (*turn.Service, error) {
+	token, err := b.cfg.Turn.CDSToken.Reveal()
+	if err != nil {
+		return nil, err
+	}
+	cfg := turn.Config{Records: db, Keys: keys, Discovery: b.cfg.Turn.CDS, DiscoveryToken: token, Logger: b.log}
+	if b.cfg.Turn.Gateway != "" {
+		g, err := b.cfg.Gateway()
 		if err != nil {
-			return err
+			return nil, err
 		}
 		cfg.Gateways = []turn.Gateway{g}
-		if p.cfg.Turn.Echo != "" {
-			if cfg.Echo, err = netip.ParseAddrPort(p.cfg.Turn.Echo); err != nil {
-				return fmt.Errorf("turn.echo: %w", err)
+		if b.cfg.Turn.Echo != "" {
+			if cfg.Echo, err = netip.ParseAddrPort(b.cfg.Turn.Echo); err != nil {
+				return nil, fmt.Errorf("turn.echo: %w", err)
 			}
 		}
 	}
 	s, err := turn.New(cfg)
-	if err != nil {
-		return err
-	}
-	p.turn = s
-	p.add("turn", s)
-	return nil
+	return serve(b, e, "turn", s, err)
 }
 
-// gateway is the one gateway that the configuration gives to everybody.
-func (c *Config) gateway() (turn.Gateway, error) {
+func makeLiveKit(b *builder) (*livekit.Client, error) {
+	secret, err := b.cfg.LiveKit.Secret.Reveal()
+	if err != nil {
+		return nil, err
+	}
+	return livekit.New(livekit.Config{URL: b.cfg.LiveKit.URL, PublicURL: b.cfg.PublicLiveKit(), Key: b.cfg.LiveKit.Key, Secret: secret})
+}
+
+func makeRoom(b *builder, e *edge.Server, db records.DB, lk *livekit.Client, others *clients) (*room.Service, error) {
+	cfg := room.Config{Records: db, LiveKit: lk, EndAtOnce: b.cfg.Room.EndAtOnce, Logger: b.log}
+	if b.cfg.runs("turn") || b.cfg.Remote.Turn != "" {
+		conn, err := others.dial("turn", b.cfg.Remote.Turn, "room")
+		if err != nil {
+			return nil, err
+		}
+		cfg.Turn = turnv1.NewTurnServiceClient(conn)
+	}
+	s, err := room.New(cfg)
+	if err == nil {
+		b.metrics.MustRegister(s.Metrics()...)
+	}
+	return serve(b, e, "room", s, err)
+}
+
+func makeEvent(b *builder, e *edge.Server, db records.DB, live bus.Bus, policy *auth.Policy) (*event.Service, error) {
+	s, err := event.New(event.Config{Records: db, Bus: live, Allows: policy.Allows, Logger: b.log})
+	return serve(b, e, "event", s, err)
+}
+
+func makeRecording(
+	b *builder, e *edge.Server, db records.DB, live bus.Bus, captures *capture.Manager, lk *livekit.Client, others *clients,
+) (*recording.Service, error) {
+	conn, err := others.dial("room", b.cfg.Remote.Room, "recording")
+	if err != nil {
+		return nil, err
+	}
+	tracks.LogTo(b.log)
+	s, err := recording.New(recording.Config{
+		Records: db, Bus: live, Captures: captures, Rooms: roomv1.NewRoomServiceClient(conn),
+		LiveKit: lk, Bucket: b.cfg.Blob.Recordings, Patience: b.cfg.Capture.Patience, Logger: b.log,
+	})
+	return serve(b, e, "recording", s, err)
+}
+
+func makeConnection(b *builder, e *edge.Server, db records.DB, live bus.Bus, keys *keyring.Keyring, captures *capture.Manager) (*connection.Service, error) {
+	addresses, err := b.cfg.addresses()
+	if err != nil {
+		return nil, err
+	}
+	desktops, err := guacd.New(guacd.Config{
+		Address: b.cfg.Guacd.Address, SSH: guacdClients()[b.cfg.Guacd.SSH], FirstFrame: b.cfg.Guacd.FirstFrame,
+		NoProbe: b.cfg.Guacd.NoProbe, Bounds: guac.Bounds{Pixels: b.cfg.Sessions.Pixels},
+	})
+	if err != nil {
+		return nil, err
+	}
+	b.metrics.MustRegister(desktops.Metrics()...)
+	s, err := connection.New(connection.Config{
+		Records: db, Bus: live, Keys: keys, Captures: captures, Engines: []engine.Engine{desktops},
+		Origins: b.cfg.Tunnel.Origins, Bucket: b.cfg.Blob.Sessions, Addresses: addresses,
+		Patience: b.cfg.Capture.Patience, Limits: connection.Limits{Person: b.cfg.Sessions.Person, Org: b.cfg.Sessions.Org}, Logger: b.log,
+	})
+	return serve(b, e, "connection", s, err)
+}
+
+func makeEvidence(b *builder, e *edge.Server, db records.DB, live bus.Bus, st blob.Store, keys *keyring.Keyring, captures *capture.Manager) (*evidence.Service, error) {
+	s, err := evidence.New(evidence.Config{
+		Records: db, Bus: live, Blob: st, Keys: keys, Captures: captures,
+		Origin: b.cfg.Evidence.Origin, Bucket: b.cfg.Blob.Evidence, Scratch: b.cfg.Data, Logger: b.log,
+	})
+	if err == nil {
+		b.metrics.MustRegister(s.Metrics()...)
+	}
+	return serve(b, e, "evidence", s, err)
+}
+
+// Gateway returns the gateway that the configuration gives to every
+// organisation. Call it only if Turn.Gateway is set.
+func (c *Config) Gateway() (turn.Gateway, error) {
 	g := turn.Gateway{Name: "gateways/" + c.Turn.Gateway}
 	at, err := netip.ParseAddrPort(c.Turn.Listen)
 	if err != nil {
@@ -87,91 +207,10 @@ func (c *Config) gateway() (turn.Gateway, error) {
 	return g, nil
 }
 
-func makeRoom(_ context.Context, p *process) error {
-	secret, err := p.cfg.LiveKit.Secret.Reveal()
-	if err != nil {
-		return err
+// PublicLiveKit returns the WebSocket URL of LiveKit that participants get.
+func (c *Config) PublicLiveKit() string {
+	if c.LiveKit.PublicURL != "" {
+		return c.LiveKit.PublicURL
 	}
-	cfg := room.Config{
-		Store:  p.store,
-		May:    p.policy.Allows,
-		Client: liveClient(),
-		LiveKit: room.LiveKit{
-			URL: p.cfg.LiveKit.URL, PublicURL: p.cfg.livekitPublic(), Key: p.cfg.LiveKit.Key, Secret: secret,
-		},
-		Logger: p.log,
-	}
-	if p.cfg.runs("turn") || p.cfg.Peers.Turn != "" {
-		conn, err := p.peer("turn", p.cfg.Peers.Turn, "room")
-		if err != nil {
-			return err
-		}
-		cfg.Turn = turnv1.NewTurnServiceClient(conn)
-	}
-	s, err := room.New(cfg)
-	if err != nil {
-		return err
-	}
-	p.add("room", s)
-	return nil
-}
-
-// peer connects one of our services to another one.
-func (p *process) peer(service, address, as string) (*grpc.ClientConn, error) {
-	if !p.cfg.runs(service) && address == "" {
-		return nil, fmt.Errorf("peers.%s: this process does not run the %s service; say where it is", service, service)
-	}
-	conn, err := p.server.dial(p.cfg.runs(service), address, as, p.internal)
-	if err != nil {
-		return nil, err
-	}
-	p.closers = append(p.closers, conn.Close)
-	return conn, nil
-}
-
-func makeRecording(_ context.Context, p *process) error {
-	secret, err := p.cfg.LiveKit.Secret.Reveal()
-	if err != nil {
-		return err
-	}
-	conn, err := p.peer("room", p.cfg.Peers.Room, "recording")
-	if err != nil {
-		return err
-	}
-	tracks.LogTo(p.log)
-	s, err := recording.New(recording.Config{
-		Store: p.store, Bus: p.bus, Captures: p.capture, Rooms: roomv1.NewRoomServiceClient(conn),
-		LiveKit: recording.LiveKit{URL: p.cfg.LiveKit.URL, Key: p.cfg.LiveKit.Key, Secret: secret},
-		Bucket:  p.cfg.Blob.Recordings, Logger: p.log,
-	})
-	if err != nil {
-		return err
-	}
-	p.add("recording", s)
-	return nil
-}
-
-func makeConnection(_ context.Context, p *process) error {
-	s, err := connection.New(connection.Config{
-		Store: p.store, Bus: p.bus, Keys: p.keys, Captures: p.capture, Guacd: p.cfg.Guacd.Address,
-		Origins: p.cfg.Tunnel.Origins, Bucket: p.cfg.Blob.Sessions, Logger: p.log,
-	})
-	if err != nil {
-		return err
-	}
-	p.add("connection", s)
-	return nil
-}
-
-func makeEvidence(_ context.Context, p *process) error {
-	s, err := evidence.New(evidence.Config{
-		Store: p.store, Bus: p.bus, Blob: p.blob, Keys: p.keys, Captures: p.capture,
-		Origin: p.cfg.Evidence.Origin, Bucket: p.cfg.Blob.Evidence, Scratch: p.cfg.Data, Logger: p.log,
-	})
-	if err != nil {
-		return err
-	}
-	p.logKey = s.Ledger().VerifierKey()
-	p.add("evidence", s)
-	return nil
+	return "ws" + strings.TrimPrefix(c.LiveKit.URL, "http")
 }

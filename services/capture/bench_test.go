@@ -26,7 +26,7 @@ func cpu(b *testing.B) float64 {
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano()).Seconds()
 }
 
-// threadCPU is the same for the calling thread.
+// threadCPU is the CPU time that the calling thread has used, in seconds.
 func threadCPU(b *testing.B) float64 {
 	b.Helper()
 	var u unix.Rusage
@@ -57,8 +57,8 @@ func ageAndSum(b *testing.B, in, out string) {
 	require.NoError(b, err)
 }
 
-// commands is the CPU time of the commands age and sha256sum themselves, or 0
-// where they are not installed.
+// commands is the CPU time of the commands age and sha256sum, 0 if they are not
+// installed.
 func commands(b *testing.B, in, out string) float64 {
 	b.Helper()
 	var sum time.Duration
@@ -73,16 +73,16 @@ func commands(b *testing.B, in, out string) float64 {
 	return sum.Seconds()
 }
 
-// recipient is a key that nobody kept.
+// recipient is a key whose identity is discarded.
 const recipient = "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p"
 
-// BenchmarkStored is everything from Append to sealed against SeaweedFS, in
-// CPU seconds of this process per GiB: in all (cpu-s/GiB), and of it what
-// Append's own thread took, which a session waits for (append-cpu-s/GiB).
-// Beside it on the same bytes in the same run: the commands age and sha256sum
-// (commands-cpu-s/GiB), and the same two as Go code in this process, whose
-// SHA-256 uses the CPU's instructions (inprocess-cpu-s/GiB). The ratios are of
-// what is behind Append to each. SeaweedFS's own time is not in it.
+// BenchmarkStored measures all from Append to a sealed capture against
+// SeaweedFS, in CPU seconds of this process per GiB: in total (cpu-s/GiB), and
+// in the thread that calls Append, for which a session waits
+// (append-cpu-s/GiB). In the same run it measures, on the same bytes, the
+// commands age and sha256sum (commands-cpu-s/GiB), and the same work in Go in
+// this process, whose SHA-256 uses CPU instructions (inprocess-cpu-s/GiB). The
+// ratios compare the background work with each. SeaweedFS's time is excluded.
 //
 //	go test -run '^$' -bench Stored -benchtime 3x ./capture
 func BenchmarkStored(b *testing.B) {
@@ -93,7 +93,7 @@ func BenchmarkStored(b *testing.B) {
 	require.NoError(b, os.WriteFile(in, p, 0o600))
 	m, _ := r.manager()
 	var ours, appends, theirs, cmds float64
-	runtime.LockOSThread() // so that Append's CPU time can be told from the rest
+	runtime.LockOSThread() // so that Append's CPU time can be measured apart
 	defer runtime.UnlockOSThread()
 	b.ResetTimer()
 	for b.Loop() {
@@ -131,7 +131,7 @@ func BenchmarkStored(b *testing.B) {
 	}
 }
 
-// BenchmarkAppend is one append of 64 KiB, with the store away.
+// BenchmarkAppend is one append of 64 KiB while the store is unreachable.
 func BenchmarkAppend(b *testing.B) {
 	r := newRig(b)
 	m, _ := r.manager(func(c *capture.Config) { c.Blob, c.MaxSpool = down(r.blob), 1<<40 })

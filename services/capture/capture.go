@@ -10,15 +10,17 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"filippo.io/age"
 
-	"github.com/openova-io/bp-relay/services/capture/manifest"
-	"github.com/openova-io/bp-relay/services/store"
+	"github.com/openova-io/bp-relay/services/format/manifest"
+	"github.com/openova-io/bp-relay/services/records"
 )
 
-// Capture is one recording in the making. It is safe for concurrent use.
+// Capture is one capture that is being recorded or sealed. It is safe for
+// concurrent use.
 type Capture struct {
 	m         *Manager
 	name      string
@@ -26,54 +28,63 @@ type Capture struct {
 	bucket    string
 	mode      Mode
 	recipient age.Recipient
-	// dir is the spool folder; "" where the spool is not on this host.
+	// dir is the spool folder, "" if the spool is on another host.
 	dir string
 
 	failed chan struct{} // closed with failure set
 	sealed chan struct{} // closed with result set
+	taken  chan struct{} // closed once another process has the capture; failure says so
 	stored chan struct{} // a segment was stored: wakes the sealer
+
+	// epoch is the one in which this process owns the capture.
+	epoch atomic.Int64
+
+	opening   sync.Mutex // one stream is opened at a time
+	recording sync.Mutex // one write of new streams into the record at a time
 
 	mu      sync.Mutex
 	streams []*Stream
-	// orphan: left by an earlier process, and nobody has resumed it.
+	// orphan: left by an earlier process and not resumed.
 	orphan  bool
 	failure error
 	closed  bool // no more appends
 	sealing bool
 	sealErr error // why the last attempt to seal failed
 	result  manifest.Manifest
-	// changed: a segment was recorded since the head of headTime.
+	// changed: a segment was recorded after the head written at headTime.
 	changed  bool
 	headTime time.Time
 }
 
-// Open starts a capture: its key is made, sealed by the installation's master
-// key, and kept in its record. It fails with store.ErrExists where the name
-// was used before.
+// Open starts a capture. It makes the capture's key and keeps it in the record,
+// encrypted with the installation's master key. It returns records.ErrExists if
+// the name was used before, and ErrInvalid if meta breaks a rule.
 func (m *Manager) Open(ctx context.Context, meta Meta) (*Capture, error) {
 	if err := meta.check(); err != nil {
 		return nil, err
 	}
-	// The hybrid key (ML-KEM-768 with X25519): what is recorded today must
-	// still be confidential when X25519 alone is not.
+	// A hybrid key (ML-KEM-768 with X25519): recordings must stay confidential
+	// after X25519 is broken.
 	identity, err := age.GenerateHybridIdentity()
 	if err != nil {
 		return nil, fmt.Errorf("make capture key: %w", err)
 	}
-	sealed, err := m.cfg.Keys.Seal(meta.Name, []byte(identity.String()))
+	wrapped, err := m.cfg.Keys.Encrypt(meta.Name, []byte(identity.String()))
 	if err != nil {
-		return nil, fmt.Errorf("seal capture key: %w", err)
+		return nil, fmt.Errorf("encrypt capture key: %w", err)
 	}
 	doc := document{
 		Owner: meta.Owner, Bucket: meta.Bucket, Retention: meta.Retention, Mode: meta.Mode, Actor: meta.Actor, Attributes: meta.Attributes,
-		Recipient: identity.Recipient().String(), Identity: sealed, Start: stamp(time.Now()),
+		Recipient: identity.Recipient().String(), Identity: wrapped, Start: stamp(time.Now()),
+		Replica: m.replica.ID(), Epoch: 1,
 	}
 	c, err := m.newCapture(meta.Name, doc)
 	if err != nil {
 		return nil, err
 	}
-	// The folder comes before the record, so that no crash leaves a record
-	// that no spool knows of. A folder without a record is swept at recovery.
+	c.epoch.Store(doc.Epoch)
+	// The folder comes first, so that after a crash every record has a spool. A
+	// folder without a record is removed at recovery.
 	if err := m.claim(c); err != nil {
 		return nil, err
 	}
@@ -81,18 +92,18 @@ func (m *Manager) Open(ctx context.Context, meta Meta) (*Capture, error) {
 		m.forget(c)
 		return nil, err
 	}
-	if err := m.insert(ctx, c, doc); err != nil {
+	if err := m.insertOnce(ctx, c, doc); err != nil {
 		m.forget(c)
-		if errors.Is(err, store.ErrExists) {
+		if errors.Is(err, records.ErrExists) {
 			return nil, errors.Join(err, os.RemoveAll(c.dir))
 		}
-		return nil, err // it may have been committed: the next recovery looks
+		return nil, err // it may have been committed: the next recovery checks
 	}
-	m.log.Info("capture opened", "capture", c.name, "owner", meta.Owner, "mode", string(meta.Mode))
+	m.log.InfoContext(ctx, "capture opened", "capture", c.name, "owner", meta.Owner, "mode", string(meta.Mode))
 	return c, nil
 }
 
-// newCapture is a capture of a record; it is not registered yet.
+// newCapture makes the capture of a record, without registering it.
 func (m *Manager) newCapture(name string, doc document) (*Capture, error) {
 	org, id, err := split(name)
 	if err != nil {
@@ -105,16 +116,19 @@ func (m *Manager) newCapture(name string, doc document) (*Capture, error) {
 	return &Capture{
 		m: m, name: name, org: org, id: id, bucket: doc.Bucket, mode: doc.Mode, recipient: recipient,
 		dir:    filepath.Join(m.cfg.Dir, folderName(org, id)),
-		failed: make(chan struct{}), sealed: make(chan struct{}), stored: make(chan struct{}, 1),
+		failed: make(chan struct{}), sealed: make(chan struct{}), taken: make(chan struct{}), stored: make(chan struct{}, 1),
 	}, nil
 }
 
-// claim registers the capture, or fails with ErrActive.
+// claim registers the capture. It returns ErrActive if its name is registered,
+// ErrClosed if the manager has stopped.
 func (m *Manager) claim(c *Capture) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.stopped {
+	select {
+	case <-m.done:
 		return fmt.Errorf("%w: the manager has stopped", ErrClosed)
+	default:
 	}
 	if m.captures[c.name] != nil {
 		return fmt.Errorf("%w: %s", ErrActive, c.name)
@@ -140,7 +154,7 @@ func (m *Manager) local(name string) *Capture {
 func (c *Capture) makeFolder(recipient string) error {
 	if err := os.Mkdir(c.dir, 0o700); err != nil {
 		if errors.Is(err, os.ErrExist) {
-			return fmt.Errorf("capture %s has a spool folder: %w", c.name, store.ErrExists)
+			return fmt.Errorf("spool folder of capture %s: %w", c.name, records.ErrExists)
 		}
 		return diskError("make spool folder", err)
 	}
@@ -164,12 +178,14 @@ func (c *Capture) Streams() []*Stream {
 	return slices.Clone(c.streams)
 }
 
-// Err is closed when a required capture can no longer record: its session
-// must end. Failure says why. What was acknowledged is still stored and
-// sealed.
+// Err returns a channel that is closed when a required capture can no longer
+// record, so that its session must end, or when another process has taken the
+// capture over (ErrTaken), whatever its mode. Failure returns the reason. What was
+// acknowledged is still stored and sealed, or stays in the spool if the capture
+// was taken over.
 func (c *Capture) Err() <-chan struct{} { return c.failed }
 
-// Failure is why a required capture can no longer record, or nil.
+// Failure returns why the capture can no longer record, or nil.
 func (c *Capture) Failure() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -177,7 +193,7 @@ func (c *Capture) Failure() error {
 }
 
 // fail ends a required capture.
-func (c *Capture) fail(err error) {
+func (c *Capture) fail(ctx context.Context, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.failure != nil {
@@ -185,10 +201,37 @@ func (c *Capture) fail(err error) {
 	}
 	c.failure = err
 	close(c.failed)
-	c.m.log.Error("capture cannot record", "capture", c.name, "err", err)
+	c.m.log.ErrorContext(ctx, "capture cannot record", "capture", c.name, "error", err)
 }
 
-// usable says whether something may be appended.
+// lose ends a capture that another process has: nothing of it can be written here
+// any more. Its spool folder is kept.
+func (c *Capture) lose(ctx context.Context, err error) {
+	c.mu.Lock()
+	select {
+	case <-c.taken:
+		c.mu.Unlock()
+		return
+	default:
+	}
+	err = fmt.Errorf("%w: %w", ErrTaken, err)
+	if c.failure == nil {
+		close(c.failed)
+	}
+	c.failure = err
+	close(c.taken)
+	c.mu.Unlock()
+	c.m.log.ErrorContext(ctx, "another process has taken the capture over; what it lacks stays in this spool", "capture", c.name, "dir", c.dir, "error", err)
+	c.close()
+	for _, s := range c.Streams() {
+		if err := s.flush(); err != nil {
+			c.m.log.WarnContext(ctx, "spool cannot be flushed", "capture", c.name, "stream", s.meta.Name, "error", err)
+		}
+	}
+	c.m.forget(c)
+}
+
+// usable returns why nothing can be appended, or nil.
 func (c *Capture) usable() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -201,7 +244,7 @@ func (c *Capture) usable() error {
 	return nil
 }
 
-// close ends all appends.
+// close makes all further appends fail.
 func (c *Capture) close() {
 	c.mu.Lock()
 	c.closed = true
@@ -212,47 +255,46 @@ func (c *Capture) close() {
 	}
 }
 
-// diskFailed is for an error behind an Append that was acknowledged: whether
-// the bytes reached the disk is unknown from now on.
-func (c *Capture) diskFailed(s *Stream, err error) {
-	c.m.log.Error("spool cannot be flushed", "capture", c.name, "stream", s.meta.Name, "err", err)
-	if c.mode == Required {
-		c.fail(err)
+// diskFailed handles a failed flush: whether the acknowledged bytes reached the
+// disk is unknown.
+func (c *Capture) diskFailed(ctx context.Context, s *Stream, err error) {
+	c.m.log.ErrorContext(ctx, "spool cannot be flushed", "capture", c.name, "stream", s.meta.Name, "error", err)
+	if c.mode == Required && !transient(err) { // otherwise the next flush tries again
+		c.fail(ctx, err)
 	}
 }
 
-// Stream opens a stream, or returns the one of that name: after Resume the
-// stream goes on where it was.
+// Stream opens a stream, or returns the one with this name. After Resume, a
+// stream continues after its last byte. A stream begins in the spool, durably;
+// its entry in the capture's record follows in the background, so that records
+// that do not answer delay nobody.
 func (c *Capture) Stream(ctx context.Context, meta StreamMeta) (*Stream, error) {
 	if err := meta.check(); err != nil {
 		return nil, err
 	}
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	c.opening.Lock()
+	defer c.opening.Unlock()
 	if err := c.usable(); err != nil {
 		return nil, err
 	}
 	if s := c.stream(meta.Name); s != nil {
 		return s, nil
 	}
-	sd := streamDoc{StreamMeta: meta, Start: stamp(time.Now())}
-	if err := c.m.addStream(ctx, c, sd); err != nil {
-		return nil, err
-	}
-	s := newStream(c, sd)
-	if err := makeDir(s.dir); err != nil {
+	s := newStream(c, streamDoc{StreamMeta: meta, Start: stamp(time.Now())})
+	if err := s.makeFolder(); err != nil {
 		return nil, err
 	}
 	c.mu.Lock()
-	if i := slices.IndexFunc(c.streams, func(o *Stream) bool { return o.meta.Name == meta.Name }); i >= 0 {
-		defer c.mu.Unlock()
-		return c.streams[i], nil // another call was first
-	}
 	if c.closed {
 		defer c.mu.Unlock()
 		return nil, fmt.Errorf("%w: %s", ErrClosed, c.name)
 	}
 	c.streams = append(c.streams, s)
 	c.mu.Unlock()
-	c.m.spawn(s.upload)
+	c.m.tasks.Go(c.name, s.upload)
 	return s, nil
 }
 
@@ -267,18 +309,21 @@ func (c *Capture) stream(name string) *Stream {
 	return nil
 }
 
-// Resume goes on with an unsealed capture that an earlier process left in
-// this spool. The time between the last append then and the first one now is
-// noted as a gap of each stream that was not closed. ErrSealed where it is
-// being sealed, ErrElsewhere where another host has the spool,
-// store.ErrNotFound where there is no such capture, ErrActive where it is
-// being recorded already.
+// Resume continues an unsealed capture that an earlier process left in this
+// spool. Each stream that was not closed gets a gap, from its last append to its
+// next one. Resume returns ErrSealed if the capture is sealed or being sealed,
+// ErrElsewhere if its spool is on another host, records.ErrNotFound if there is
+// no such capture, ErrActive if this process is recording it, and ErrRecovering if
+// its spool is not recovered yet.
 func (m *Manager) Resume(ctx context.Context, name string) (*Capture, error) {
 	if err := m.waitReady(ctx); err != nil {
 		return nil, err
 	}
 	c := m.local(name)
 	if c == nil {
+		if err := m.stillThere(name); err != nil {
+			return nil, err
+		}
 		info, err := m.Get(ctx, name)
 		switch {
 		case err != nil:
@@ -298,35 +343,40 @@ func (m *Manager) Resume(ctx context.Context, name string) (*Capture, error) {
 	case !orphan:
 		return nil, fmt.Errorf("%w: %s", ErrActive, name)
 	}
-	if err := m.noteResumed(ctx, c); err != nil {
+	if err := c.noteResumed(ctx); err != nil {
 		c.mu.Lock()
 		c.orphan = true
 		c.mu.Unlock()
+		if final(err) {
+			c.lose(ctx, err) // another process has it
+		}
 		return nil, err
 	}
 	for _, s := range c.Streams() {
 		s.resume()
 	}
-	m.log.Info("capture resumed", "capture", name)
+	m.log.InfoContext(ctx, "capture resumed", "capture", name)
 	return c, nil
 }
 
-// Holds says whether the spool of an unsealed capture is here: false where it
-// is on another host, and until recovery is through. Whoever seals a capture
-// whose spool is elsewhere gives up what that spool has.
+// Holds reports whether the spool of an unsealed capture is on this host. It
+// returns false until recovery is complete. Sealing a capture whose spool is on
+// another host gives up what that spool holds.
 func (m *Manager) Holds(name string) bool {
 	select {
 	case <-m.ready:
 	default:
 		return false
 	}
-	c := m.local(name)
-	return c != nil && c.dir != ""
+	if c := m.local(name); c != nil {
+		return c.dir != ""
+	}
+	return m.stillThere(name) != nil
 }
 
 // Orphans lists the captures that an earlier process left in this spool and
 // that are neither resumed nor being sealed. It waits until recovery is
-// through.
+// complete.
 func (m *Manager) Orphans(ctx context.Context) ([]Info, error) {
 	if err := m.waitReady(ctx); err != nil {
 		return nil, err

@@ -14,8 +14,8 @@ import (
 	"github.com/openova-io/bp-relay/services/blob"
 	"github.com/openova-io/bp-relay/services/blob/blobtest"
 	"github.com/openova-io/bp-relay/services/capture"
-	"github.com/openova-io/bp-relay/services/capture/manifest"
-	"github.com/openova-io/bp-relay/services/store"
+	"github.com/openova-io/bp-relay/services/format/manifest"
+	"github.com/openova-io/bp-relay/services/records"
 )
 
 func TestWhatIsAppendedIsStoredByteForByte(t *testing.T) {
@@ -100,7 +100,8 @@ func gathered(t *testing.T, m *capture.Manager) map[string]float64 {
 	return out
 }
 
-// One unit is never split, and the largest one still fits into one object.
+// The bytes of one Append are never split, and the largest ones fit into one
+// object.
 func TestTheLargestAppendIsOneSegment(t *testing.T) {
 	r := newRig(t)
 	m, _ := r.manager()
@@ -118,7 +119,7 @@ func TestTheLargestAppendIsOneSegment(t *testing.T) {
 	same(t, append(append([]byte("before"), p...), "after"...), stored(t, m, c.Name(), "video"))
 }
 
-// A segment ends after 4 s though nobody appends, and a head reaches the log
+// A segment ends after 4 s even without appends, and a head reaches the log
 // within 10 s.
 func TestSegmentsAndHeadsByTime(t *testing.T) {
 	t.Parallel()
@@ -129,7 +130,7 @@ func TestSegmentsAndHeadsByTime(t *testing.T) {
 	require.Eventually(t, func() bool {
 		info, err := m.Get(t.Context(), c.Name())
 		require.NoError(t, err)
-		return info.Streams[0].Segments == 1
+		return len(info.Streams) > 0 && info.Streams[0].Segments == 1
 	}, 7*time.Second, 50*time.Millisecond, "a segment is stored soon after its 4 s")
 	require.Eventually(t, func() bool { return len(r.leaves(c.Name())["capture.head"]) == 1 }, 10*time.Second, 50*time.Millisecond)
 	info, err := m.Get(t.Context(), c.Name())
@@ -172,19 +173,19 @@ func TestNamesAndStates(t *testing.T) {
 	}
 	seal(t, c)
 	_, err = m.Open(t.Context(), md)
-	require.ErrorIs(t, err, store.ErrExists)
+	require.ErrorIs(t, err, records.ErrExists)
 	_, err = m.Resume(t.Context(), md.Name)
 	require.ErrorIs(t, err, capture.ErrSealed)
 	require.NoError(t, m.SealAbandoned(t.Context(), md.Name, "late"), "sealed already")
 	_, err = c.Stream(t.Context(), capture.StreamMeta{Name: "more"})
 	require.ErrorIs(t, err, capture.ErrClosed)
 	_, err = m.Resume(t.Context(), "orgs/acme/captures/none")
-	require.ErrorIs(t, err, store.ErrNotFound)
+	require.ErrorIs(t, err, records.ErrNotFound)
 	_, err = m.Read(t.Context(), md.Name, "none")
 	require.ErrorIs(t, err, capture.ErrInvalid)
 	r.spoolEmpty(m)
 
-	_, err = capture.New(capture.Config{Dir: r.dir, Store: r.store, Blob: r.blob, Keys: r.keys})
+	_, err = capture.New(capture.Config{Dir: r.dir, Records: r.records, Blob: r.blob, Keys: r.keys})
 	require.ErrorContains(t, err, "in use by another process")
 }
 
@@ -213,7 +214,7 @@ func TestSpoolIsClosedToOthers(t *testing.T) {
 
 func down(b blob.Store) *blobtest.Faulty {
 	f := blobtest.NewFaulty(b)
-	f.Down(nil)
+	f.FailAll(nil)
 	return f
 }
 
@@ -243,7 +244,7 @@ func TestLongManifest(t *testing.T) {
 	require.Equal(t, got.Streams[0].Segments[0].CipherSHA256, manifest.SHA256(cipher))
 }
 
-// A reader must never be given bytes that are not the recorded ones.
+// A reader must never get bytes that differ from the recorded ones.
 func TestReadRefusesWhatWasNotRecorded(t *testing.T) {
 	r := newRig(t)
 	faulty := blobtest.NewFaulty(r.blob)
@@ -275,7 +276,7 @@ func TestReadRefusesWhatWasNotRecorded(t *testing.T) {
 	require.ErrorIs(t, err, blob.ErrRecalling)
 	same(t, p, stored(t, m, c.Name(), "video"))
 
-	// Another segment of the same stream, whole and in its place by name.
+	// Another whole segment of the same stream, at this one's key.
 	require.NoError(t, r.blob.Replace(t.Context(), bucket, segs[1].Key, r.object(segs[0].Key)))
 	rd, err := m.Read(t.Context(), c.Name(), "video")
 	require.NoError(t, err)

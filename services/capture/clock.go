@@ -3,12 +3,12 @@ package capture
 import (
 	"golang.org/x/sys/unix"
 
-	"github.com/openova-io/bp-relay/services/capture/manifest"
+	"github.com/openova-io/bp-relay/services/format/manifest"
 )
 
-// hostClock asks the kernel whether the clock is disciplined (adjtimex(2)
-// with no change: any user may). Where it is not, or cannot be asked, the
-// manifest says so instead of stating an offset that nobody measured.
+// hostClock asks the kernel whether the clock is synchronised (adjtimex(2),
+// which needs no privilege to read). If it is not, or the call fails, there is
+// no measured offset to state.
 func hostClock() manifest.Clock {
 	var tx unix.Timex
 	state, err := unix.Adjtimex(&tx)

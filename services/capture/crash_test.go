@@ -24,12 +24,12 @@ import (
 	"github.com/openova-io/bp-relay/services/blob/s3"
 	"github.com/openova-io/bp-relay/services/capture"
 	"github.com/openova-io/bp-relay/services/internal/keyring"
-	"github.com/openova-io/bp-relay/services/store"
-	"github.com/openova-io/bp-relay/services/store/sqlite"
+	"github.com/openova-io/bp-relay/services/records"
+	"github.com/openova-io/bp-relay/services/records/sqlite"
 )
 
-// Each fault of the object store, once lost and once done without an answer:
-// afterwards everything is there and nothing was noticed.
+// Each call of the object store fails once without effect and once after it took
+// effect: afterwards everything is stored, and callers saw no error.
 func TestObjectStoreFaults(t *testing.T) {
 	for what, fault := range map[string]blobtest.Fault{
 		"put lost":              {Op: blobtest.Put, Kind: blobtest.FailBefore},
@@ -58,7 +58,7 @@ func TestObjectStoreFaults(t *testing.T) {
 			feed(t, ss[0], p, 64<<10)
 			seal(t, c)
 			require.Positive(t, faulty.Hits(fault.Kind), "nothing was tested")
-			faulty.Up()
+			faulty.Restore()
 			same(t, p, stored(t, m, c.Name(), "video"))
 			require.Zero(t, r.sealedManifest(m, c.Name()).Gaps())
 			r.spoolEmpty(m)
@@ -66,9 +66,9 @@ func TestObjectStoreFaults(t *testing.T) {
 	}
 }
 
-// faultyStore fails the nth Update: before it, or after it was committed.
-type faultyStore struct {
-	store.Store
+// faultyRecords fails the nth Update: before it, or after it was committed.
+type faultyRecords struct {
+	records.DB
 	calls atomic.Int64
 	fail  int64
 	after bool
@@ -76,12 +76,12 @@ type faultyStore struct {
 
 var errDown = errors.New("records are away")
 
-func (f *faultyStore) Update(ctx context.Context, fn func(tx store.Tx) error) error {
+func (f *faultyRecords) Update(ctx context.Context, fn func(tx records.Tx) error) error {
 	n := f.calls.Add(1)
 	if n == f.fail && !f.after {
 		return errDown
 	}
-	if err := f.Store.Update(ctx, fn); err != nil {
+	if err := f.DB.Update(ctx, fn); err != nil {
 		return err
 	}
 	if n == f.fail {
@@ -90,18 +90,19 @@ func (f *faultyStore) Update(ctx context.Context, fn func(tx store.Tx) error) er
 	return nil
 }
 
-// The same for the records, for each update that a capture makes behind its
-// owner's back.
+// The same for each update of the records that a capture makes in the
+// background.
 func TestRecordFaults(t *testing.T) {
 	for _, after := range []bool{false, true} {
-		// 1 and 2 are Open and Stream, whose callers see the error. Then come the
-		// segment, the mark of sealing, a second segment, the seal.
-		for fail := int64(3); fail <= 6; fail++ {
+		// 1 is Open, whose caller sees the error. Then come the stream, the segment,
+		// the start of sealing, a second segment, the end of sealing.
+		for fail := int64(2); fail <= 6; fail++ {
 			t.Run(fmt.Sprintf("update %d, done %v", fail, after), func(t *testing.T) {
 				t.Parallel()
 				r := newRig(t)
-				faulty := &faultyStore{Store: r.store, fail: fail, after: after}
-				m, _ := r.manager(func(c *capture.Config) { c.Store = faulty })
+				faulty := &faultyRecords{DB: r.records, fail: fail, after: after}
+				m, _ := r.manager(func(c *capture.Config) { c.Records, c.Heartbeat = faulty, time.Hour })
+				require.Eventually(t, func() bool { return faulty.calls.CompareAndSwap(1, 0) }, 30*time.Second, time.Millisecond, "the first heartbeat")
 				c, ss := open(t, m, meta(capture.Required), video)
 				p := input(21, 5<<20)
 				feed(t, ss[0], p, 64<<10)
@@ -132,7 +133,7 @@ func TestDeathAtEveryPoint(t *testing.T) {
 				var hits atomic.Int64
 				m, stop := r.manager(func(c *capture.Config) {
 					c.SetHook(func(at string) error {
-						if hits.Load() >= nth { // dead: nothing happens any more
+						if hits.Load() >= nth { // as after a crash: nothing succeeds any more
 							return capture.ErrHook
 						}
 						if at == point && hits.Add(1) == nth {
@@ -196,8 +197,8 @@ func TestDeathAtEveryPoint(t *testing.T) {
 	}
 }
 
-// Another replica without the spool seals what is stored; the spool that comes
-// back late is left alone.
+// Another replica seals what is stored, without the spool; when the spool comes
+// back, it is kept.
 func TestSealedElsewhere(t *testing.T) {
 	r := newRig(t)
 	faulty := blobtest.NewFaulty(r.blob)
@@ -206,7 +207,7 @@ func TestSealedElsewhere(t *testing.T) {
 	p := input(23, 9<<20)
 	feed(t, ss[0], p[:5<<20], 64<<10)
 	require.Eventually(t, func() bool { return storedBytes(t, m, c.Name()) > 0 }, 30*time.Second, 10*time.Millisecond)
-	faulty.Down(nil)
+	faulty.FailAll(nil)
 	feed(t, ss[0], p[5<<20:], 64<<10)
 	stop()
 
@@ -232,12 +233,15 @@ func TestSealedElsewhere(t *testing.T) {
 func storedBytes(t *testing.T, m *capture.Manager, name string) int64 {
 	info, err := m.Get(t.Context(), name)
 	require.NoError(t, err)
+	if len(info.Streams) == 0 { // it is in the spool only so far
+		return 0
+	}
 	return info.Streams[0].Bytes
 }
 
 const (
 	childEnv   = "CAPTURE_TEST_CHILD"
-	childBytes = 64 << 20 // more than a child gets to append
+	childBytes = 64 << 20 // more than a child can append
 )
 
 // child records until it is killed: "dir|endpoint|access|secret|capture|seed".
@@ -257,7 +261,7 @@ func child() {
 	check(err)
 	keys, err := keyring.New(bytes.Repeat([]byte{9}, 32))
 	check(err)
-	m, err := capture.New(capture.Config{Dir: filepath.Join(arg[0], "spool"), Store: db, Blob: objects, Keys: keys, Logger: quiet()})
+	m, err := capture.New(capture.Config{Dir: filepath.Join(arg[0], "spool"), Records: db, Blob: objects, Keys: keys, Logger: quiet()})
 	check(err)
 	go func() { check(m.Run(ctx)) }()
 	var c *capture.Capture
@@ -276,14 +280,14 @@ func child() {
 	check(err)
 	p := input(seed, childBytes)
 	rnd := rand.New(rand.NewPCG(seed, 1))
-	out := bufio.NewWriterSize(os.Stdout, 32) // flushed below, one write a line
+	out := bufio.NewWriterSize(os.Stdout, 32) // flushed below: one write per line
 	for at := int(s.Size()); at < len(p); {
 		n := min(len(p)-at, 1+rnd.IntN(64<<10))
 		check(s.Append(p[at : at+n]))
 		at += n
 		_, _ = fmt.Fprintln(out, at)
 		check(out.Flush())
-		if rnd.IntN(2) == 0 { // some MB a life: files of several segments, and short ones
+		if rnd.IntN(2) == 0 { // some MB per process: streams of several segments, and short ones
 			time.Sleep(time.Duration(rnd.IntN(5000)) * time.Microsecond)
 		}
 	}

@@ -1,18 +1,18 @@
-// Package capture is how anything recorded gets to the object store without
-// losing what it acknowledged. A capture has streams, a stream is a list of
+// Package capture brings what recorders record to the object store, without
+// losing what it has acknowledged. A capture has streams, a stream is a list of
 // segments, a segment is at most 4 s or 4 MiB.
 //
-// What Append is given goes with one write into the local spool and is
-// flushed to the disk within a second: that is the durability point. Behind
-// it, each closed segment is encrypted to the capture's own age key, put into
-// the store under a key that ends in its SHA-256, read back, and recorded in
-// a hash chain; only then does the spool let it go. A store that is away is
-// waited for; a spool that is full ends a required capture (fail closed) and
-// leaves a stated gap in a best-effort one. A process that dies on any line
-// goes on at the next start: the spool says what was acknowledged, the
-// records say what was stored.
+// Append writes into the local spool, which is flushed to the disk within a
+// second: that is the durability point. Afterwards, in the background, each
+// closed segment is encrypted to the capture's own age key, uploaded to a key
+// that ends in its SHA-256, read back, and recorded in a hash chain. Only then
+// is its spool file deleted. While the object store is unreachable, segments
+// stay in the spool and are tried again. A full spool ends a required capture
+// (fail closed) and makes a stated gap in a best-effort one. After a crash on
+// any line, the next process continues: the spool holds what was acknowledged,
+// the records hold what was stored.
 //
 // Sealing writes the manifest (package manifest) and its leaf in the evidence
-// log. The capture's key lives in its record, sealed by the installation's
-// master key: destroying it erases the capture wherever copies of it are.
+// log. The capture's key is in its record, encrypted with the installation's
+// master key: destroying it erases the capture and all copies of its objects.
 package capture

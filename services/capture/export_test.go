@@ -1,14 +1,14 @@
 package capture
 
-// SetHook has fn called at the named points; an error ends what is being done
+// SetHook makes the manager call fn at named points; an error stops the work
 // there.
 func (c *Config) SetHook(fn func(point string) error) { c.hook = fn }
 
-// ErrHook from a hook leaves everything as a death of the process there would.
+// ErrHook from a hook leaves everything as a crash at that point would.
 var ErrHook = errHook
 
-// SpoolUsed is the counted bytes in the spool.
+// SpoolUsed is the number of bytes counted in the spool.
 func (m *Manager) SpoolUsed() int64 { return m.used.Load() }
 
-// SetMaxObject splits manifests that are longer.
+// SetMaxObject splits manifests that are longer than n bytes.
 func (c *Config) SetMaxObject(n int) { c.maxObject = n }

@@ -6,22 +6,23 @@ import (
 	"time"
 )
 
-// A spool file is a row of frames, each written with one write(2). Header,
-// little endian: length of the payload (4), CRC-32C of everything else (4),
-// Unix time in nanoseconds (8), kind (1), three zero bytes. A frame that a
-// crash cut short, or that the file system filled with zeros, fails its sum:
+// A spool file is a sequence of frames, each written with one system call. The
+// header, little endian: length of the payload (4), CRC-32C of all else (4),
+// Unix time in nanoseconds (8), kind (1), three zero bytes. A frame that a crash
+// cut short, or that the file system filled with zeros, has a wrong checksum:
 // the file ends before it.
 const headerLen = 20
 
-// Kinds of frames. There is no kind 0, so that zeros are no frame.
+// Kinds of frames. None is 0, so that zeros are not a frame.
 const (
 	frameData byte = iota + 1
 	frameMark      // JSON of a manifest.Mark without its offset
 	frameGap       // JSON of a manifest.Gap
-	frameLast      // nothing comes after: no payload
+	frameLast      // the stream was closed; no payload
 )
 
-// crcTable is read only: MakeTable returns one shared, hardware-backed table.
+// crcTable is read-only: MakeTable returns a shared table that uses hardware
+// instructions.
 var crcTable = crc32.MakeTable(crc32.Castagnoli)
 
 type frame struct {
@@ -44,8 +45,8 @@ func frameSum(h, p []byte) uint32 {
 	return crc32.Update(sum, crcTable, p)
 }
 
-// nextFrame returns the frame at the start of b, sharing its memory, and its
-// whole length; ok is false where b does not start with a whole, valid one.
+// nextFrame returns the frame at the start of b, which shares b's memory, and
+// its whole length. ok is false if b does not start with a whole, valid frame.
 func nextFrame(b []byte) (f frame, n int, ok bool) {
 	if len(b) < headerLen {
 		return frame{}, 0, false
@@ -64,8 +65,8 @@ func nextFrame(b []byte) (f frame, n int, ok bool) {
 	return frame{kind: byte(kind), at: at, payload: p}, n, true
 }
 
-// walkFrames calls fn for each valid frame from the start of b and returns
-// how many bytes they are: less than len(b) where the rest is torn.
+// walkFrames calls fn for each valid frame from the start of b and returns their
+// total length, which is less than len(b) if the rest is torn.
 func walkFrames(b []byte, fn func(frame)) int {
 	done := 0
 	for {

@@ -10,7 +10,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/openova-io/bp-relay/services/capture/manifest"
+	"github.com/openova-io/bp-relay/services/format/manifest"
 )
 
 func framed(kind byte, p []byte) []byte {
@@ -20,7 +20,7 @@ func framed(kind byte, p []byte) []byte {
 	return b
 }
 
-// No change of one bit and no cut gives other frames than those before it.
+// After a changed bit or a cut, only the frames before it are read.
 func TestFramesEndAtTheFirstDamage(t *testing.T) {
 	parts := [][]byte{framed(frameData, []byte("one")), framed(frameLast, nil), framed(frameData, bytes.Repeat([]byte("x"), 300))}
 	whole := bytes.Join(parts, nil)
@@ -74,37 +74,37 @@ func FuzzFrames(f *testing.F) {
 	})
 }
 
-func sealedFile(t testing.TB, body []byte) []byte {
+func encryptedFile(t testing.TB, body []byte) []byte {
 	t.Helper()
 	record, err := json.Marshal(manifest.Segment{Seq: 4, CipherSHA256: manifest.SHA256(body), CipherLen: int64(len(body))})
 	require.NoError(t, err)
-	b := []byte(sealedMagic)
+	b := []byte(encryptedMagic)
 	b = binary.LittleEndian.AppendUint32(b, uint32(len(record)))
 	b = binary.LittleEndian.AppendUint32(b, crc32.Checksum(record, crcTable))
 	return append(append(b, record...), body...)
 }
 
-func TestSealedFileIsWholeOrRefused(t *testing.T) {
-	whole := sealedFile(t, []byte("ciphertext"))
-	seg, body, err := parseSealed(whole)
+func TestEncryptedFileIsWholeOrRefused(t *testing.T) {
+	whole := encryptedFile(t, []byte("ciphertext"))
+	seg, body, err := parseEncrypted(whole)
 	require.NoError(t, err)
 	require.EqualValues(t, 4, seg.Seq)
 	require.Equal(t, "ciphertext", string(body))
 	for i := range whole {
-		_, _, err := parseSealed(whole[:i])
-		require.ErrorIs(t, err, errSealedFile)
+		_, _, err := parseEncrypted(whole[:i])
+		require.ErrorIs(t, err, errDamagedFile)
 		bad := bytes.Clone(whole)
 		bad[i] ^= 0x40
-		_, _, err = parseSealed(bad)
-		require.ErrorIs(t, err, errSealedFile, "byte %d", i)
+		_, _, err = parseEncrypted(bad)
+		require.ErrorIs(t, err, errDamagedFile, "byte %d", i)
 	}
 }
 
-func FuzzParseSealed(f *testing.F) {
-	f.Add(sealedFile(f, []byte("ciphertext")))
-	f.Add([]byte(sealedMagic + "\xff\xff\xff\xff\xff\xff\xff\xff"))
+func FuzzParseEncrypted(f *testing.F) {
+	f.Add(encryptedFile(f, []byte("ciphertext")))
+	f.Add([]byte(encryptedMagic + "\xff\xff\xff\xff\xff\xff\xff\xff"))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		seg, body, err := parseSealed(b)
+		seg, body, err := parseEncrypted(b)
 		if err == nil {
 			require.Equal(t, seg.CipherSHA256, manifest.SHA256(body))
 		}

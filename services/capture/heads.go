@@ -5,13 +5,13 @@ import (
 	"errors"
 	"time"
 
-	"github.com/openova-io/bp-relay/services/store"
+	"github.com/openova-io/bp-relay/services/records"
 )
 
-// heads writes a leaf with the last hashes of each capture that changed: at
-// least every 10 s. The leaf is not signed by itself: it is hashed into the
-// evidence log, whose checkpoints are signed, so that from the next checkpoint
-// on no segment under a head can be altered or cut off.
+// heads writes, at least every 10 s, a leaf with the last hashes of each capture
+// that changed. The leaf itself is not signed. It becomes part of the evidence
+// log, whose checkpoints are signed: after the next checkpoint, no segment under
+// a head can be altered or dropped unnoticed.
 func (m *Manager) heads(ctx context.Context) {
 	now := time.Now()
 	for _, c := range m.snapshot() {
@@ -25,8 +25,8 @@ func (m *Manager) heads(ctx context.Context) {
 			continue
 		}
 		if err := c.writeHead(ctx); err != nil {
-			if ctx.Err() == nil && !errors.Is(err, store.ErrNotFound) {
-				m.log.Warn("capture head not written, trying again", "capture", c.name, "err", err)
+			if ctx.Err() == nil && !errors.Is(err, records.ErrNotFound) {
+				m.log.WarnContext(ctx, "cannot write capture head; trying again", "capture", c.name, "error", err)
 			}
 			c.mu.Lock()
 			c.changed = true
@@ -39,8 +39,8 @@ func (m *Manager) heads(ctx context.Context) {
 	}
 }
 
-// Head is a stream's newest recorded segment, as the leaf "capture.head" holds
-// it under the stream's name.
+// Head is a stream's newest recorded segment. The leaf "capture.head" holds one
+// for each stream, by name.
 type Head struct {
 	Seq  int64  `json:"seq"`
 	Hash string `json:"hash"`

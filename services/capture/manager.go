@@ -16,94 +16,105 @@ import (
 
 	"github.com/openova-io/bp-relay/services/blob"
 	"github.com/openova-io/bp-relay/services/internal/keyring"
-	"github.com/openova-io/bp-relay/services/store"
+	"github.com/openova-io/bp-relay/services/internal/replica"
+	"github.com/openova-io/bp-relay/services/internal/task"
+	"github.com/openova-io/bp-relay/services/records"
 )
 
 // The bounds of a segment.
 const (
-	// maxCipher is the bound that matters: one chunk of SeaweedFS's filer.
+	// maxCipher is the most ciphertext in a segment, in bytes: one chunk of
+	// SeaweedFS's filer.
 	maxCipher = 4 << 20
-	// MaxAppend is the most plaintext in a segment, and so in one Append. The
-	// rest is for age: a header under 2.5 KiB, a nonce of 16 bytes, and 16
-	// bytes for each of the 64 chunks.
+	// MaxAppend is the most plaintext in a segment, and so in one Append, in
+	// bytes. The rest is for age: a header of less than 2.5 KiB, a nonce of 16
+	// bytes, and 16 bytes for each of the 64 chunks.
 	MaxAppend = maxCipher - 8<<10
-	// maxFile bounds the spool file of a segment of many small frames.
+	// maxFile bounds a spool file that has many small frames, in bytes.
 	maxFile = maxCipher + 1<<20
 	// maxItems bounds the marks and gaps in one segment's record.
 	maxItems = 1024
-	// maxManifestPart is the most of a manifest in one object.
+	// maxManifestPart is the most of a manifest in one object, in bytes.
 	maxManifestPart = 8 << 20
 	// maxAge is how long a segment stays open.
 	maxAge = 4 * time.Second
 )
 
-// The times of the background work.
+// Intervals and timeouts of the background work.
 const (
-	// syncEvery leaves half a second for the flush itself to be within one.
+	// syncEvery is how often the spool is flushed. It leaves about half a second
+	// for the flush, so that bytes are durable within one second.
 	syncEvery = 400 * time.Millisecond
-	// headEvery leaves two seconds for the leaf's commit to be within ten.
+	// headEvery is how often a head is written. It leaves two seconds for the
+	// commit of the leaf, so that heads are at most ten seconds apart.
 	headEvery = 8 * time.Second
 	// objectTimeout bounds one PUT or one read-back.
 	objectTimeout = time.Minute
-	// maxBackoff is the longest pause between two attempts.
+	// maxBackoff is the longest time between two attempts.
 	maxBackoff = 15 * time.Second
 )
 
 // Config is what a Manager needs.
 type Config struct {
-	// Dir is the spool, made with mode 0700 where it is missing. One process
-	// owns it at a time. Its disk decides what a crash can lose.
-	Dir   string
-	Store store.Store
-	Blob  blob.Store
-	Keys  *keyring.Keyring
-	// Logger gets what happens behind Append; slog.Default where nil.
+	// Dir is the spool's folder, created with mode 0700 if missing. One process
+	// owns it at a time. Its disk must keep what is flushed.
+	Dir     string
+	Records records.DB
+	Blob    blob.Store
+	Keys    *keyring.Keyring
+	// Logger is for the background work; nil is slog.Default.
 	Logger *slog.Logger
-	// MaxSpool bounds the bytes in Dir; 10 GiB where 0. What is being encrypted
-	// counts twice for a moment: 4 MiB per worker may come on top.
+	// MaxSpool bounds the bytes in Dir; 0 is 10 GiB. Encryption may exceed it by
+	// 4 MiB per worker.
 	MaxSpool int64
-	// Workers is how many segments are encrypted and uploaded at a time; 4
-	// where 0. Each needs up to 9 MiB of memory.
+	// Workers is how many segments are encrypted and uploaded at a time; 0 is 4.
+	// Each needs up to 9 MiB of memory.
 	Workers int
+	// Heartbeat is how often this process tells the others that it lives; 2 s if 0.
+	Heartbeat time.Duration
 
-	// hook is called at named points; an error stops there, as a crash would.
-	// Tests set it.
+	// hook is called at named points; if it returns an error, the work stops
+	// there, as at a crash. Tests set it.
 	hook func(point string) error
-	// maxObject is the most of a manifest in one object; maxManifestPart where 0.
+	// maxObject is the most of a manifest in one object; 0 is maxManifestPart.
 	maxObject int
 }
 
-// Manager owns the spool and brings what is in it to the store.
+// Manager owns the spool and stores what is in it. It is safe for concurrent
+// use.
 type Manager struct {
 	cfg     Config
 	log     *slog.Logger
 	lock    *flock.Flock
 	metrics *metrics
-	// used is the bytes in the spool.
+	// replica is this process among those that share the records.
+	replica *replica.Replica
+	// used is the number of bytes in the spool.
 	used atomic.Int64
-	// scratch holds the workers' buffers: having one is the right to work.
+	// scratch holds the workers' buffers. Whoever takes one may work.
 	scratch chan *scratch
-	// left is the folders of an earlier process.
-	left []string
-	// ready is closed when recovery is through.
+	// ready is closed when recovery is complete.
 	ready chan struct{}
 	// done is closed when the manager stops.
 	done chan struct{}
 
-	mu       sync.Mutex
+	// tasks are the uploaders and sealers. They start when Run is called, and
+	// Run waits for them.
+	tasks *task.Group
+
+	mu       sync.Mutex // guards what follows, and done against claim
 	captures map[string]*Capture
-	// start begins a task under Run; nil before. tasks are what Run waits for.
-	start   func(task func(context.Context))
-	waiting []func(context.Context)
-	tasks   sync.WaitGroup
-	stopped bool
+	running  bool
+	// left are the folders of an earlier process that are not recovered, each with
+	// the error of the last attempt.
+	left map[string]error
 }
 
-// New takes the spool. It fails where another process has it. Run must be
-// called for anything to leave it.
+// New locks the spool. It fails if another process has locked it. Nothing is
+// stored before Run is called.
 func New(cfg Config) (*Manager, error) {
-	if cfg.Dir == "" || cfg.Store == nil || cfg.Blob == nil || cfg.Keys == nil {
-		return nil, fmt.Errorf("%w: Dir, Store, Blob and Keys must be set", ErrInvalid)
+	if cfg.Dir == "" || cfg.Records == nil || cfg.Blob == nil || cfg.Keys == nil {
+		return nil, fmt.Errorf("%w: Dir, Records, Blob and Keys must be set", ErrInvalid)
 	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.Default()
@@ -124,7 +135,7 @@ func New(cfg Config) (*Manager, error) {
 		return nil, fmt.Errorf("make spool: %w", err)
 	}
 	if err := os.Chmod(cfg.Dir, 0o700); err != nil {
-		return nil, fmt.Errorf("close spool to others: %w", err)
+		return nil, fmt.Errorf("set mode of spool: %w", err)
 	}
 	lock := flock.New(filepath.Join(cfg.Dir, "lock"), flock.SetPermissions(0o600))
 	ok, err := lock.TryLock()
@@ -132,51 +143,57 @@ func New(cfg Config) (*Manager, error) {
 		return nil, fmt.Errorf("lock spool: %w", err)
 	}
 	if !ok {
-		return nil, fmt.Errorf("spool %s is in use by another process: stop it or give this one its own folder", cfg.Dir)
+		return nil, fmt.Errorf("spool %s is in use by another process: stop it, or configure another folder", cfg.Dir)
 	}
 	m := &Manager{
 		cfg: cfg, log: cfg.Logger, lock: lock, captures: make(map[string]*Capture),
-		scratch: make(chan *scratch, cfg.Workers), ready: make(chan struct{}), done: make(chan struct{}),
+		scratch: make(chan *scratch, cfg.Workers), ready: make(chan struct{}), done: make(chan struct{}), tasks: task.NewHeld(),
 	}
 	for range cfg.Workers {
 		m.scratch <- new(scratch)
 	}
-	// Now: once captures are opened their folders look like an earlier
-	// process's that died there.
-	if m.left, err = spoolFolders(cfg.Dir); err != nil {
+	// Before any capture is opened: its folder would look like one that an
+	// earlier process left.
+	folders, err := spoolFolders(cfg.Dir)
+	if err != nil {
 		return nil, errors.Join(err, lock.Unlock())
 	}
+	m.left = make(map[string]error, len(folders))
+	for _, dir := range folders {
+		m.left[dir] = nil
+	}
+	m.replica = replica.New(replica.Config{Records: cfg.Records, Every: cfg.Heartbeat, Logger: cfg.Logger})
 	m.metrics = newMetrics(func() float64 { return float64(m.used.Load()) }, func() float64 { return float64(cfg.MaxSpool) })
 	return m, nil
 }
 
-// Run recovers what an earlier process left and then flushes, uploads and
-// seals until ctx ends. It flushes once more at its end and gives the spool
-// back: the Manager cannot be used after. What is not stored by then is left
-// for the next process.
+// Run recovers what an earlier process left, and flushes, uploads and seals
+// until ctx ends. It then flushes once more and unlocks the spool; the Manager
+// cannot be used afterwards. The next process stores what is left in the spool.
 func (m *Manager) Run(ctx context.Context) error {
 	m.mu.Lock()
-	if m.start != nil {
-		m.mu.Unlock()
+	again := m.running
+	m.running = true
+	m.mu.Unlock()
+	if again {
 		return errors.New("capture: Run was called before")
 	}
-	run := ctx
-	m.start = func(task func(context.Context)) { m.tasks.Go(func() { task(run) }) }
-	for _, fn := range m.waiting {
-		m.start(fn)
-	}
-	m.waiting = nil
-	m.mu.Unlock()
+	m.tasks.Release()
 
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return every(ctx, syncEvery, m.flush) })
 	g.Go(func() error { return every(ctx, time.Second, m.heads) })
 	g.Go(func() error { return m.recover(ctx) })
+	g.Go(func() error { return m.replica.Run(ctx) })
 	err := g.Wait()
 	return errors.Join(err, m.stop())
 }
 
-// every calls fn until ctx ends. A slow fn is not called twice at a time.
+// Replica is this process among those that share the records. What it owns,
+// captures first of all, names it.
+func (m *Manager) Replica() *replica.Replica { return m.replica }
+
+// every calls fn every d until ctx ends, one call at a time.
 func every(ctx context.Context, d time.Duration, fn func(context.Context)) error {
 	t := time.NewTicker(d)
 	defer t.Stop()
@@ -190,17 +207,16 @@ func every(ctx context.Context, d time.Duration, fn func(context.Context)) error
 	}
 }
 
-// stop ends all streams, waits for the tasks and flushes.
+// stop closes all captures, ends the tasks, waits for them, and flushes.
 func (m *Manager) stop() error {
 	m.mu.Lock()
-	m.stopped = true
 	close(m.done)
 	all := m.all()
 	m.mu.Unlock()
 	for _, c := range all {
 		c.close()
 	}
-	m.tasks.Wait()
+	m.tasks.Stop()
 	var errs []error
 	for _, c := range all {
 		for _, s := range c.Streams() {
@@ -228,50 +244,37 @@ func (m *Manager) snapshot() []*Capture {
 	return m.all()
 }
 
-// spawn starts fn under Run: at once, or when Run is called. It is a no-op
-// once the manager has stopped.
-func (m *Manager) spawn(fn func(context.Context)) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	switch {
-	case m.stopped:
-	case m.start == nil:
-		m.waiting = append(m.waiting, fn)
-	default:
-		m.start(fn)
-	}
-}
-
-// flush is the durability point: every file that was written to is synced. It
-// also cuts segments that are old enough.
-func (m *Manager) flush(context.Context) {
+// flush syncs every file that was written to: the durability point. It also cuts
+// segments that have reached maxAge.
+func (m *Manager) flush(ctx context.Context) {
 	var g errgroup.Group
-	g.SetLimit(8) // one commit of the journal serves those that wait together
+	g.SetLimit(8) // concurrent syncs share a commit of the file system's journal
 	now := time.Now()
 	for _, c := range m.snapshot() {
 		for _, s := range c.Streams() {
 			s.cutOld(now)
 			g.Go(func() error {
 				if err := s.flush(); err != nil {
-					s.c.diskFailed(s, err)
+					s.c.diskFailed(ctx, s, err)
 				}
 				return nil
 			})
 		}
 	}
-	_ = g.Wait() // each has dealt with its error
+	_ = g.Wait() // errors are handled above
 }
 
-// reserve takes n bytes of the spool's bound.
+// reserve counts n more bytes in the spool. It returns ErrSpoolFull if that
+// exceeds the bound.
 func (m *Manager) reserve(n int64) error {
 	if used := m.used.Add(n); used > m.cfg.MaxSpool {
 		m.used.Add(-n)
-		return fmt.Errorf("%w: %d of %d bytes", ErrSpoolFull, used-n, m.cfg.MaxSpool)
+		return fmt.Errorf("%w: %d of %d bytes are used", ErrSpoolFull, used-n, m.cfg.MaxSpool)
 	}
 	return nil
 }
 
-// waitReady waits until recovery is through.
+// waitReady waits until recovery is complete.
 func (m *Manager) waitReady(ctx context.Context) error {
 	select {
 	case <-m.ready:

@@ -6,17 +6,17 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"github.com/openova-io/bp-relay/services/store"
+	"github.com/openova-io/bp-relay/services/records"
 )
 
-// Mode says what a capture that cannot record does.
+// Mode is what happens when a capture cannot record.
 type Mode string
 
 // The modes.
 const (
-	// Required: Append fails and Err is closed: the session must end.
+	// Required: Append fails and Err is closed, so that the session ends.
 	Required Mode = "required"
-	// BestEffort: the bytes are dropped, counted and stated as a gap.
+	// BestEffort: the bytes are dropped, counted, and stated as a gap.
 	BestEffort Mode = "best_effort"
 )
 
@@ -38,14 +38,14 @@ type Meta struct {
 	Org string
 	// Owner is the name of the recording or session that is captured.
 	Owner string
-	// Bucket is where the objects go.
+	// Bucket is the bucket for the objects.
 	Bucket string
-	// Retention is the retention class, as it is written into the manifest.
+	// Retention is the retention class, copied into the manifest.
 	Retention string
 	Mode      Mode
-	// Actor is who started it: the subject of the token.
+	// Actor started the capture: the token's subject.
 	Actor string
-	// Attributes go into the manifest as they are, at most 64 of 1 KiB each.
+	// Attributes are copied into the manifest: at most 64, of at most 1 KiB each.
 	Attributes map[string]string
 }
 
@@ -53,44 +53,47 @@ type Meta struct {
 type StreamMeta struct {
 	// Name is unique in the capture: [a-z0-9-]{1,64}.
 	Name string `json:"name"`
-	// MediaType is what the concatenated stream is: `video/webm; codecs="vp8"`.
+	// MediaType is the media type of the concatenated stream, such as
+	// `video/webm; codecs="vp8"`.
 	MediaType string `json:"media_type"`
-	// Ext is the file name ending that goes with it: ".webm", ".guac".
+	// Ext is the file name extension for it, such as ".webm" or ".guac".
 	Ext        string            `json:"ext"`
 	Attributes map[string]string `json:"attributes,omitempty"`
 }
 
-// Info is what the records say about a capture.
+// Info is the state of a capture in the records.
 type Info struct {
 	Meta
 	State State
-	// Start is when it was opened; End when its sealing began, else zero.
+	// Start is when it was opened, End when its sealing began (zero before).
 	Start, End time.Time
-	// KeyID is the age recipient that its segments are encrypted to.
+	// Replica is the process that owns the capture.
+	Replica string
+	// KeyID is the age recipient of its segments.
 	KeyID string
 	// Abandoned is the reason given to SealAbandoned.
 	Abandoned string
 	Streams   []StreamInfo
-	// Manifest is set once the capture is sealed.
+	// Manifest is nil until the capture is sealed.
 	Manifest *ManifestRef
 }
 
-// StreamInfo is one stream and what of it is stored.
+// StreamInfo is one stream and how much of it is stored.
 type StreamInfo struct {
 	StreamMeta
 	// Start is when the stream was opened.
 	Start time.Time
-	// Bytes of plaintext and Segments are stored and recorded.
+	// Bytes (of plaintext) and Segments count what is stored and recorded.
 	Bytes, Segments int64
 	// Head is the hash of the last recorded segment.
 	Head string
 }
 
-// ManifestRef says where the sealed manifest is, and what it sums up.
+// ManifestRef is where the manifest is stored, with its totals.
 type ManifestRef struct {
-	// Key is the envelope's object. One that is too long for an object (days of
-	// many streams) is in Parts objects under Key and ".0000", ".0001", ...:
-	// Manager.Manifest joins them.
+	// Key is the key of the envelope's object. An envelope that is too long for
+	// one object (days of many streams) is in Parts objects, whose keys are Key
+	// and ".0000", ".0001", ...: Manager.Manifest joins them.
 	Key   string `json:"key"`
 	Parts int    `json:"parts,omitempty"`
 	// SHA256 is of the whole envelope.
@@ -136,7 +139,7 @@ func (m StreamMeta) check() error {
 	case !streamRule.MatchString(m.Name):
 		return fmt.Errorf("%w: stream name %q, want [a-z0-9-]{1,64}", ErrInvalid, m.Name)
 	case !extRule.MatchString(m.Ext):
-		return fmt.Errorf("%w: file name ending %q, want one like .webm", ErrInvalid, m.Ext)
+		return fmt.Errorf("%w: file name ending %q, want one such as .webm", ErrInvalid, m.Ext)
 	case len(m.MediaType) > 256 || !utf8.ValidString(m.MediaType):
 		return fmt.Errorf("%w: media type of stream %s", ErrInvalid, m.Name)
 	}
@@ -156,8 +159,8 @@ func checkAttributes(a map[string]string) error {
 	return nil
 }
 
-// segmentName is the record's name of a segment: its number has eight digits
-// so that names sort by it.
+// segmentName is the name of a segment's record. Its number has eight digits, so
+// that names sort by it.
 func segmentName(capture, stream string, seq int64) string {
 	return fmt.Sprintf("%s%08d", segmentPrefix(capture, stream), seq)
 }
@@ -166,8 +169,8 @@ func segmentPrefix(capture, stream string) string {
 	return capture + "/streams/" + stream + "/segments/"
 }
 
-// objectKey is where a segment is stored. It ends in the hash of the bytes, so
-// that a retry is idempotent on every store.
+// objectKey is the key of a segment's object. It ends in the hash of the bytes,
+// so that a retry is idempotent.
 func objectKey(org, id, stream string, seq int64, sha string) string {
 	return fmt.Sprintf("captures/%s/%s/%s/%08d-%s.age", org, id, stream, seq, sha)
 }
@@ -176,7 +179,7 @@ func manifestKey(org, id, sha string) string {
 	return fmt.Sprintf("captures/%s/%s/manifest-%s.dsse.json", org, id, sha)
 }
 
-// keys are the objects that the envelope is in.
+// keys are the keys of the envelope's objects, in order.
 func (r ManifestRef) keys() []string {
 	if r.Parts == 0 {
 		return []string{r.Key}
@@ -189,9 +192,10 @@ func (r ManifestRef) keys() []string {
 }
 
 // stateOf reads a record's state.
-func stateOf(r store.Record) State { return State(r.State) }
+func stateOf(r records.Record) State { return State(r.State) }
 
-// stamp is a time as records and manifests hold it: UTC with microseconds.
+// stamp is a time in the form of records and manifests: UTC, in whole
+// microseconds.
 func stamp(t time.Time) time.Time {
 	if t.IsZero() {
 		return time.Time{}

@@ -5,13 +5,13 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/openova-io/bp-relay/services/capture/manifest"
+	"github.com/openova-io/bp-relay/services/format/manifest"
 )
 
-// Mark notes in the index that something of that kind ("keyframe") begins at
-// the current offset: call it before the Append it is about. attrs are
-// alternating keys and values. A mark that cannot be written is left out: the
-// index is a help, not evidence.
+// Mark adds an index entry: something of that kind, such as "keyframe", begins
+// at the current offset. Call it before the Append that it is about. attrs are
+// alternating keys and values. A mark that cannot be written is dropped, since
+// the index is not evidence.
 func (s *Stream) Mark(kind string, at time.Time, attrs ...string) {
 	mark := manifest.Mark{Kind: kind, At: stamp(at)}
 	for i := 0; i+1 < len(attrs); i += 2 {
@@ -22,20 +22,20 @@ func (s *Stream) Mark(kind string, at time.Time, attrs ...string) {
 	}
 	p, err := json.Marshal(mark)
 	if err != nil || len(p) > 1024 {
-		return // 1024 of them must fit into a record of 1 MiB, gaps included
+		return // 1024 marks and gaps must fit into a record of 1 MiB
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.usable() != nil || s.dropping != nil {
 		return
 	}
-	_ = s.putControl(frameMark, time.Now(), p) // see above
+	_ = s.putControl(frameMark, time.Now(), p) // a mark may be dropped
 }
 
-// Gap states that bytes are missing: between from and to, for a reason in a
-// word or two ("packet loss", "paused"; at most 128 bytes are kept). A zero to
-// means that the end is unknown. A gap that cannot be written now is kept and
-// written later, at the latest into the manifest.
+// Gap states that bytes are missing between from and to; a zero to means that
+// the end is unknown. reason is a word or two, such as "packet loss" or
+// "paused", cut to 128 bytes. A gap that cannot be written now is written later,
+// at the latest into the manifest.
 func (s *Stream) Gap(from, to time.Time, reason string) {
 	if len(reason) > 128 {
 		reason = reason[:128]
@@ -46,7 +46,7 @@ func (s *Stream) Gap(from, to time.Time, reason string) {
 		return
 	}
 	s.pending = append(s.pending, manifest.Gap{From: stamp(from), To: stamp(to), Reason: reason})
-	_ = s.writePending(time.Now()) // what stays in pending is tried again
+	_ = s.writePending(time.Now()) // what stays in pending is written later
 }
 
 func (s *Stream) writePending(now time.Time) error {
@@ -63,8 +63,8 @@ func (s *Stream) writePending(now time.Time) error {
 	return nil
 }
 
-// writeGaps states what was missing up to now, before the bytes that end it:
-// a process that dies in between has stated too much, not too little.
+// writeGaps states the gaps up to now, before the bytes that end them: a process
+// that dies in between has stated too much, not too little.
 func (s *Stream) writeGaps(now time.Time) error {
 	if s.dropping != nil {
 		s.pending = append(s.pending, *s.dropping)

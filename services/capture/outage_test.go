@@ -8,8 +8,9 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/openova-io/bp-relay/services/capture"
-	"github.com/openova-io/bp-relay/services/local"
-	"github.com/openova-io/bp-relay/services/local/localtest"
+	"github.com/openova-io/bp-relay/services/dev/part"
+	"github.com/openova-io/bp-relay/services/dev/stack"
+	"github.com/openova-io/bp-relay/services/dev/stack/stacktest"
 )
 
 // The real SeaweedFS is killed in the middle of two streams and comes back
@@ -19,8 +20,8 @@ func TestSeaweedFSAwayForTenSeconds(t *testing.T) {
 		t.Skip("takes half a minute")
 	}
 	t.Parallel()
-	env := localtest.Env(t, local.PartSeaweedFS)
-	srv, err := env.StartSeaweedFS(t.Context(), local.SeaweedFSConfig{Buckets: []string{bucket}})
+	env := stacktest.Env(t, part.SeaweedFS)
+	srv, err := env.StartSeaweedFS(t.Context(), stack.SeaweedFSConfig{Buckets: []string{bucket}})
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = srv.Stop() })
 

@@ -10,11 +10,11 @@ import (
 	"github.com/openova-io/bp-relay/services/blob"
 )
 
-// errReadBack: the store did not give back what it was given.
+// errReadBack: the store returned other bytes than those that were put.
 var errReadBack = errors.New("capture: read-back differs")
 
-// place puts an object and reads it back. again says that an earlier attempt
-// may have left it there.
+// place puts an object and reads it back. again is set if an earlier attempt may
+// have put it.
 func (m *Manager) place(ctx context.Context, bucket, key string, body, buf []byte, again bool) error {
 	ctx, cancel := context.WithTimeout(ctx, objectTimeout)
 	defer cancel()
@@ -23,12 +23,12 @@ func (m *Manager) place(ctx context.Context, bucket, key string, body, buf []byt
 	}
 	err := m.put(ctx, bucket, key, body)
 	if errors.Is(err, blob.ErrExists) {
-		// The key is the hash of our bytes, so what is there is damaged: the one
-		// case in which writing over it loses nothing.
+		// The key ends in the hash of these bytes, so the existing object is
+		// damaged: only then is replacing it harmless.
 		err = m.cfg.Blob.Replace(ctx, bucket, key, body)
 	}
 	if err != nil {
-		return fmt.Errorf("store segment: %w", err)
+		return fmt.Errorf("put object: %w", err)
 	}
 	if err := m.cfg.hook("put"); err != nil {
 		return err
@@ -44,8 +44,8 @@ func (m *Manager) place(ctx context.Context, bucket, key string, body, buf []byt
 	return err
 }
 
-// unsummed is a store that can leave out sums of its own. Ours are in the key,
-// and every byte is read back.
+// unsummed is an object store that can skip checksums in requests. They add
+// nothing here: the hash is in the key, and every byte is read back.
 type unsummed interface {
 	PutUnsummed(ctx context.Context, bucket, key string, body []byte) error
 }
@@ -57,8 +57,8 @@ func (m *Manager) put(ctx context.Context, bucket, key string, body []byte) erro
 	return m.cfg.Blob.Put(ctx, bucket, key, body)
 }
 
-// readBack gets the object and compares every byte with what was sent: more
-// than equal hashes would say, and cheaper.
+// readBack gets the object and compares every byte with what was put, which is
+// stricter and cheaper than comparing hashes.
 func (m *Manager) readBack(ctx context.Context, bucket, key string, body, buf []byte) error {
 	r, size, err := m.cfg.Blob.Get(ctx, bucket, key)
 	if err != nil {
@@ -66,7 +66,7 @@ func (m *Manager) readBack(ctx context.Context, bucket, key string, body, buf []
 	}
 	defer func() { _ = r.Close() }()
 	if size >= 0 && size != int64(len(body)) {
-		return fmt.Errorf("%w: %s has %d bytes, not %d", errReadBack, key, size, len(body))
+		return fmt.Errorf("%w: %s has %d bytes, want %d", errReadBack, key, size, len(body))
 	}
 	rest := body
 	for {

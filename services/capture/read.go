@@ -10,11 +10,11 @@ import (
 
 	"filippo.io/age"
 
-	"github.com/openova-io/bp-relay/services/capture/manifest"
+	"github.com/openova-io/bp-relay/services/format/manifest"
 )
 
-// Get returns what the records say about a capture; store.ErrNotFound where
-// there is none.
+// Get returns the state of a capture in the records. It returns
+// records.ErrNotFound if there is no such capture.
 func (m *Manager) Get(ctx context.Context, name string) (Info, error) {
 	org, _, err := split(name)
 	if err != nil {
@@ -29,7 +29,7 @@ func (m *Manager) Get(ctx context.Context, name string) (Info, error) {
 			Name: name, Org: org, Owner: doc.Owner, Bucket: doc.Bucket, Retention: doc.Retention,
 			Mode: doc.Mode, Actor: doc.Actor, Attributes: doc.Attributes,
 		},
-		State: state, Start: doc.Start, KeyID: doc.Recipient, Manifest: doc.Manifest,
+		State: state, Start: doc.Start, Replica: doc.Replica, KeyID: doc.Recipient, Manifest: doc.Manifest,
 	}
 	if doc.Seal != nil {
 		info.End, info.Abandoned = doc.Seal.End, doc.Seal.Abandoned
@@ -48,7 +48,7 @@ func (m *Manager) Get(ctx context.Context, name string) (Info, error) {
 	return info, nil
 }
 
-// tail is the chain of what is recorded of a stream.
+// tail is the chain of a stream's recorded segments.
 func (m *Manager) tail(ctx context.Context, name, stream string) (*manifest.Chain, error) {
 	if c := m.local(name); c != nil {
 		if s := c.stream(stream); s != nil {
@@ -65,13 +65,13 @@ func (m *Manager) tail(ctx context.Context, name, stream string) (*manifest.Chai
 	return chain, nil
 }
 
-// Read returns the stored bytes of a stream, decrypted and joined. Each
-// segment is checked against its record (both hashes, and the chain) before
-// any byte of it is given out. It needs the memory of two segments, whatever
-// the length. The error, here or of a later Read, is blob.ErrRecalling where
-// an object is cold and being brought back, ErrDamaged where it is not what
-// was recorded, ErrErased where the key was destroyed. The caller closes it
-// and has written the leaf of the view before.
+// Read returns the stored bytes of a stream, decrypted and concatenated. Before
+// any byte of a segment is returned, the segment is checked against its record
+// (both hashes and the chain). It needs the memory of two segments. Read, or a
+// later read from the result, returns blob.ErrRecalling if an object is being
+// recalled from cold storage, ErrDamaged if it differs from what was recorded,
+// and ErrErased if the key was destroyed. The caller must write the leaf of the
+// view first, and close the result.
 func (m *Manager) Read(ctx context.Context, name, stream string) (io.ReadCloser, error) {
 	_, doc, err := m.load(ctx, name)
 	if err != nil {
@@ -83,7 +83,7 @@ func (m *Manager) Read(ctx context.Context, name, stream string) (io.ReadCloser,
 	if len(doc.Identity) == 0 {
 		return nil, fmt.Errorf("%w: %s", ErrErased, name)
 	}
-	secret, err := m.cfg.Keys.Open(name, doc.Identity)
+	secret, err := m.cfg.Keys.Decrypt(name, doc.Identity)
 	if err != nil {
 		return nil, fmt.Errorf("key of capture %s: %w", name, err)
 	}
@@ -96,16 +96,17 @@ func (m *Manager) Read(ctx context.Context, name, stream string) (io.ReadCloser,
 		m: m, ctx: ctx, cancel: cancel, name: name, stream: stream, bucket: doc.Bucket,
 		identity: identity, chain: manifest.NewChain(name, stream),
 	}
-	// The first segment now, so that a cold or damaged one is an error of this
-	// call and not of a response that has begun.
-	if err := r.advance(); err != nil && !errors.Is(err, io.EOF) {
+	// Read the first segment now, so that its error is this call's, not that of a
+	// response that has already begun.
+	r.err = r.advance()
+	if r.err != nil && r.err != io.EOF { //nolint:errorlint // EOF itself is the end; a broken connection wraps it
 		cancel()
-		return nil, err
+		return nil, r.err
 	}
 	return r, nil
 }
 
-// reader is a stream being read.
+// reader reads one stream.
 type reader struct {
 	m        *Manager
 	ctx      context.Context //nolint:containedctx // io.Reader's Read cannot be given one
@@ -118,13 +119,17 @@ type reader struct {
 	page     []manifest.Record
 	cipher   bytes.Buffer
 	plain    bytes.Buffer
+	err      error // why nothing follows plain: the next segment must not be read after one that failed
 }
 
 // Read implements io.Reader.
 func (r *reader) Read(p []byte) (int, error) {
 	for r.plain.Len() == 0 {
-		if err := r.advance(); err != nil {
-			return 0, err
+		if r.err == nil {
+			r.err = r.advance()
+		}
+		if r.err != nil {
+			return 0, r.err
 		}
 	}
 	return r.plain.Read(p)
@@ -136,10 +141,10 @@ func (r *reader) Close() error {
 	return nil
 }
 
-// errPageFull ends a page of records.
+// errPageFull stops reading records at the end of a page.
 var errPageFull = errors.New("page is full")
 
-// advance reads the next segment into plain; io.EOF where there is none.
+// advance reads the next segment into plain. It returns io.EOF after the last.
 func (r *reader) advance() error {
 	if len(r.page) == 0 {
 		err := r.m.segments(r.ctx, r.name, r.stream, r.chain.Next, func(rec manifest.Record) error {
@@ -174,7 +179,7 @@ func (r *reader) fetch(seg manifest.Segment) error {
 	}
 	defer func() { _ = body.Close() }()
 	r.cipher.Reset()
-	// One byte more than recorded: a longer object must not look like it.
+	// One byte more than recorded, so that a longer object is noticed.
 	if _, err := r.cipher.ReadFrom(io.LimitReader(body, seg.CipherLen+1)); err != nil {
 		return fmt.Errorf("get %s: %w", seg.Key, err)
 	}

@@ -7,14 +7,15 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"time"
 
-	"github.com/openova-io/bp-relay/services/capture/manifest"
+	"github.com/openova-io/bp-relay/services/format/manifest"
 )
 
-// recoverStream reads what of a stream is recorded and what is in the spool.
+// recoverStream restores a stream from its recorded segments and the spool.
 func (m *Manager) recoverStream(ctx context.Context, c *Capture, sd streamDoc) (*Stream, error) {
 	s := newStream(c, sd)
-	if err := makeDir(s.dir); err != nil {
+	if err := s.makeReadable(ctx); err != nil {
 		return nil, err
 	}
 	err := m.segments(ctx, c.name, sd.Name, 0, func(r manifest.Record) error {
@@ -25,18 +26,47 @@ func (m *Manager) recoverStream(ctx context.Context, c *Capture, sd streamDoc) (
 		return nil, fmt.Errorf("stream %s of %s: %w", sd.Name, c.name, err)
 	}
 	s.next, s.size = s.stored.Next, s.stored.Bytes
-	if err := s.recoverFiles(); err != nil {
+	if s.damaged && !s.ended {
+		s.pending = append(s.pending, manifest.Gap{From: s.since(), Reason: "spool damaged"})
+	}
+	if err := s.recoverFiles(ctx); err != nil {
 		return nil, err
 	}
-	// Acknowledged, and perhaps not flushed by the process that died.
+	// The process that died may not have flushed what it acknowledged.
 	s.newEntry.Store(true)
 	return s, s.flush()
 }
 
-// recoverFiles takes over the files of the stream in the order of their
-// numbers: a number may have a .log, an .age, or both where the process died
-// between naming the one and removing the other.
-func (s *Stream) recoverFiles() error {
+// since is when the stream was whole last: its last append, or its opening.
+func (s *Stream) since() time.Time {
+	if s.last.IsZero() {
+		return s.doc.Start
+	}
+	return stamp(s.last)
+}
+
+// makeReadable makes the stream's folder if there is none, or none that can be
+// read.
+func (s *Stream) makeReadable(ctx context.Context) error {
+	_, err := os.ReadDir(s.dir)
+	switch {
+	case err == nil:
+		return nil
+	case transient(err):
+		return diskError("list spool folder", err)
+	case !errors.Is(err, os.ErrNotExist):
+		if err := s.c.m.setAside(ctx, s.dir, err); err != nil {
+			return err
+		}
+		s.damaged = true
+	}
+	return s.makeFolder()
+}
+
+// recoverFiles takes over the files of the stream in the order of their numbers.
+// A number has a .log, an .age, or both if the process died after it created
+// the .age and before it removed the .log.
+func (s *Stream) recoverFiles(ctx context.Context) error {
 	plain, err := listSpool(s.dir, plainExt)
 	if err != nil {
 		return err
@@ -52,21 +82,21 @@ func (s *Stream) recoverFiles() error {
 	want := s.stored.Next
 	for i, seq := range all {
 		if seq < s.stored.Next {
-			// Recorded, and so read back: the process died before it let go.
+			// Recorded, and so stored: the process died before it removed the file.
 			if err := errors.Join(removeIfThere(s.path(seq, plainExt)), removeIfThere(s.path(seq, cipherExt))); err != nil {
 				return err
 			}
 			continue
 		}
 		if seq > want {
-			// A power cut took the file's entry with it, though not the one after.
-			s.c.m.log.Error("spool file is lost", "capture", s.c.name, "stream", s.meta.Name, "segment", want)
-			s.pending = append(s.pending, manifest.Gap{From: stamp(s.last), Reason: "spool file lost"})
+			// A power cut removed this file's directory entry but not the next one's.
+			s.c.m.log.ErrorContext(ctx, "spool file is lost", "capture", s.c.name, "stream", s.meta.Name, "segment", want)
+			s.pending = append(s.pending, manifest.Gap{From: s.since(), Reason: "spool file lost"})
 		}
 		want = seq + 1
 		if slices.Contains(cipher, seq) {
 			var taken bool
-			if buf, taken, err = s.recoverSealed(seq, buf); err != nil {
+			if buf, taken, err = s.recoverEncrypted(ctx, seq, buf); err != nil {
 				return err
 			}
 			if taken {
@@ -74,7 +104,7 @@ func (s *Stream) recoverFiles() error {
 			}
 		}
 		if slices.Contains(plain, seq) {
-			if buf, err = s.recoverPlain(seq, buf, i == len(all)-1); err != nil {
+			if buf, err = s.recoverPlain(ctx, seq, buf, i == len(all)-1); err != nil {
 				return err
 			}
 		}
@@ -82,22 +112,25 @@ func (s *Stream) recoverFiles() error {
 	return nil
 }
 
-// recoverSealed takes an encrypted segment; taken is false where it is damaged.
-func (s *Stream) recoverSealed(seq int64, buf []byte) (_ []byte, taken bool, err error) {
+// recoverEncrypted takes over an encrypted segment. taken is false if it is
+// damaged; its file is then renamed.
+func (s *Stream) recoverEncrypted(ctx context.Context, seq int64, buf []byte) (_ []byte, taken bool, err error) {
 	path := s.path(seq, cipherExt)
 	var seg manifest.Segment
 	if buf, err = readInto(buf, path); err == nil {
-		seg, _, err = parseSealed(buf)
+		seg, _, err = parseEncrypted(buf)
+	}
+	if transient(err) {
+		return buf, false, err
 	}
 	if err != nil {
-		// It was whole and flushed when it was named: the disk has failed. What
-		// age can still read of it is for a person to find out.
-		s.c.m.log.Error("encrypted spool file is damaged; it is set aside", "path", path, "err", err)
-		if err := os.Rename(path, path+damagedExt); err != nil {
-			return buf, false, diskError("set spool file aside", err)
+		// It was whole and flushed before it got its name, so the disk has failed.
+		// An operator may recover part of it with age.
+		if err := s.c.m.setAside(ctx, path, err); err != nil {
+			return buf, false, err
 		}
 		if _, err := os.Stat(s.path(seq, plainExt)); err != nil {
-			s.pending = append(s.pending, manifest.Gap{From: stamp(s.last), Reason: "spool damaged"})
+			s.pending = append(s.pending, manifest.Gap{From: s.since(), Reason: "spool damaged"})
 		}
 		return buf, false, nil
 	}
@@ -107,31 +140,40 @@ func (s *Stream) recoverSealed(seq int64, buf []byte) (_ []byte, taken bool, err
 	if path, err = s.renumber(seq, cipherExt); err != nil {
 		return buf, false, err
 	}
-	s.queue = append(s.queue, &spoolFile{seq: s.next, path: s.path(s.next, plainExt), sealed: path, sealedSize: int64(len(buf))})
+	s.queue = append(s.queue, &spoolFile{seq: s.next, path: s.path(s.next, plainExt), cipherPath: path, cipherSize: int64(len(buf))})
 	s.next++
 	s.size += seg.PlainLen
 	s.last, s.ended = seg.End, s.ended || seg.Last
 	return buf, true, nil
 }
 
-// recoverPlain takes a segment that is not encrypted yet: it cuts what is
-// torn and closes it, or removes it where nothing is in it.
-func (s *Stream) recoverPlain(seq int64, buf []byte, newest bool) (_ []byte, err error) {
+// recoverPlain takes over a segment that is not encrypted yet: it cuts off a
+// torn end and closes the segment, or removes an empty file.
+func (s *Stream) recoverPlain(ctx context.Context, seq int64, buf []byte, newest bool) (_ []byte, err error) {
 	path := s.path(seq, plainExt)
-	if buf, err = readInto(buf, path); err != nil {
+	if buf, err = readInto(buf, path); transient(err) {
 		return buf, err
+	}
+	if err != nil {
+		buf = buf[:walkFrames(buf, func(frame) {})]
+		if err := s.salvage(ctx, path, buf, err); err != nil {
+			return buf, err
+		}
 	}
 	f := &spoolFile{}
 	f.size = int64(walkFrames(buf, func(fr frame) { s.recovered(f, fr) }))
 	if torn := int64(len(buf)) - f.size; torn > 0 {
-		s.c.m.log.Warn("torn end cut off a spool file", "path", path, "bytes", torn)
+		s.c.m.log.WarnContext(ctx, "cut off the torn end of a spool file", "path", path, "bytes", torn)
 		if !newest {
-			// Not the one that was being written: these bytes had been whole.
-			s.pending = append(s.pending, manifest.Gap{From: stamp(s.last), Reason: "spool damaged", Bytes: torn})
+			// Not the file that was being written, so these bytes had been whole.
+			s.pending = append(s.pending, manifest.Gap{From: s.since(), Reason: "spool damaged", Bytes: torn})
 		}
 		if err := os.Truncate(path, f.size); err != nil {
 			return buf, diskError("cut spool file", err)
 		}
+	}
+	if err != nil {
+		s.pending = append(s.pending, manifest.Gap{From: s.since(), Reason: "spool damaged"})
 	}
 	if f.size == 0 {
 		return buf, removeIfThere(path)
@@ -150,7 +192,16 @@ func (s *Stream) recoverPlain(seq int64, buf []byte, newest bool) (_ []byte, err
 	return buf, nil
 }
 
-// recovered counts one frame of an earlier process.
+// salvage sets a file aside that cannot be read to its end, and puts the frames
+// that could be read in its place.
+func (s *Stream) salvage(ctx context.Context, path string, read []byte, cause error) error {
+	if err := s.c.m.setAside(ctx, path, cause); err != nil {
+		return err
+	}
+	return writeFileAtomic(path, read)
+}
+
+// recovered counts one frame that an earlier process wrote.
 func (s *Stream) recovered(f *spoolFile, fr frame) {
 	if f.opened.IsZero() {
 		f.opened = fr.at
@@ -169,8 +220,8 @@ func (s *Stream) recovered(f *spoolFile, fr frame) {
 	}
 }
 
-// renumber gives a file the next number: after one that was lost it has a
-// higher one, and the chain has no holes.
+// renumber gives a file the next number. After a lost file its number is too
+// high, and the chain's numbers have no holes.
 func (s *Stream) renumber(seq int64, ext string) (string, error) {
 	to := s.path(s.next, ext)
 	if seq == s.next {
@@ -193,7 +244,7 @@ func removeIfThere(path string) error {
 	return nil
 }
 
-// reopen opens a file of an earlier process, to be flushed.
+// reopen opens a file that an earlier process wrote, to flush it.
 func (s *spoolFile) reopen() error {
 	f, err := os.OpenFile(s.path, os.O_RDWR, 0)
 	if err != nil {

@@ -20,20 +20,20 @@ import (
 	"github.com/openova-io/bp-relay/services/blob"
 	"github.com/openova-io/bp-relay/services/blob/s3"
 	"github.com/openova-io/bp-relay/services/capture"
-	"github.com/openova-io/bp-relay/services/capture/manifest"
-	"github.com/openova-io/bp-relay/services/evidence/leaf"
+	"github.com/openova-io/bp-relay/services/dev/stack"
+	"github.com/openova-io/bp-relay/services/dev/stack/stacktest"
+	"github.com/openova-io/bp-relay/services/format/leaf"
+	"github.com/openova-io/bp-relay/services/format/manifest"
 	"github.com/openova-io/bp-relay/services/internal/keyring"
-	"github.com/openova-io/bp-relay/services/local"
-	"github.com/openova-io/bp-relay/services/local/localtest"
-	"github.com/openova-io/bp-relay/services/store"
-	"github.com/openova-io/bp-relay/services/store/postgres"
-	"github.com/openova-io/bp-relay/services/store/sqlite"
+	"github.com/openova-io/bp-relay/services/records"
+	"github.com/openova-io/bp-relay/services/records/postgres"
+	"github.com/openova-io/bp-relay/services/records/sqlite"
 )
 
 const bucket = "captures"
 
 // shared is the SeaweedFS that the tests of this binary share.
-var shared localtest.Shared
+var shared stacktest.Shared
 
 func TestMain(m *testing.M) {
 	if os.Getenv(childEnv) != "" {
@@ -50,7 +50,7 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-func s3Store(t testing.TB, w *local.S3) blob.Store {
+func s3Store(t testing.TB, w *stack.S3) blob.Store {
 	t.Helper()
 	st, err := s3.New(s3.Config{Endpoint: w.Endpoint, AccessKey: w.AccessKey, SecretKey: w.SecretKey, Region: w.Region, Logger: quiet()})
 	require.NoError(t, err)
@@ -60,14 +60,13 @@ func s3Store(t testing.TB, w *local.S3) blob.Store {
 
 func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
 
-// rig is a spool, the records and the store that one capture after another is
-// made in.
+// rig is a spool, the records and the object store of a test.
 type rig struct {
-	t     testing.TB
-	dir   string
-	store store.Store
-	blob  blob.Store
-	keys  *keyring.Keyring
+	t       testing.TB
+	dir     string
+	records records.DB
+	blob    blob.Store
+	keys    *keyring.Keyring
 }
 
 func newRig(t testing.TB) *rig {
@@ -80,7 +79,7 @@ func newRig(t testing.TB) *rig {
 	require.NoError(t, err)
 	objects := s3Store(t, shared.SeaweedFS(t))
 	require.NoError(t, objects.EnsureBucket(t.Context(), bucket))
-	return &rig{t: t, dir: filepath.Join(dir, "spool"), store: db, blob: objects, keys: keys}
+	return &rig{t: t, dir: filepath.Join(dir, "spool"), records: db, blob: objects, keys: keys}
 }
 
 // onPostgres is a rig whose records are on PostgreSQL.
@@ -90,14 +89,14 @@ func onPostgres(t testing.TB) *rig {
 	db, err := postgres.Open(t.Context(), postgres.Config{URL: shared.Postgres(t).URL, Logger: quiet()})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, db.Close()) })
-	r.store = db
+	r.records = db
 	return r
 }
 
-// manager starts one and returns it with what ends it.
+// manager starts a manager and returns it with a function that stops it.
 func (r *rig) manager(edit ...func(*capture.Config)) (*capture.Manager, func()) {
 	r.t.Helper()
-	cfg := capture.Config{Dir: r.dir, Store: r.store, Blob: r.blob, Keys: r.keys, Logger: quiet()}
+	cfg := capture.Config{Dir: r.dir, Records: r.records, Blob: r.blob, Keys: r.keys, Logger: quiet()}
 	for _, fn := range edit {
 		fn(&cfg)
 	}
@@ -127,7 +126,7 @@ func meta(mode capture.Mode) capture.Meta {
 
 var video = capture.StreamMeta{Name: "video", MediaType: `video/webm; codecs="vp8"`, Ext: ".webm"}
 
-// input is bytes that look like noise and can be made again.
+// input returns pseudo-random bytes, the same for each call.
 func input(seed uint64, n int) []byte {
 	src := rand.NewChaCha8([32]byte{byte(seed), byte(seed >> 8)})
 	p := make([]byte, n)
@@ -159,7 +158,7 @@ func open(t testing.TB, m *capture.Manager, meta capture.Meta, streams ...captur
 	return c, all
 }
 
-// within is how long a test waits for what must happen.
+// within bounds how long a test waits for an expected event.
 func within(t testing.TB) context.Context {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
@@ -230,7 +229,7 @@ func (r *rig) object(key string) []byte {
 // leaves returns the openings of a capture's leaves, by type.
 func (r *rig) leaves(name string) map[string][]leaf.Opening {
 	r.t.Helper()
-	all, err := r.store.Log().LeavesOf(r.t.Context(), "acme", name, -1, 1000)
+	all, err := r.records.Log().LeavesOf(r.t.Context(), "acme", name, -1, 1000)
 	require.NoError(r.t, err)
 	out := make(map[string][]leaf.Opening)
 	for _, l := range all {
@@ -241,7 +240,7 @@ func (r *rig) leaves(name string) map[string][]leaf.Opening {
 	return out
 }
 
-// spoolEmpty says that nothing is left in the spool but its lock.
+// spoolEmpty reports whether the spool holds its lock only.
 func (r *rig) spoolEmpty(m *capture.Manager) {
 	r.t.Helper()
 	entries, err := os.ReadDir(r.dir)

@@ -6,22 +6,25 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/openova-io/bp-relay/services/capture/manifest"
-	"github.com/openova-io/bp-relay/services/store"
+	"github.com/openova-io/bp-relay/services/format/manifest"
+	"github.com/openova-io/bp-relay/services/records"
 )
 
-// Seal ends the capture: it waits until everything is stored and read back,
-// writes the signed manifest, and returns it. It may be called again, and by
-// several callers: all get the same manifest. When ctx ends first the sealing
-// goes on behind it, and after a restart too.
+// Seal finishes the capture: it waits until everything is stored, writes the
+// signed manifest, and returns it. Every call returns the same manifest. If ctx
+// ends first, sealing continues in the background, also after a restart.
 func (c *Capture) Seal(ctx context.Context) (manifest.Manifest, error) {
 	return c.seal(ctx, "")
 }
 
-// SealAbandoned finishes a capture that nobody will resume: with what the
-// spool on this host has, else with what is stored. The reason goes into the
-// manifest, and each stream that was not closed gets a gap from its last byte
-// on. It is a success where the capture is sealed already.
+// SealAbandoned seals a capture that its owner will not resume: with what this
+// host's spool holds, or, if the spool is on another host, with what is stored.
+// The reason goes into the manifest, and each stream that was not closed gets a
+// gap after its last byte. It succeeds if the capture is sealed already. If the
+// spool is on another host, this process becomes the owner of the capture: the
+// host can add nothing any more. The caller has made sure that the host's process
+// is gone (Replica). It returns ErrTaken if that process came back and took the
+// capture over again.
 func (m *Manager) SealAbandoned(ctx context.Context, name, reason string) error {
 	if err := m.waitReady(ctx); err != nil {
 		return err
@@ -31,6 +34,9 @@ func (m *Manager) SealAbandoned(ctx context.Context, name, reason string) error 
 	}
 	c := m.local(name)
 	if c == nil {
+		if err := m.stillThere(name); err != nil {
+			return err
+		}
 		state, doc, err := m.load(ctx, name)
 		if err != nil || state == StateSealed {
 			return err
@@ -40,7 +46,14 @@ func (m *Manager) SealAbandoned(ctx context.Context, name, reason string) error 
 		}
 		c.dir = ""
 		if err := m.claim(c); err != nil {
-			return err // a call at the same time was first, and is at it
+			return err // a concurrent call is sealing it
+		}
+		if err := c.take(ctx); err != nil {
+			m.forget(c)
+			if errors.Is(err, ErrSealed) {
+				return nil
+			}
+			return err
 		}
 	}
 	_, err := c.seal(ctx, reason)
@@ -54,8 +67,10 @@ func (c *Capture) seal(ctx context.Context, abandoned string) (manifest.Manifest
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		return c.result, nil
+	case <-c.taken:
+		return manifest.Manifest{}, c.Failure()
 	case <-c.m.done:
-		return manifest.Manifest{}, fmt.Errorf("%w: the manager has stopped; the next one goes on sealing %s", ErrClosed, c.name)
+		return manifest.Manifest{}, fmt.Errorf("%w: the manager has stopped; the next process will seal %s", ErrClosed, c.name)
 	case <-ctx.Done():
 		c.mu.Lock()
 		defer c.mu.Unlock()
@@ -63,7 +78,7 @@ func (c *Capture) seal(ctx context.Context, abandoned string) (manifest.Manifest
 	}
 }
 
-// beginSeal ends all appends and starts the sealer, once.
+// beginSeal makes all further appends fail and starts the sealer, once.
 func (c *Capture) beginSeal(abandoned string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -71,13 +86,13 @@ func (c *Capture) beginSeal(abandoned string) {
 		return
 	}
 	c.sealing, c.closed = true, true
-	c.m.spawn(func(ctx context.Context) { c.sealForever(ctx, abandoned) })
+	c.m.tasks.Go(c.name, func(ctx context.Context) { c.sealForever(ctx, abandoned) })
 }
 
-// sealForever tries until the capture is sealed or ctx ends; the next process
-// goes on then.
+// sealForever tries until the capture is sealed or ctx ends. In the latter case
+// the next process seals it.
 func (c *Capture) sealForever(ctx context.Context, abandoned string) {
-	plan := &sealDoc{End: stamp(time.Now()), Clock: hostClock(), Abandoned: abandoned, Elsewhere: c.dir == ""}
+	plan := &sealDoc{End: stamp(time.Now()), Clock: hostClock(), Abandoned: abandoned}
 	for _, s := range c.Streams() {
 		if gaps := s.finish(plan.End); len(gaps) > 0 {
 			if plan.Gaps == nil {
@@ -92,11 +107,15 @@ func (c *Capture) sealForever(ctx context.Context, abandoned string) {
 		if err == nil || ctx.Err() != nil || errors.Is(err, errHook) {
 			return
 		}
+		if final(err) {
+			c.lose(ctx, err)
+			return
+		}
 		c.mu.Lock()
 		c.sealErr = err
 		c.mu.Unlock()
 		if try&(try-1) == 0 {
-			c.m.log.Warn("capture not sealed, trying again", "capture", c.name, "try", try, "err", err)
+			c.m.log.WarnContext(ctx, "cannot seal capture; trying again", "capture", c.name, "attempt", try, "error", err)
 		}
 		if sleep(ctx, pause.NextBackOff()) != nil {
 			return
@@ -104,9 +123,9 @@ func (c *Capture) sealForever(ctx context.Context, abandoned string) {
 	}
 }
 
-// sealOnce does what is left of sealing. Each step can be repeated, and what
-// the manifest holds comes from the records alone, so that a process that
-// dies on any line is followed by one that makes the same manifest.
+// sealOnce does the remaining steps of sealing. Each step can be repeated, and
+// the manifest is made from the records alone, so that after a crash on any line
+// the next process makes the same manifest.
 func (c *Capture) sealOnce(ctx context.Context, plan *sealDoc) error {
 	if err := c.markSealing(ctx, plan); err != nil {
 		return err
@@ -149,18 +168,18 @@ func (c *Capture) sealOnce(ctx context.Context, plan *sealDoc) error {
 		return err
 	}
 	for name, gaps := range plan.Gaps {
-		c.m.log.Info("gaps stated at sealing", "capture", c.name, "stream", name, "gaps", len(gaps))
+		c.m.log.InfoContext(ctx, "gaps stated at sealing", "capture", c.name, "stream", name, "gaps", len(gaps))
 		c.m.metrics.gaps.Add(float64(len(gaps)))
 	}
 	c.m.forget(c)
 	if c.dir != "" {
-		c.m.removeFolder(c.dir)
+		c.m.removeFolder(ctx, c.dir)
 	}
 	c.mu.Lock()
 	c.result = m
 	c.mu.Unlock()
 	close(c.sealed)
-	c.m.log.Info("capture sealed", "capture", c.name, "segments", ref.Segments, "bytes", ref.Bytes, "gaps", ref.Gaps, "manifest", ref.Key)
+	c.m.log.InfoContext(ctx, "capture sealed", "capture", c.name, "segments", ref.Segments, "bytes", ref.Bytes, "gaps", ref.Gaps, "manifest", ref.Key)
 	return nil
 }
 
@@ -179,19 +198,30 @@ func (c *Capture) placeManifest(ctx context.Context, ref ManifestRef, envelope [
 	return nil
 }
 
-// markSealing writes the plan into the record, or takes the one that an
-// earlier process wrote there.
+// markSealing writes the plan into the record, unless an earlier process has
+// written one: that one counts. It also writes the streams that the record lacks.
 func (c *Capture) markSealing(ctx context.Context, plan *sealDoc) error {
-	return c.m.modify(ctx, c.name, func(tx store.Tx, doc *document, state State) (State, error) {
-		if state != StateActive {
-			return "", nil
-		}
-		doc.Seal = plan
-		return StateSealing, act(ctx, tx, c.org, "", c.name, "sealing", map[string]any{"abandoned": plan.Abandoned})
+	return c.withNewStreams(func(fresh []*Stream) error {
+		return c.change(ctx, func(tx records.Tx, doc *document, state State) (State, error) {
+			if state == StateSealed {
+				return "", nil
+			}
+			added, err := addStreams(ctx, tx, c.name, doc, fresh)
+			switch {
+			case err != nil:
+				return "", err
+			case state == StateSealing && !added:
+				return "", nil
+			case state == StateSealing:
+				return state, nil
+			}
+			doc.Seal = plan
+			return StateSealing, note(ctx, tx, "sealing", "", c.name, map[string]any{"abandoned": plan.Abandoned, "end": plan.End})
+		})
 	})
 }
 
-// drain waits until the spool holds nothing of the capture.
+// drain waits until all segments of the capture in the spool are stored.
 func (c *Capture) drain(ctx context.Context) error {
 	for {
 		left, stuck := 0, error(nil)
@@ -205,10 +235,7 @@ func (c *Capture) drain(ctx context.Context) error {
 			return nil
 		}
 		if stuck != nil {
-			if errors.Is(stuck, errHook) {
-				return stuck
-			}
-			return fmt.Errorf("segments in the spool cannot be recorded: %w", stuck)
+			return fmt.Errorf("record the segments in the spool: %w", stuck)
 		}
 		select {
 		case <-c.stored:
@@ -218,7 +245,7 @@ func (c *Capture) drain(ctx context.Context) error {
 	}
 }
 
-// assemble makes the manifest from the records, checking each chain.
+// assemble makes the manifest from the records and checks each chain.
 func (m *Manager) assemble(ctx context.Context, name string, doc document) (manifest.Manifest, error) {
 	org, _, err := split(name)
 	if err != nil {
@@ -263,25 +290,25 @@ func (m *Manager) assembleStream(ctx context.Context, name string, sd streamDoc,
 		from, ended = sm.Segments[n-1].End, sm.Segments[n-1].Last
 	}
 	if plan.Abandoned != "" && !ended {
-		// Nobody knows what came after the last byte, or whether anything did.
+		// What came after the last byte, if anything, is unknown.
 		sm.Gaps = append(sm.Gaps, manifest.Gap{From: from, Reason: "abandoned"})
 	}
 	return sm, nil
 }
 
 // errGrown: segments were recorded after the manifest was assembled.
-var errGrown = errors.New("capture: it has grown since its manifest was made")
+var errGrown = errors.New("capture: it has grown since its manifest was assembled")
 
-// nothingAfter makes sure that the manifest has every recorded segment. One
-// that was on its way when another host began to seal may have come after the
-// records were read: whoever sent it has let its spool go.
-func nothingAfter(ctx context.Context, tx store.Tx, name string, m manifest.Manifest) error {
+// nothingAfter returns errGrown unless the manifest has every recorded segment.
+// When a host seals without the spool, the host that has the spool may record a
+// segment, and delete its spool file, after the records were read.
+func nothingAfter(ctx context.Context, tx records.Tx, name string, m manifest.Manifest) error {
 	for _, s := range m.Streams {
-		_, err := tx.Get(ctx, store.Segments, segmentName(name, s.Name, int64(s.Count)))
+		_, err := tx.Get(ctx, records.Segments, segmentName(name, s.Name, int64(s.Count)))
 		if err == nil {
 			return fmt.Errorf("%w: segment %d of stream %s", errGrown, s.Count, s.Name)
 		}
-		if !errors.Is(err, store.ErrNotFound) {
+		if !errors.Is(err, records.ErrNotFound) {
 			return err
 		}
 	}
@@ -289,7 +316,7 @@ func nothingAfter(ctx context.Context, tx store.Tx, name string, m manifest.Mani
 }
 
 func (c *Capture) markSealed(ctx context.Context, m manifest.Manifest, ref ManifestRef) error {
-	return c.m.modify(ctx, c.name, func(tx store.Tx, doc *document, state State) (State, error) {
+	return c.change(ctx, func(tx records.Tx, doc *document, state State) (State, error) {
 		if state == StateSealed {
 			return "", nil
 		}
@@ -302,7 +329,7 @@ func (c *Capture) markSealed(ctx context.Context, m manifest.Manifest, ref Manif
 				doc.Streams[i].Bytes, doc.Streams[i].Segments, doc.Streams[i].Head = s.Bytes, int64(s.Count), s.Head
 			}
 		}
-		return StateSealed, act(ctx, tx, c.org, "", c.name, "sealed", map[string]any{
+		return StateSealed, note(ctx, tx, "sealed", "", c.name, map[string]any{
 			"manifest_sha256": ref.SHA256, "segments": ref.Segments, "bytes": ref.Bytes, "gaps": ref.Gaps,
 		})
 	})

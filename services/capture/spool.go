@@ -20,28 +20,31 @@ import (
 //
 //	lock                               held by the one process that owns the spool
 //	<org>~<id>/capture.json            which capture this is
+//	<org>~<id>/<stream>/stream.json    which stream this is
 //	<org>~<id>/<stream>/00000007.log   plaintext of segment 7, framed (frame.go)
-//	<org>~<id>/<stream>/00000008.age   segment 8 encrypted, with its record (sealed.go)
+//	<org>~<id>/<stream>/00000008.age   segment 8 encrypted, with its record (encrypted.go)
 //
-// A .log becomes an .age of the same number; the .age goes when it is stored.
+// A .log is replaced by an .age with the same number, which is deleted once the
+// segment is stored.
 const (
 	plainExt  = ".log"
 	cipherExt = ".age"
-	// damagedExt is added to the name of a file that is set aside.
+	// damagedExt is appended to the name of a damaged file, which is kept.
 	damagedExt = ".damaged"
 	metaFile   = "capture.json"
+	streamFile = "stream.json"
 )
 
-// spoolMeta is capture.json: enough to find the record, or to know what was
-// lost where there is none.
+// spoolMeta is capture.json: it identifies the capture, also if its record is
+// lost.
 type spoolMeta struct {
 	V         int    `json:"v"`
 	Name      string `json:"name"`
 	Recipient string `json:"recipient"`
 }
 
-// spoolFile is one segment in the spool. Its stream's lock guards all fields
-// but f.
+// spoolFile is one segment in the spool. The stream's lock guards all fields but
+// f.
 type spoolFile struct {
 	seq    int64
 	path   string // of the .log
@@ -49,14 +52,16 @@ type spoolFile struct {
 	plain  int64  // payload bytes in them
 	opened time.Time
 	items  int // marks and gaps
+	// damaged: bytes of it could not be read. What is missing is stated as a gap.
+	damaged bool
 
-	// sealed is the encrypted file's path, "" while there is none.
-	sealed     string
-	sealedSize int64
+	// cipherPath is the encrypted file, "" while there is none.
+	cipherPath string
+	cipherSize int64
 
-	// dirty: written to since the last sync.
+	// dirty: f was written to since the last sync.
 	dirty atomic.Bool
-	// closing: nothing more is written, so the next sync closes f.
+	// closing: f is not written to any more, so the next sync closes it.
 	closing atomic.Bool
 	mu      sync.Mutex // guards f
 	f       *os.File
@@ -71,8 +76,8 @@ func createSpoolFile(dir string, seq int64, now time.Time) (*spoolFile, error) {
 	return &spoolFile{seq: seq, path: path, opened: now, f: f}, nil
 }
 
-// write appends one frame with one writev(2): no copy is made to join header
-// and payload. A frame that did not fit is taken back.
+// write appends one frame with one writev(2), which needs no copy to join header
+// and payload. It removes a frame that was written in part.
 func (s *spoolFile) write(iov [][]byte) error {
 	want := 0
 	for _, b := range iov {
@@ -85,27 +90,27 @@ func (s *spoolFile) write(iov [][]byte) error {
 		return nil
 	}
 	if err == nil {
-		// A regular file takes less than it is given only where it is full.
+		// A short write into a regular file means that the disk is full.
 		err = unix.ENOSPC
 	}
 	if n > 0 {
 		if terr := s.f.Truncate(s.size); terr != nil {
-			// The torn frame fails its sum: reading ends before it. Nothing may be
-			// written after it, so the caller starts another file.
+			// The torn frame has a wrong checksum, so readers stop before it. Nothing
+			// may follow it: the caller starts another file.
 			err = errors.Join(err, terr)
 		}
 	}
 	return diskError("write to spool", err)
 }
 
-// sync flushes what was written, and closes the file where nothing follows.
+// sync flushes what was written, and closes the file if nothing follows.
 func (s *spoolFile) sync() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.f == nil {
 		return nil
 	}
-	closing := s.closing.Load() // before the flush: what comes after is not in it
+	closing := s.closing.Load() // before the flush, which covers only earlier writes
 	if s.dirty.Swap(false) {
 		if err := unix.Fdatasync(int(s.f.Fd())); err != nil {
 			return diskError("flush spool", err)
@@ -122,18 +127,19 @@ func (s *spoolFile) sync() error {
 	return nil
 }
 
-// drop closes the file without flushing: its bytes are durable elsewhere.
+// drop closes the file without flushing it: its bytes are durable elsewhere.
 func (s *spoolFile) drop() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.f != nil {
-		_ = s.f.Close() // nothing is lost by an error here
+		_ = s.f.Close() // an error loses nothing
 		s.f = nil
 	}
 	s.dirty.Store(false)
 }
 
-// writeFileAtomic puts a file in place whole or not at all, durably.
+// writeFileAtomic creates a file with these parts, durably and as a whole or not
+// at all.
 func writeFileAtomic(path string, parts ...[]byte) error {
 	tmp := path + ".tmp"
 	f, err := os.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
@@ -153,12 +159,12 @@ func writeFileAtomic(path string, parts ...[]byte) error {
 		return diskError("write "+filepath.Base(path), err)
 	}
 	if err := os.Rename(tmp, path); err != nil {
-		return diskError("place "+filepath.Base(path), err)
+		return diskError("rename "+filepath.Base(path), err)
 	}
 	return syncDir(filepath.Dir(path))
 }
 
-// makeDir makes a folder whose entry survives a power cut.
+// makeDir makes a folder, durably. It succeeds if the folder exists.
 func makeDir(path string) error {
 	if err := os.Mkdir(path, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
 		return diskError("make spool folder", err)
@@ -190,7 +196,7 @@ func readSpoolMeta(dir string) (spoolMeta, error) {
 	return meta, nil
 }
 
-// listSpool returns the numbers of the files with that ending, in order.
+// listSpool returns the numbers of the files with this extension, sorted.
 func listSpool(dir, ext string) ([]int64, error) {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
@@ -218,12 +224,12 @@ func spoolFolders(dir string) ([]string, error) {
 	}
 	var folders []string
 	for _, e := range entries {
-		if e.IsDir() {
+		if e.IsDir() && !strings.HasSuffix(e.Name(), damagedExt) {
 			folders = append(folders, filepath.Join(dir, e.Name()))
 		}
 	}
 	return folders, nil
 }
 
-// folderName is the spool folder of a capture: "~" is in no name.
+// folderName is the name of a capture's spool folder. Names have no "~".
 func folderName(org, id string) string { return org + "~" + id }

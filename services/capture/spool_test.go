@@ -18,8 +18,8 @@ func readAll(r io.ReadCloser) ([]byte, error) {
 	return io.ReadAll(r)
 }
 
-// The store is away and the spool's bound is reached: the session must end,
-// and what was acknowledged before is stored when the store is back.
+// The store is unreachable and the spool reaches its bound: the session must
+// end, and what was acknowledged is stored once the store is back.
 func TestFullSpoolEndsARequiredCapture(t *testing.T) {
 	r := newRig(t)
 	faulty := down(r.blob)
@@ -42,7 +42,7 @@ func TestFullSpoolEndsARequiredCapture(t *testing.T) {
 	}
 	require.ErrorIs(t, c.Failure(), capture.ErrSpoolFull)
 	require.ErrorIs(t, ss[0].Append(p[:1]), capture.ErrSpoolFull, "a required capture does not begin again by itself")
-	faulty.Up()
+	faulty.Restore()
 	v := seal(t, c).Streams[0]
 	same(t, p[:acked], stored(t, m, c.Name(), "video"))
 	require.Len(t, v.Gaps, 1)
@@ -61,7 +61,7 @@ func TestFullSpoolIsAGapOfABestEffortCapture(t *testing.T) {
 	kept := ss[0].Size()
 	require.Less(t, kept, int64(len(p)))
 	require.NoError(t, c.Failure())
-	faulty.Up()
+	faulty.Restore()
 	require.Eventually(t, func() bool { return m.SpoolUsed() < 4<<20 }, time.Minute, 20*time.Millisecond)
 	time.Sleep(time.Second) // it asks the spool again once a second
 	tail := input(8, 10_000)
@@ -77,7 +77,7 @@ func TestFullSpoolIsAGapOfABestEffortCapture(t *testing.T) {
 	r.spoolEmpty(m)
 }
 
-// A write that the disk refuses is the same, and later ones succeed again.
+// A write that the disk refuses has the same effect, and later ones succeed.
 func TestDiskErrors(t *testing.T) {
 	for what, want := range map[error]error{syscall.EIO: capture.ErrDisk, syscall.ENOSPC: capture.ErrSpoolFull} {
 		r := newRig(t)
@@ -103,8 +103,8 @@ func TestDiskErrors(t *testing.T) {
 	}
 }
 
-// A real file system with no byte left: whatever happens to the write, what
-// was acknowledged is there and nothing else is.
+// A real file system that is full: whatever happens to the write, exactly what
+// was acknowledged is stored.
 func TestFullDisk(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("needs root to mount a small tmpfs")
@@ -127,7 +127,7 @@ func TestFullDisk(t *testing.T) {
 	}
 	require.Greater(t, len(kept), 1<<20)
 	require.Less(t, len(kept), len(p))
-	faulty.Up()
+	faulty.Restore()
 	v := seal(t, c).Streams[0]
 	same(t, kept, stored(t, m, c.Name(), "video"))
 	require.NotEmpty(t, v.Gaps)
@@ -141,7 +141,7 @@ func TestFullDisk(t *testing.T) {
 	stop()
 }
 
-// A file whose entry a power cut took is stated as a gap.
+// A file whose directory entry a power cut removed is stated as a gap.
 func TestLostSpoolFile(t *testing.T) {
 	r := newRig(t)
 	m, stop := r.manager(func(c *capture.Config) { c.Blob = down(r.blob) })
@@ -166,8 +166,8 @@ func TestLostSpoolFile(t *testing.T) {
 	r.spoolEmpty(m)
 }
 
-// What a crash or a power cut leaves at the end of a file is cut off; what is
-// before it counts.
+// A torn end that a crash or a power cut leaves is cut off; the bytes before it
+// are stored.
 func TestTornSpool(t *testing.T) {
 	for what, tear := range map[string]func(t *testing.T, path string){
 		"garbage":     func(t *testing.T, path string) { appendTo(t, path, input(1, 1000)) },
@@ -193,7 +193,7 @@ func TestTornSpool(t *testing.T) {
 			saved, err := os.ReadFile(path)
 			require.NoError(t, err)
 			stop()
-			// As a death leaves it, whatever the end of Run did since.
+			// As a crash leaves it, without what Run did at its end.
 			_ = os.Remove(filepath.Join(filepath.Dir(path), "00000000.age"))
 			require.NoError(t, os.WriteFile(path, saved, 0o600))
 			tear(t, path)
@@ -219,8 +219,7 @@ func TestTornSpool(t *testing.T) {
 	}
 }
 
-// A disk that damages what it had flushed costs what it damaged, says so, and
-// nothing else.
+// A disk that damages flushed bytes loses only those, and the gap is stated.
 func TestDamagedSpool(t *testing.T) {
 	r := newRig(t)
 	faulty := down(r.blob)

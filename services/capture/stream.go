@@ -1,6 +1,7 @@
 package capture
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -8,16 +9,19 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/openova-io/bp-relay/services/capture/manifest"
+	"github.com/openova-io/bp-relay/services/format/manifest"
 )
 
-// Stream is one stream of a capture: bytes that, joined, give one file that
-// the standard players take. It is safe for concurrent use.
+// Stream is one stream of a capture: bytes that form one file for standard
+// players. It is safe for concurrent use.
 type Stream struct {
 	c    *Capture
 	meta StreamMeta
+	doc  streamDoc // its entry in the capture's record
 	dir  string
-	// newEntry: the folder has a file that is not flushed into it yet.
+	// recorded: the capture's record has the entry. Capture.recording guards it.
+	recorded bool
+	// newEntry: the folder has a new file and has not been flushed since.
 	newEntry atomic.Bool
 	// kick wakes the uploader.
 	kick chan struct{}
@@ -28,58 +32,62 @@ type Stream struct {
 	size  int64      // plaintext bytes appended
 	last  time.Time  // of the last append
 	queue []*spoolFile
-	ended bool // closed by its writer: nothing comes after
+	ended bool // closed by its writer
 	shut  bool // closed by sealing or by the end of the process
-	// pending are gaps that could not be written yet.
+	// pending are gaps that are not written yet.
 	pending []manifest.Gap
-	// dropping is the gap that bytes are falling into now; tried is when the
-	// spool last refused.
+	// dropping is the gap of the bytes that are being dropped, nil if none are;
+	// tried is when the spool last refused bytes.
 	dropping *manifest.Gap
 	tried    time.Time
-	// interrupted is the last append of an earlier process, until the first
-	// one of this.
+	// interrupted is the time of an earlier process's last append, until the
+	// first append of this one.
 	interrupted time.Time
 	header      [headerLen]byte
 	iov         [2][]byte
-	// stored is the chain up to the last recorded segment. The uploader alone
+	// stored is the chain up to the last recorded segment. Only the uploader
 	// changes it, with the lock held.
 	stored *manifest.Chain
-	// stuck is why the uploader has given up for good.
+	// damaged: recovery could not read the stream's folder.
+	damaged bool
+	// stuck is why the uploader has given up, nil if it has not.
 	stuck error
 }
 
 func newStream(c *Capture, sd streamDoc) *Stream {
 	return &Stream{
-		c: c, meta: sd.StreamMeta, dir: filepath.Join(c.dir, sd.Name),
+		c: c, meta: sd.StreamMeta, doc: sd, dir: filepath.Join(c.dir, sd.Name),
 		kick: make(chan struct{}, 1), stored: manifest.NewChain(c.name, sd.Name),
 	}
 }
 
-// Meta is what the stream was opened with.
+// Meta is the description with which the stream was opened.
 func (s *Stream) Meta() StreamMeta { return s.meta }
 
-// Size is how many bytes were appended, by earlier processes too.
+// Size is the number of bytes appended, including those of earlier processes.
 func (s *Stream) Size() int64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.size
 }
 
-// LastAppend is when bytes were last appended; zero where none were.
+// LastAppend is when bytes were last appended, zero if none were.
 func (s *Stream) LastAppend() time.Time {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.last
 }
 
-// Append adds p, at most MaxAppend bytes, to the stream with one write into
-// the spool. It neither flushes nor waits for the network; p is durable
-// within a second and survives the death of the process from now on. It is
-// never split over two segments, and not kept after the return.
+// Append adds p, at most MaxAppend bytes, to the stream with one write into the
+// spool. It neither flushes nor waits for the network. When it returns, p
+// survives the death of the process; within a second it also survives a power
+// cut. p is never split over two segments. Append does not retain p.
 //
-// Where the spool is full or its disk fails, a required capture fails for
-// good: the error is ErrSpoolFull or ErrDisk, and Err is closed. A best-effort
-// one drops the bytes, states the gap and returns nil.
+// If the spool is full or its disk fails, a required capture fails for good:
+// Append returns ErrSpoolFull or ErrDisk, and Capture.Err is closed. A
+// best-effort capture drops the bytes, states the gap, and Append returns nil.
+// Append returns ErrTooLarge or ErrClosed if p is too large or the stream has
+// been closed.
 func (s *Stream) Append(p []byte) error {
 	if len(p) > MaxAppend {
 		return fmt.Errorf("%w: %d bytes, at most %d", ErrTooLarge, len(p), MaxAppend)
@@ -102,20 +110,20 @@ func (s *Stream) Append(p []byte) error {
 }
 
 func (s *Stream) usable() error {
-	if s.ended || s.shut {
-		return fmt.Errorf("%w: stream %s of %s", ErrClosed, s.meta.Name, s.c.name)
-	}
 	select {
 	case <-s.c.failed:
 		return s.c.Failure()
 	default:
-		return nil
 	}
+	if s.ended || s.shut {
+		return fmt.Errorf("%w: stream %s of %s", ErrClosed, s.meta.Name, s.c.name)
+	}
+	return nil
 }
 
 func (s *Stream) appendData(now time.Time, p []byte) error {
-	// Asked again once a second, so that a spool at its bound does not make a
-	// gap of every second append.
+	// Try only once a second: otherwise a spool at its bound would alternate
+	// between single appends and gaps.
 	if s.dropping != nil && now.Sub(s.tried) < time.Second {
 		return s.errDropping()
 	}
@@ -137,11 +145,11 @@ func (s *Stream) errDropping() error {
 	return fmt.Errorf("%w: %s", ErrSpoolFull, s.dropping.Reason)
 }
 
-// lost deals with bytes that the spool did not take.
+// lost handles n bytes that the spool refused.
 func (s *Stream) lost(now time.Time, n int64, err error) error {
 	s.c.m.metrics.dropped.Add(float64(n))
 	if s.dropping == nil {
-		s.c.m.log.Warn("spool takes nothing", "capture", s.c.name, "stream", s.meta.Name, "err", err)
+		s.c.m.log.Warn("spool refuses bytes", "capture", s.c.name, "stream", s.meta.Name, "error", err) //nolint:sloglint // Append has no context
 		s.dropping, s.tried = &manifest.Gap{From: stamp(now), Reason: reasonOf(err)}, now
 	} else if now.Sub(s.tried) >= time.Second {
 		s.tried = now
@@ -151,12 +159,12 @@ func (s *Stream) lost(now time.Time, n int64, err error) error {
 	if s.c.mode == BestEffort {
 		return nil
 	}
-	s.c.fail(err)
+	s.c.fail(context.Background(), err) // Append has no context
 	return err
 }
 
-// put writes one frame into the open segment, or into a new one where the
-// open one has had enough.
+// put writes one frame into the open segment, or into a new one if the open one
+// is full or old.
 func (s *Stream) put(kind byte, now time.Time, p []byte) error {
 	if f := s.cur; f != nil {
 		full := f.size+int64(headerLen+len(p)) > maxFile || f.items >= maxItems || now.Sub(f.opened) >= maxAge
@@ -182,8 +190,8 @@ func (s *Stream) put(kind byte, now time.Time, p []byte) error {
 	return s.write(kind, now, p)
 }
 
-// putControl writes a frame that is not data. It takes its room in the spool
-// whatever the bound: what says that bytes are missing must always fit.
+// putControl writes a frame that is not data. It ignores the spool's bound: a
+// gap must always fit.
 func (s *Stream) putControl(kind byte, now time.Time, p []byte) error {
 	if err := s.put(kind, now, p); err != nil {
 		return err
@@ -200,9 +208,9 @@ func (s *Stream) write(kind byte, now time.Time, p []byte) error {
 		iov = s.iov[:1]
 	}
 	err := s.cur.write(iov)
-	s.iov[1] = nil // not ours to keep
+	s.iov[1] = nil // Append does not retain p
 	if err != nil {
-		s.cut() // nothing may follow what may be torn
+		s.cut() // nothing may follow a frame that may be torn
 		return err
 	}
 	if kind == frameData {
@@ -213,7 +221,7 @@ func (s *Stream) write(kind byte, now time.Time, p []byte) error {
 	return nil
 }
 
-// cut closes the open segment and hands it to the uploader.
+// cut closes the open segment and queues it for the uploader.
 func (s *Stream) cut() {
 	if s.cur == nil {
 		return
@@ -235,7 +243,7 @@ func (s *Stream) cut() {
 	}
 }
 
-// cutOld closes a segment that has been open for long enough.
+// cutOld cuts the open segment if it has reached maxAge.
 func (s *Stream) cutOld(now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -244,9 +252,8 @@ func (s *Stream) cutOld(now time.Time) {
 	}
 }
 
-// Close says that nothing comes after: the stream has ended in time, so that
-// neither a restart nor an abandoned capture is a gap of it. Appends fail with
-// ErrClosed from now on, after Resume too.
+// Close ends the stream: a later restart, or an abandoned capture, is not a gap
+// of it. Appends then return ErrClosed, also after Resume.
 func (s *Stream) Close() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -268,7 +275,7 @@ func (s *Stream) Close() error {
 	return nil
 }
 
-// stop ends all appends without saying that the stream has ended.
+// stop makes further appends fail, without ending the stream.
 func (s *Stream) stop() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -276,9 +283,9 @@ func (s *Stream) stop() {
 	s.cut()
 }
 
-// finish cuts the last segment and returns the gaps that only the manifest
-// can state: those that could not be written, and the interruption of a
-// stream that nobody went on with.
+// finish cuts the last segment and returns the gaps that only the manifest can
+// state: those that could not be written, and the interruption of a stream that
+// was not continued.
 func (s *Stream) finish(end time.Time) []manifest.Gap {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -286,7 +293,7 @@ func (s *Stream) finish(end time.Time) []manifest.Gap {
 	if s.dropping != nil {
 		s.pending, s.dropping = append(s.pending, *s.dropping), nil
 	}
-	_ = s.writePending(time.Now()) // what stays in pending is returned
+	_ = s.writePending(time.Now()) // what stays in pending is returned below
 	s.cut()
 	gaps := s.pending
 	if !s.interrupted.IsZero() {
@@ -296,7 +303,7 @@ func (s *Stream) finish(end time.Time) []manifest.Gap {
 	return gaps
 }
 
-// resume takes the stream up where an earlier process left it.
+// resume continues the stream of an earlier process.
 func (s *Stream) resume() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -305,12 +312,12 @@ func (s *Stream) resume() {
 	}
 }
 
-// flush makes everything that was appended so far durable.
+// flush makes all bytes appended so far durable.
 func (s *Stream) flush() error {
 	s.mu.Lock()
 	files := make([]*spoolFile, 0, len(s.queue)+1)
 	for _, f := range s.queue {
-		if f.sealed == "" {
+		if f.cipherPath == "" {
 			files = append(files, f)
 		}
 	}
@@ -323,9 +330,12 @@ func (s *Stream) flush() error {
 			return err
 		}
 	}
-	// After the files: an entry must not name a file that is not there.
+	// After the files: a durable entry must name a durable file.
 	if s.newEntry.Swap(false) {
-		return syncDir(s.dir)
+		if err := syncDir(s.dir); err != nil {
+			s.newEntry.Store(true)
+			return err
+		}
 	}
 	return nil
 }

@@ -4,18 +4,21 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
 
-	"github.com/openova-io/bp-relay/services/capture/manifest"
+	"github.com/openova-io/bp-relay/services/format/manifest"
+	"github.com/openova-io/bp-relay/services/records"
 )
 
-// upload brings the stream's closed segments to the store, one after the
-// other, until ctx ends. It is the stream's only task.
+// upload records the stream and stores its closed segments, one after the other,
+// until ctx ends. It is the stream's only task.
 func (s *Stream) upload(ctx context.Context) {
-	for {
+	err := s.forever(ctx, "record stream", func(int) error { return s.c.recordStreams(ctx) })
+	for err == nil {
 		f := s.first()
 		if f == nil {
 			select {
@@ -25,13 +28,15 @@ func (s *Stream) upload(ctx context.Context) {
 				return
 			}
 		}
-		if err := s.storeForever(ctx, f); err != nil {
-			if ctx.Err() == nil {
-				s.giveUp(err)
-			}
-			return
+		err = s.forever(ctx, "store segment", func(try int) error {
+			return s.withScratch(ctx, func(sc *scratch) error { return s.store(ctx, f, sc, try) })
+		})
+		if err == nil {
+			s.done(f)
 		}
-		s.done(f)
+	}
+	if ctx.Err() == nil {
+		s.giveUp(ctx, err)
 	}
 }
 
@@ -52,44 +57,52 @@ func (s *Stream) done(f *spoolFile) {
 	s.c.noteChange()
 }
 
-// giveUp is for what no retry can mend. The spool keeps the bytes.
-func (s *Stream) giveUp(err error) {
+// giveUp stops the uploader after an error that no retry can resolve. The spool
+// keeps the bytes.
+func (s *Stream) giveUp(ctx context.Context, err error) {
 	s.mu.Lock()
 	s.stuck = err
 	s.mu.Unlock()
-	s.c.m.log.Error("segments cannot be recorded; they stay in the spool", "capture", s.c.name, "stream", s.meta.Name, "dir", s.dir, "err", err)
-	if s.c.mode == Required {
-		s.c.fail(err)
+	s.c.m.log.ErrorContext(ctx, "cannot record segments; they stay in the spool", "capture", s.c.name, "stream", s.meta.Name, "dir", s.dir, "error", err)
+	if !errors.Is(err, errHook) {
+		s.c.lose(ctx, err)
+	} else if s.c.mode == Required {
+		s.c.fail(ctx, err)
 	}
 	s.c.noteChange()
 }
 
-// storeForever retries until the segment is stored and recorded. It fails
-// only where ctx ended, or where the records say that the capture went on
-// without us.
-func (s *Stream) storeForever(ctx context.Context, f *spoolFile) error {
+// final reports whether no retry can succeed: another process has taken over,
+// continued or sealed the capture.
+func final(err error) bool {
+	return errors.Is(err, records.ErrFenced) || errors.Is(err, errFork) || errors.Is(err, ErrSealed) || errors.Is(err, errHook)
+}
+
+// forever repeats an attempt until it succeeds. It returns an error only if ctx
+// ends or the error is final.
+func (s *Stream) forever(ctx context.Context, what string, attempt func(try int) error) error {
 	pause := newBackoff()
 	for try := 1; ; try++ {
-		err := s.withScratch(ctx, func(sc *scratch) error { return s.store(ctx, f, sc, try) })
+		err := attempt(try)
 		switch {
 		case err == nil:
 			return nil
 		case ctx.Err() != nil:
 			return ctx.Err()
-		case errors.Is(err, errFork) || errors.Is(err, ErrSealed) || errors.Is(err, errHook) || errors.Is(err, errSealedFile):
+		case final(err):
 			return err
 		}
 		s.c.m.metrics.retries.Inc()
-		level := s.c.m.log.Warn
+		level := slog.LevelWarn
 		if errors.Is(err, errReadBack) && try >= 5 {
-			level = s.c.m.log.Error
+			level = slog.LevelError
 		}
 		if try&(try-1) == 0 { // 1, 2, 4, 8, ...: an outage of a day is a dozen lines
-			level("segment not stored, trying again", "capture", s.c.name, "stream", s.meta.Name, "segment", f.seq, "try", try, "err", err)
+			s.c.m.log.Log(ctx, level, "cannot store; trying again", "op", what, "capture", s.c.name, "stream", s.meta.Name, "attempt", try, "error", err)
 		}
-		// The pause is used to get plaintext out of the spool.
+		// Meanwhile, reduce the plaintext in the spool.
 		if err := s.encryptNext(ctx); err != nil && ctx.Err() == nil {
-			s.c.m.log.Warn("segment not encrypted", "capture", s.c.name, "stream", s.meta.Name, "err", err)
+			s.c.m.log.WarnContext(ctx, "cannot encrypt segment", "capture", s.c.name, "stream", s.meta.Name, "error", err)
 		}
 		if err := sleep(ctx, pause.NextBackOff()); err != nil {
 			return err
@@ -97,7 +110,7 @@ func (s *Stream) storeForever(ctx context.Context, f *spoolFile) error {
 	}
 }
 
-// errHook ends an uploader in tests, as a crash would.
+// errHook stops an uploader in tests, as a crash would.
 var errHook = errors.New("capture: stopped by a test")
 
 func newBackoff() *backoff.ExponentialBackOff {
@@ -130,9 +143,9 @@ func (s *Stream) withScratch(ctx context.Context, fn func(*scratch) error) error
 	}
 }
 
-// store does one attempt at all that is left to do for a segment.
+// store attempts all remaining steps for a segment once.
 func (s *Stream) store(ctx context.Context, f *spoolFile, sc *scratch, try int) error {
-	if err := s.prepare(f, sc); err != nil {
+	if err := s.prepare(ctx, f, sc); err != nil {
 		return err
 	}
 	seg := s.rebase(sc.seg)
@@ -151,7 +164,7 @@ func (s *Stream) store(ctx context.Context, f *spoolFile, sc *scratch, try int) 
 	if err := s.advance(seg); err != nil {
 		return err
 	}
-	s.release(f)
+	s.release(ctx, f)
 	return nil
 }
 
@@ -177,64 +190,83 @@ func (s *Stream) advance(seg manifest.Segment) error {
 	return nil
 }
 
-// prepare has the segment's ciphertext in sc: made now, left over from
+// prepare puts the segment's ciphertext into sc: encrypted now, left by
 // encryptNext, or read from the spool.
-func (s *Stream) prepare(f *spoolFile, sc *scratch) error {
+func (s *Stream) prepare(ctx context.Context, f *spoolFile, sc *scratch) error {
 	if sc.held == f {
 		return nil
 	}
-	if f.sealed != "" {
-		return loadSealed(f, sc)
+	if f.cipherPath != "" {
+		err := loadEncrypted(f, sc)
+		if !errors.Is(err, errDamagedFile) {
+			return err
+		}
+		if err := s.dropCipher(ctx, f, err); err != nil {
+			return err
+		}
 	}
-	if err := s.encrypt(f, sc); err != nil {
+	if err := s.encrypt(ctx, f, sc); err != nil {
 		return err
 	}
 	if err := s.keep(f, sc); err != nil {
 		if !errors.Is(err, ErrSpoolFull) && !errors.Is(err, ErrDisk) {
 			return err
 		}
-		// A disk that is full to the last byte is only emptied by storing: this
-		// attempt sends what is in memory, and the plaintext stays until then.
-		s.c.m.log.Warn("ciphertext not kept in the spool", "capture", s.c.name, "err", err)
+		// Only storing frees a disk that is completely full: this attempt uploads
+		// from memory, and the plaintext stays until then.
+		s.c.m.log.WarnContext(ctx, "cannot keep ciphertext in the spool; uploading it from memory", "capture", s.c.name, "error", err)
 	}
 	return nil
 }
 
-// encryptNext encrypts the oldest segment that is not: while the store is
-// away the spool then holds little plaintext.
+// dropCipher sets an encrypted file aside that is damaged. The segment is made
+// again from what is left of its plaintext, usually nothing, and states the gap.
+func (s *Stream) dropCipher(ctx context.Context, f *spoolFile, cause error) error {
+	if err := s.c.m.setAside(ctx, f.cipherPath, cause); err != nil {
+		return err
+	}
+	s.c.m.used.Add(-f.cipherSize)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f.cipherPath, f.cipherSize, f.damaged = "", 0, true
+	return nil
+}
+
+// encryptNext encrypts the oldest plaintext segment, so that the spool holds
+// little plaintext while the object store is unreachable.
 func (s *Stream) encryptNext(ctx context.Context) error {
 	s.mu.Lock()
 	var next *spoolFile
 	for _, f := range s.queue {
-		if f.sealed == "" {
+		if f.cipherPath == "" {
 			next = f
 			break
 		}
 	}
-	own := len(s.queue) > 0 && next == s.queue[0] // is at it already
+	own := len(s.queue) > 0 && next == s.queue[0] // store will encrypt it
 	s.mu.Unlock()
 	if next == nil || own {
 		return nil
 	}
-	return s.withScratch(ctx, func(sc *scratch) error { return s.prepare(next, sc) })
+	return s.withScratch(ctx, func(sc *scratch) error { return s.prepare(ctx, next, sc) })
 }
 
-// release frees the spool of a segment that is stored and recorded.
-func (s *Stream) release(f *spoolFile) {
+// release deletes the spool files of a segment that is stored and recorded.
+func (s *Stream) release(ctx context.Context, f *spoolFile) {
 	if err := s.dropPlain(f); err != nil {
-		s.c.m.log.Warn("spool file not removed", "err", err) // the next recovery does
+		s.c.m.log.WarnContext(ctx, "cannot remove spool file; the next recovery will", "capture", s.c.name, "stream", s.meta.Name, "error", err)
 	}
-	if f.sealed == "" {
+	if f.cipherPath == "" {
 		return
 	}
-	if err := os.Remove(f.sealed); err != nil && !errors.Is(err, os.ErrNotExist) {
-		s.c.m.log.Warn("spool file not removed", "err", err)
+	if err := os.Remove(f.cipherPath); err != nil && !errors.Is(err, os.ErrNotExist) {
+		s.c.m.log.WarnContext(ctx, "cannot remove spool file; the next recovery will", "capture", s.c.name, "stream", s.meta.Name, "error", err)
 		return
 	}
-	s.c.m.used.Add(-f.sealedSize)
+	s.c.m.used.Add(-f.cipherSize)
 }
 
-// noteChange says that a head is due, and wakes the sealer.
+// noteChange marks a head as due, and wakes the sealer.
 func (c *Capture) noteChange() {
 	c.mu.Lock()
 	defer c.mu.Unlock()

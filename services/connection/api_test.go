@@ -1,9 +1,12 @@
 package connection_test
 
 import (
+	"crypto"
 	"crypto/ecdsa"
+	"crypto/ed25519"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/rsa"
 	"encoding/pem"
 	"fmt"
 	"strings"
@@ -16,9 +19,11 @@ import (
 
 	connectionv1 "github.com/openova-io/bp-relay/gen/relay/connection/v1"
 
+	"github.com/openova-io/bp-relay/services/capture"
+	"github.com/openova-io/bp-relay/services/connection"
 	"github.com/openova-io/bp-relay/services/internal/apierr"
-	"github.com/openova-io/bp-relay/services/internal/idem"
-	"github.com/openova-io/bp-relay/services/store"
+	"github.com/openova-io/bp-relay/services/internal/resource"
+	"github.com/openova-io/bp-relay/services/records"
 )
 
 // reasonOf is the public reason of a handler's error.
@@ -38,7 +43,7 @@ func TestConnections(t *testing.T) {
 	require.NoError(t, err)
 	c := made.GetConnection()
 	require.Equal(t, "orgs/acme/connections/shell", c.GetName())
-	require.Equal(t, connectionv1.RecordingPolicy_RECORDING_POLICY_REQUIRED, c.GetRecording(), "recorded unless said otherwise")
+	require.Equal(t, connectionv1.RecordingPolicy_RECORDING_POLICY_REQUIRED, c.GetRecording(), "recorded by default")
 	require.Equal(t, "default-365d", c.GetRetentionClass())
 	require.EqualValues(t, 8*3600, c.GetMaxSessionDuration().GetSeconds())
 	require.Equal(t, r.sshd.HostKey, c.GetSsh().GetHostKey())
@@ -59,22 +64,22 @@ func TestConnections(t *testing.T) {
 		secret.Connection.GetSsh().Credential = &connectionv1.SshTarget_Password{Password: "hunter2"}
 		_, err := p.CreateConnection(ctx, secret)
 		require.NoError(t, err)
-		plain, err := idem.Key("acme", connectionv1.ConnectionService_CreateConnection_FullMethodName, secret)
+		plain, err := resource.RequestKey("acme", connectionv1.ConnectionService_CreateConnection_FullMethodName, secret)
 		require.NoError(t, err)
-		require.ErrorIs(t, r.store.View(ctx, func(tx store.Tx) error {
+		require.ErrorIs(t, r.records.View(ctx, func(tx records.Tx) error {
 			_, err := tx.Replay(ctx, plain)
 			return err
-		}), store.ErrRequestReused, "remembered under the plain hash of the request, password included")
+		}), records.ErrRequestReused, "remembered under the plain hash of the request, password included")
 		_, err = p.DeleteConnection(ctx, &connectionv1.DeleteConnectionRequest{Name: "orgs/acme/connections/guessed"})
 		require.NoError(t, err)
 	})
-	t.Run("secrets are never returned and are sealed in the record", func(t *testing.T) {
+	t.Run("secrets are never returned and are encrypted in the record", func(t *testing.T) {
 		got, err := p.GetConnection(ctx, &connectionv1.GetConnectionRequest{Name: c.GetName()})
 		require.NoError(t, err)
 		list, err := p.ListConnections(ctx, &connectionv1.ListConnectionsRequest{Parent: "orgs/acme"})
 		require.NoError(t, err)
-		require.NoError(t, r.store.View(t.Context(), func(tx store.Tx) error {
-			rec, err := tx.Get(t.Context(), store.Connections, c.GetName())
+		require.NoError(t, r.records.View(t.Context(), func(tx records.Tx) error {
+			rec, err := tx.Get(t.Context(), records.Connections, c.GetName())
 			require.NoError(t, err)
 			for _, text := range []string{protojson.Format(got), protojson.Format(list), protojson.Format(made), string(rec.Body)} {
 				require.NotContains(t, text, "PRIVATE KEY")
@@ -116,7 +121,7 @@ func TestConnections(t *testing.T) {
 		_, err = p.OpenSession(ctx, &connectionv1.OpenSessionRequest{Connection: c.GetName()})
 		require.Equal(t, "CONNECTION_NOT_FOUND", reasonOf(err))
 		d := dial(t, p, opened.GetTunnelPath(), "ticket="+opened.GetTicket())
-		_, told := d.ends()
+		_, told := d.closed()
 		require.Contains(t, told, "deleted")
 		over := r.session(p, opened.GetSession().GetName(), connectionv1.Session_STATE_ENDED)
 		require.Equal(t, "connection_deleted", over.GetEndReason())
@@ -137,6 +142,11 @@ func TestDefinitionsThatAreRefused(t *testing.T) {
 		"no credential":         func(c *connectionv1.SshTarget) { c.Credential = nil },
 		"an empty password":     func(c *connectionv1.SshTarget) { c.Credential = &connectionv1.SshTarget_Password{} },
 		"not a key":             func(c *connectionv1.SshTarget) { c.Credential = &connectionv1.SshTarget_PrivateKey{PrivateKey: "x"} },
+		"an ECDSA key":          func(c *connectionv1.SshTarget) { c.Credential = keyOf(t, mustKey(t)) },
+		"an Ed25519 key":        func(c *connectionv1.SshTarget) { c.Credential = keyOf(t, ed25519.NewKeyFromSeed(make([]byte, 32))) },
+		"an Ed25519 host key": func(c *connectionv1.SshTarget) {
+			c.HostKey = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ0yd3cQ0hHJ3jLr8uFnV0m1UHqA8v3lm3Wc2gIzJ7aB"
+		},
 		"an encrypted key": func(c *connectionv1.SshTarget) {
 			c.Credential = &connectionv1.SshTarget_PrivateKey{PrivateKey: string(pem.EncodeToMemory(locked))}
 		},
@@ -147,6 +157,14 @@ func TestDefinitionsThatAreRefused(t *testing.T) {
 			_, err := p.CreateConnection(as(t, "owner"), &connectionv1.CreateConnectionRequest{Parent: "orgs/acme", ConnectionId: "x", Connection: c})
 			require.Equal(t, "FIELD_INVALID", reasonOf(err))
 		})
+	}
+	for _, host := range []string{"127.1", "2130706433", "0x7f.1", "0x7f000001", "0177.0.0.1", "127.0.0.2", "0.0.0.0", "::1", "::ffff:127.0.0.2",
+		"169.254.169.254", "fe80::1", "::ffff:169.254.169.254", "64:ff9b::a9fe:a9fe", "255.255.255.255", "100.100.100.200"} {
+		c := r.definition()
+		c.GetSsh().Hostname = host
+		_, err := p.CreateConnection(as(t, "owner"), &connectionv1.CreateConnectionRequest{Parent: "orgs/acme", ConnectionId: "x", Connection: c})
+		require.Equal(t, "FIELD_INVALID", reasonOf(err), host)
+		require.ErrorContains(t, err, "ask the operator", host)
 	}
 	_, err = p.CreateConnection(as(t, "owner"), &connectionv1.CreateConnectionRequest{Parent: "orgs/acme", ConnectionId: "x", Connection: &connectionv1.Connection{}})
 	require.Equal(t, "FIELD_INVALID", reasonOf(err))
@@ -159,8 +177,43 @@ func mustKey(t *testing.T) *ecdsa.PrivateKey {
 	return k
 }
 
-// guacd 1.3 cannot read OpenSSH's own container: the definition brings the
-// key into a form that it can.
+func keyOf(t *testing.T, key crypto.PrivateKey) *connectionv1.SshTarget_PrivateKey {
+	t.Helper()
+	block, err := ssh.MarshalPrivateKey(key, "")
+	require.NoError(t, err)
+	return &connectionv1.SshTarget_PrivateKey{PrivateKey: string(pem.EncodeToMemory(block))}
+}
+
+// publicRSA is a new RSA key as a host would show it.
+func publicRSA(t *testing.T) string {
+	t.Helper()
+	k, err := rsa.GenerateKey(rand.Reader, 2048)
+	require.NoError(t, err)
+	public, err := ssh.NewPublicKey(k.Public())
+	require.NoError(t, err)
+	return strings.TrimSpace(string(ssh.MarshalAuthorizedKey(public)))
+}
+
+func TestOpenSessionsAreLimited(t *testing.T) {
+	r := newRig(t)
+	p := r.start(func(c *connection.Config, _ *capture.Config) { c.Limits = connection.Limits{Person: 2, Org: 3} })
+	conn := r.define(p, "shell")
+	first := r.open(p, conn, "ann").GetSession().GetName()
+	r.open(p, conn, "ann")
+	open := func(subject string) error {
+		_, err := p.OpenSession(as(t, subject), &connectionv1.OpenSessionRequest{Connection: conn})
+		return err
+	}
+	require.Equal(t, "TOO_MANY_SESSIONS", reasonOf(open("ann")))
+	require.NoError(t, open("ben"))
+	require.Equal(t, "TOO_MANY_SESSIONS", reasonOf(open("cid")), "the organisation's")
+	_, err := p.TerminateSession(as(t, "boss"), &connectionv1.TerminateSessionRequest{Name: first})
+	require.NoError(t, err)
+	require.NoError(t, open("ann"), "one ended")
+}
+
+// guacd 1.3 cannot read OpenSSH's own container: the definition converts the key
+// to a form that it can read.
 func TestAnOpenSSHKeyWorks(t *testing.T) {
 	r := newRig(t)
 	p := r.start()
@@ -201,5 +254,5 @@ func TestSessionsAreListedAndLimited(t *testing.T) {
 	}
 	require.Equal(t, "RATE_LIMITED", reasonOf(err))
 	_, err = p.OpenSession(ctx, &connectionv1.OpenSessionRequest{Connection: one})
-	require.NoError(t, err, "others are not limited by it")
+	require.NoError(t, err, "other subjects are not limited")
 }

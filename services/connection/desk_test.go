@@ -18,8 +18,8 @@ import (
 	"github.com/openova-io/bp-relay/services/connection/guac"
 )
 
-// desk is a browser: it answers frames and pings as guacamole-common-js does
-// and keeps all that it gets.
+// desk is a browser: it answers frames and pings as guacamole-common-js does and
+// keeps everything that it receives.
 type desk struct {
 	t  *testing.T
 	ws *websocket.Conn
@@ -32,7 +32,7 @@ type desk struct {
 	blobs    map[string]*strings.Builder
 	syncs    int
 	over     bool
-	closed   websocket.CloseError
+	closeErr websocket.CloseError
 	errs     []string
 	done     chan struct{}
 }
@@ -62,7 +62,7 @@ func (d *desk) read() {
 			d.over = true
 			var c websocket.CloseError
 			if asClose(err, &c) {
-				d.closed = c
+				d.closeErr = c
 			}
 			d.changed.Broadcast()
 			d.mu.Unlock()
@@ -129,7 +129,7 @@ func asClose(err error, c *websocket.CloseError) bool {
 	return true
 }
 
-// wait waits until cond, which is called with the desk's lock held, is true.
+// wait waits until cond is true. cond is called with the desk's lock held.
 func (d *desk) wait(what string, cond func() bool) {
 	d.t.Helper()
 	timeout := time.AfterFunc(20*time.Second, func() {
@@ -143,15 +143,15 @@ func (d *desk) wait(what string, cond func() bool) {
 	defer d.mu.Unlock()
 	for !cond() {
 		if d.over {
-			d.t.Fatalf("%s: did not come; closed %v, errors %q, names %q, %d bytes", what, d.closed, d.errs, d.names, d.received.Len())
+			d.t.Fatalf("%s: did not come; closed %v, errors %q, names %q, %d bytes", what, d.closeErr, d.errs, d.names, d.received.Len())
 		}
 		d.changed.Wait()
 	}
 }
 
-// ends waits for the end and returns the Guacamole status of the close frame
-// and what people were told.
-func (d *desk) ends() (guac.Status, string) {
+// ends waits for the close frame and returns its Guacamole status and the
+// messages of "error" instructions.
+func (d *desk) closed() (guac.Status, string) {
 	d.t.Helper()
 	select {
 	case <-d.done:
@@ -160,8 +160,8 @@ func (d *desk) ends() (guac.Status, string) {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	n, err := strconv.Atoi(d.closed.Reason)
-	require.NoError(d.t, err, "close reason %q", d.closed.Reason)
+	n, err := strconv.Atoi(d.closeErr.Reason)
+	require.NoError(d.t, err, "close reason %q", d.closeErr.Reason)
 	return guac.Status(n), strings.Join(d.errs, "\n")
 }
 
@@ -179,7 +179,7 @@ func (d *desk) enter(line string) {
 	require.NoError(d.t, d.ws.Write(d.t.Context(), websocket.MessageText, []byte(msg.String())))
 }
 
-// ready waits for the shell: guacd throws keys away until its terminal is up.
+// ready waits for the shell: guacd discards keys until its terminal is ready.
 func (d *desk) ready() {
 	d.t.Helper()
 	for range 60 {

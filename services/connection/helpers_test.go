@@ -8,20 +8,20 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/openova-io/bp-relay/services/evidence/leaf"
-	"github.com/openova-io/bp-relay/services/store"
+	"github.com/openova-io/bp-relay/services/format/leaf"
+	"github.com/openova-io/bp-relay/services/records"
 )
 
-func typeOf(t *testing.T, l store.Leaf) string {
+func typeOf(t *testing.T, l records.Leaf) string {
 	t.Helper()
 	b, _, err := leaf.Open(l.Body, l.Opening)
 	require.NoError(t, err)
 	return b.Type
 }
 
-func (r *rig) leaves(subject string) []store.Leaf {
+func (r *rig) leaves(subject string) []records.Leaf {
 	r.t.Helper()
-	l, err := r.store.Log().LeavesOf(r.t.Context(), "acme", subject, -1, 100)
+	l, err := r.records.Log().LeavesOf(r.t.Context(), "acme", subject, -1, 100)
 	require.NoError(r.t, err)
 	return l
 }
@@ -34,7 +34,7 @@ func (r *rig) leafTypes(subject string) (out []string) {
 	return out
 }
 
-// opening is what the leaf of that type commits to.
+// opening returns the opening of the subject's leaf of that type.
 func (r *rig) opening(subject, kind string) string {
 	r.t.Helper()
 	for _, l := range r.leaves(subject) {
@@ -46,7 +46,7 @@ func (r *rig) opening(subject, kind string) string {
 	return ""
 }
 
-// serve gives p's service another mux in front.
+// serve puts another handler in front of p's service.
 func (r *rig) serve(t *testing.T, p *process, h http.Handler) *process {
 	srv := httptest.NewServer(h)
 	t.Cleanup(srv.Close)

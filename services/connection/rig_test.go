@@ -25,16 +25,19 @@ import (
 	"github.com/openova-io/bp-relay/services/bus/inproc"
 	"github.com/openova-io/bp-relay/services/capture"
 	"github.com/openova-io/bp-relay/services/connection"
+	"github.com/openova-io/bp-relay/services/connection/address"
+	"github.com/openova-io/bp-relay/services/connection/engine"
+	"github.com/openova-io/bp-relay/services/connection/engine/guacd"
+	"github.com/openova-io/bp-relay/services/dev/stack"
+	"github.com/openova-io/bp-relay/services/dev/stack/stacktest"
 	"github.com/openova-io/bp-relay/services/internal/auth"
 	"github.com/openova-io/bp-relay/services/internal/keyring"
-	"github.com/openova-io/bp-relay/services/local"
-	"github.com/openova-io/bp-relay/services/local/localtest"
-	"github.com/openova-io/bp-relay/services/store"
-	"github.com/openova-io/bp-relay/services/store/sqlite"
+	"github.com/openova-io/bp-relay/services/records"
+	"github.com/openova-io/bp-relay/services/records/sqlite"
 )
 
 // shared are the servers that the tests of this binary share.
-var shared localtest.Shared
+var shared stacktest.Shared
 
 func TestMain(m *testing.M) {
 	code := shared.Run(m)
@@ -47,18 +50,18 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// rig is the records, the stores and the real servers that services of one
-// test share.
+// rig holds the records, the object store and the real servers that the services
+// of one test share.
 type rig struct {
-	t     *testing.T
-	dir   string
-	store store.Store
-	bus   bus.Bus
-	blob  blob.Store
-	keys  *keyring.Keyring
-	guacd *local.Guacd
-	sshd  *local.SSHD
-	log   *lines
+	t       *testing.T
+	dir     string
+	records records.DB
+	bus     bus.Bus
+	blob    blob.Store
+	keys    *keyring.Keyring
+	guacd   *stack.Guacd
+	sshd    *stack.SSHD
+	log     *lines
 }
 
 // lines is a log that a test can read.
@@ -90,7 +93,7 @@ func newRig(t *testing.T) *rig {
 	db, err := sqlite.Open(t.Context(), sqlite.Config{Path: filepath.Join(r.dir, "records.db"), Logger: r.logger()})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, db.Close()) })
-	r.store = db
+	r.records = db
 	b := inproc.New()
 	t.Cleanup(func() { require.NoError(t, b.Close()) })
 	r.bus = b
@@ -104,6 +107,22 @@ func newRig(t *testing.T) *rig {
 	require.NoError(t, objects.EnsureBucket(t.Context(), connection.DefaultBucket))
 	r.blob = objects
 	return r
+}
+
+// engines returns the engines of a relay whose guacd has this address.
+func (r *rig) engines(at string) []engine.Engine {
+	r.t.Helper()
+	g, err := guacd.New(guacd.Config{Address: at, Answer: 2 * time.Second})
+	require.NoError(r.t, err)
+	return []engine.Engine{g}
+}
+
+// loopback is what the operator of the tests allows: their sshd is there.
+func loopback(t *testing.T) []address.Exception {
+	t.Helper()
+	e, err := address.Parse("127.0.0.1")
+	require.NoError(t, err)
+	return []address.Exception{e}
 }
 
 func (r *rig) logger() *slog.Logger {
@@ -120,8 +139,9 @@ type process struct {
 
 func (r *rig) start(edit ...func(*connection.Config, *capture.Config)) *process {
 	r.t.Helper()
-	cc := capture.Config{Dir: filepath.Join(r.dir, "spool"), Store: r.store, Blob: r.blob, Keys: r.keys, Logger: r.logger()}
-	sc := connection.Config{Store: r.store, Bus: r.bus, Keys: r.keys, Guacd: r.guacd.Address, Logger: r.logger()}
+	cc := capture.Config{Dir: filepath.Join(r.dir, "spool"), Records: r.records, Blob: r.blob, Keys: r.keys, Logger: r.logger()}
+	sc := connection.Config{Records: r.records, Bus: r.bus, Keys: r.keys, Engines: r.engines(r.guacd.Address), Logger: r.logger(),
+		Addresses: address.Rules{Allow: loopback(r.t)}}
 	for _, fn := range edit {
 		fn(&sc, &cc)
 	}
@@ -158,7 +178,7 @@ func as(t *testing.T, subject string) context.Context {
 	return auth.With(t.Context(), auth.Principal{Subject: subject, Org: "acme"})
 }
 
-// define makes a connection to the real sshd.
+// define creates a connection to the real sshd.
 func (r *rig) define(p *process, id string, edit ...func(*connectionv1.Connection)) string {
 	r.t.Helper()
 	c := r.definition()
@@ -187,7 +207,7 @@ func (r *rig) open(p *process, conn, subject string) *connectionv1.OpenSessionRe
 	return out
 }
 
-// session reads a session until it is in the state.
+// session waits until a session is in the state and returns it.
 func (r *rig) session(p *process, name string, want connectionv1.Session_State) *connectionv1.Session {
 	r.t.Helper()
 	var got *connectionv1.Session

@@ -4,59 +4,73 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
+	"maps"
 	"net/http"
-	"net/url"
-	"strconv"
+	"regexp"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
+	"google.golang.org/grpc/codes"
+
+	errorsv1 "github.com/openova-io/bp-relay/gen/relay/errors/v1"
 
 	"github.com/openova-io/bp-relay/services/bus"
-	"github.com/openova-io/bp-relay/services/connection/guac"
+	"github.com/openova-io/bp-relay/services/connection/engine"
 	"github.com/openova-io/bp-relay/services/connection/tunnel"
-	"github.com/openova-io/bp-relay/services/internal/act"
+	"github.com/openova-io/bp-relay/services/internal/apierr"
 	"github.com/openova-io/bp-relay/services/internal/auth"
-	"github.com/openova-io/bp-relay/services/store"
+	"github.com/openova-io/bp-relay/services/internal/change"
+	"github.com/openova-io/bp-relay/services/records"
 )
 
+// segment is the form of an organisation's and of a session's id.
+var segment = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,62}$`)
+
 // serveTunnel is the WebSocket of one session: ticket, then session. Whatever
-// goes wrong after the upgrade is told to the browser as a Guacamole status,
-// which its client understands; a page cannot read an HTTP error of a
-// WebSocket.
+// goes wrong after the upgrade is told to the client in its engine's protocol:
+// a page cannot read an HTTP error of a WebSocket.
 func (s *Service) serveTunnel(w http.ResponseWriter, r *http.Request) {
+	// Before anything else happens with what a stranger sent: a name becomes a
+	// log attribute and a limiter's key.
+	if !segment.MatchString(r.PathValue("org")) || !segment.MatchString(r.PathValue("session")) {
+		apierr.WriteHTTP(w, apierr.New(codes.NotFound, errorsv1.Reason_REASON_PATH_NOT_FOUND, "there is no such tunnel; OpenSession answers with the path of one"))
+		return
+	}
 	name := "orgs/" + r.PathValue("org") + "/sessions/" + r.PathValue("session")
-	// The path only: the query can hold a ticket.
+	// Only the path is logged: the query may hold a ticket.
 	logger := s.log.With("session", name, "remote", r.RemoteAddr)
-	b, err := tunnel.Accept(w, r, s.cfg.Origins)
+	socket, err := tunnel.Accept(w, r, tunnel.Options{Origins: s.cfg.Origins, Subprotocols: slices.Sorted(maps.Keys(s.engines))})
 	if err != nil {
-		logger.Info("tunnel refused", "error", err)
+		logger.InfoContext(r.Context(), "tunnel refused", "error", err)
 		return
 	}
-	id := uuid.NewString()
-	ctx, done, ok := s.begin(name)
+	c := &carrier{s: s, log: logger, name: name, tunnel: uuid.NewString(), engine: s.engines[socket.Subprotocol()]}
+	ctx, done, ok := s.tasks.Begin(name)
+	if ok {
+		defer done()
+	}
+	client, err := c.engine.Accept(socket, c.tunnel, r.URL.Query())
+	if err != nil {
+		logger.InfoContext(r.Context(), "tunnel refused", "error", err)
+		return
+	}
 	if !ok {
-		b.Refuse(id, tunnel.End{Reason: tunnel.Shutdown, Status: guac.ServerBusy, Message: "The relay is starting or stopping. Open the session again."})
-		return
-	}
-	defer done()
-	screen, err := screenOf(r.URL.Query())
-	if err != nil {
-		b.Refuse(id, tunnel.End{Reason: tunnel.ClientViolation, Status: guac.ClientBadRequest, Message: err.Error()})
+		client.Refuse(engine.End{Reason: engine.Busy, Message: "The relay is stopping. Open the session again."})
 		return
 	}
 	t, end := s.redeem(r, name)
 	if end != nil {
-		logger.Info("ticket refused", "status", end.Status.String(), "error", end.Err)
-		b.Refuse(id, *end)
+		logger.InfoContext(ctx, "ticket refused", "reason", string(end.Reason), "error", end.Err)
+		client.Refuse(*end)
 		return
 	}
-	c := &carrier{s: s, log: logger, name: name, subject: t.Subject, uuid: id, screen: screen}
-	c.carry(ctx, b)
+	c.subject = t.Subject
+	c.run(ctx, client)
 }
 
-// redeem takes the ticket, which is gone then whoever brought it.
-func (s *Service) redeem(r *http.Request, name string) (ticket, *tunnel.End) {
+// redeem takes the ticket; from then on it is used, whoever presented it.
+func (s *Service) redeem(r *http.Request, name string) (ticket, *engine.End) {
 	ctx, cancel := context.WithTimeout(r.Context(), 5*time.Second)
 	defer cancel()
 	raw, err := s.cfg.Bus.TakeTicket(ctx, ticketID(tunnel.Ticket(r)))
@@ -64,79 +78,63 @@ func (s *Service) redeem(r *http.Request, name string) (ticket, *tunnel.End) {
 		return ticket{}, s.noTicket(ctx, name, err)
 	}
 	if err != nil {
-		return ticket{}, &tunnel.End{Status: guac.ServerError, Err: err, Message: "The ticket cannot be checked now. Open the session again."}
+		return ticket{}, &engine.End{Reason: engine.NotReadable, Err: err, Message: "The ticket cannot be checked now. Open the session again."}
 	}
 	var t ticket
 	if err := json.Unmarshal(raw, &t); err != nil {
-		return ticket{}, &tunnel.End{Status: guac.ServerError, Err: err, Message: "The ticket cannot be read. Open the session again."}
+		return ticket{}, &engine.End{Reason: engine.NotReadable, Err: err, Message: "The ticket cannot be read. Open the session again."}
 	}
-	// Where the mux knows who asks, it must be who the ticket was given to.
+	// If the mux knows the caller, it must be the one that got the ticket.
 	who := auth.From(r.Context())
 	if t.Session != name || (who.Subject != "" && who.Subject != t.Subject) {
-		return ticket{}, s.foreign(ctx, t, name, who.Subject)
+		return ticket{}, s.mismatch(ctx, t, name, who.Subject)
 	}
 	return t, nil
 }
 
-// anonymous is the actor of what comes without a name.
+// anonymous is the actor of requests without a subject.
 const anonymous = "anonymous"
 
-// ticketInvalid begins the message to a browser whose ticket is no good: the
-// public reason (relay.errors.v1), as every error of the API has one.
+// ticketInvalid begins the message about a bad ticket: it is the public reason
+// (relay.errors.v1), as every error of the API has one.
 const ticketInvalid = "TICKET_INVALID: "
 
-// noTicket leaves evidence of a tunnel that was tried without a good ticket,
-// where there is such a session, and at most a few times a minute each.
-func (s *Service) noTicket(ctx context.Context, name string, cause error) *tunnel.End {
-	end := &tunnel.End{Status: guac.ClientUnauthorized, Err: cause,
-		Message: ticketInvalid + "this ticket is unknown, was used, or its 30 s are over. Open the session again."}
+// noTicket writes evidence of a tunnel that was tried without a valid ticket, if
+// there is such a session, at most 5 times a minute for each.
+func (s *Service) noTicket(ctx context.Context, name string, cause error) *engine.End {
+	end := &engine.End{Reason: engine.TicketInvalid, Err: cause,
+		Message: ticketInvalid + "this ticket is unknown, was used, or has expired after 30 s. Open the session again."}
+	// First whether there is such a session: a name that a stranger made up must
+	// not become a limiter's key.
+	if _, err := sessions().View(ctx, s.cfg.Records, name); err != nil {
+		if !errors.Is(err, records.ErrNotFound) {
+			end.Err = errors.Join(cause, err)
+		}
+		return end
+	}
 	if ok, _, err := s.cfg.Bus.Allow(ctx, "denied/"+name, 5, time.Minute); err != nil || !ok {
 		return end
 	}
-	err := s.cfg.Store.Update(ctx, func(tx store.Tx) error {
-		if _, err := tx.Get(ctx, store.Sessions, name); err != nil {
-			return err
-		}
-		return act.Note(ctx, tx, "access.denied", anonymous, name, map[string]any{"what": "tunnel", "why": "no such ticket"})
+	err := s.cfg.Records.Update(ctx, func(tx records.Tx) error {
+		return change.Note(ctx, tx, "access.denied", anonymous, name, map[string]any{"what": "tunnel", "why": "no such ticket"})
 	})
-	if err != nil && !errors.Is(err, store.ErrNotFound) {
+	if err != nil {
 		end.Err = errors.Join(cause, err)
 	}
 	return end
 }
 
-// foreign leaves evidence of a ticket that was brought to a session, or by a
-// subject, that it was not given for.
-func (s *Service) foreign(ctx context.Context, t ticket, name, subject string) *tunnel.End {
+// mismatch writes evidence of a ticket that was presented for another session,
+// or by another subject, than it was issued to.
+func (s *Service) mismatch(ctx context.Context, t ticket, name, subject string) *engine.End {
 	if subject == "" {
 		subject = anonymous
 	}
-	err := s.cfg.Store.Update(ctx, func(tx store.Tx) error {
-		return act.Note(ctx, tx, "access.denied", subject, t.Session, map[string]any{
+	err := s.cfg.Records.Update(ctx, func(tx records.Tx) error {
+		return change.Note(ctx, tx, "access.denied", subject, t.Session, map[string]any{
 			"what": "tunnel", "why": "foreign ticket", "other_session": t.Session != name, "other_subject": t.Session == name,
 		})
 	})
-	return &tunnel.End{Status: guac.ClientForbidden, Err: errors.Join(errors.New("foreign ticket"), err),
-		Message: ticketInvalid + "this ticket was given for another session or to somebody else. Open a session of your own."}
-}
-
-// screenOf reads what the client says about itself: all that a client may
-// choose. The names are those of guacamole-client's own tunnel.
-func screenOf(q url.Values) (guac.Screen, error) {
-	s := guac.Screen{Width: 1024, Height: 768, DPI: 96, Timezone: q.Get("GUAC_TIMEZONE"),
-		Audio: q["GUAC_AUDIO"], Video: q["GUAC_VIDEO"], Image: q["GUAC_IMAGE"]}
-	for key, v := range map[string]*int{"GUAC_WIDTH": &s.Width, "GUAC_HEIGHT": &s.Height, "GUAC_DPI": &s.DPI} {
-		if !q.Has(key) {
-			continue
-		}
-		n, err := strconv.Atoi(q.Get(key))
-		if err != nil {
-			return s, fmt.Errorf("%s must be a whole number", key)
-		}
-		*v = n
-	}
-	if len(s.Image) == 0 {
-		s.Image = []string{"image/png", "image/jpeg"}
-	}
-	return s, s.Check()
+	return &engine.End{Reason: engine.TicketMismatch, Err: errors.Join(errors.New("ticket of another session or subject"), err),
+		Message: ticketInvalid + "this ticket was issued for another session or to another person. Open your own session."}
 }

@@ -1,16 +1,16 @@
-// Package connection opens privileged sessions: it keeps the definitions of
-// what people may reach, whose addresses and secrets no browser ever learns,
-// lets a caller in with a one-time ticket, carries the session between the
-// browser and guacd with the recorder in the data path (package tunnel), and
-// ends it on every replica when somebody says so. The record of a session is
-// the truth about it; the bus only makes things fast.
+// Package connection opens privileged sessions. It keeps the definitions of
+// targets, whose addresses and secrets no browser ever learns; lets a caller in
+// with a one-time ticket; runs the session on an engine with the recorder in
+// the data path; and ends it on every replica when it is terminated, expires,
+// or can no longer be recorded. A session's record is the truth about it; the
+// bus only makes things fast. No engine is known here: see package engine.
 //
 //	PENDING -> ACTIVE -> ENDING -> ENDED
 //
-// A session is PENDING until its ticket is used and ENDED where it never was.
-// It is ACTIVE while its tunnel is up, ENDING while what was recorded is being
-// stored and sealed, and ENDED when that is done. A session whose process died
-// is ended as "interrupted" by whichever process notices.
+// A session is PENDING until its ticket is used, and goes to ENDED if it never
+// is. It is ACTIVE while its tunnel is connected, ENDING while its recording is
+// being stored and sealed, and ENDED after that. If its process dies, another
+// process ends it as "interrupted". The table of all changes is in states.go.
 package connection
 
 import (
@@ -18,63 +18,81 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"net/http"
-	"sync"
 	"time"
 
-	"github.com/google/uuid"
 	"google.golang.org/grpc"
 
 	connectionv1 "github.com/openova-io/bp-relay/gen/relay/connection/v1"
 
 	"github.com/openova-io/bp-relay/services/bus"
 	"github.com/openova-io/bp-relay/services/capture"
+	"github.com/openova-io/bp-relay/services/connection/address"
+	"github.com/openova-io/bp-relay/services/connection/engine"
 	"github.com/openova-io/bp-relay/services/internal/keyring"
-	"github.com/openova-io/bp-relay/services/store"
+	"github.com/openova-io/bp-relay/services/internal/replica"
+	"github.com/openova-io/bp-relay/services/internal/task"
+	"github.com/openova-io/bp-relay/services/records"
 )
 
-// DefaultBucket is where recordings of sessions go.
+// DefaultBucket is the bucket of session recordings.
 const DefaultBucket = "guacamole-recordings"
 
 // Times of the service.
 const (
 	ticketTTL = 30 * time.Second
-	// sweepEvery is how often a process says that it is here and looks for
-	// sessions that nobody looks after. It is gone after presenceTTL.
-	sweepEvery  = 4 * time.Second
-	presenceTTL = 13 * time.Second
-	// spoolGrace is how long the host of a process that died has to come back
-	// with its spool before another one seals the recording without it.
-	spoolGrace = 30 * time.Second
-	// pollEvery is how often a running session reads its own record: what ends
-	// it when the bus has lost the message.
+	// sweepEvery is how often a process looks for sessions that no process runs.
+	sweepEvery = 4 * time.Second
+	// defaultPatience is how long a process that is not seen is waited for, and
+	// spoolless if its recording is sealed, so that its spool could add nothing.
+	defaultPatience = 10 * time.Minute
+	spoolless       = 15 * time.Second
+	// pollEvery is how often a running session reads its own record, which ends
+	// it if the bus has lost the message.
 	pollEvery = 2 * time.Second
-	// guacdTimeout bounds connecting to guacd and its handshake.
-	guacdTimeout = 15 * time.Second
-	// sealPatience is how long a stopping process waits for a recording's
-	// seal; the next process goes on with it.
+	// sealPatience is how long a stopping process waits for a recording to be
+	// sealed; the next process continues.
 	sealPatience = 3 * time.Second
 )
 
 // Config is what the service needs.
 type Config struct {
-	Store    store.Store
+	Records  records.DB
 	Bus      bus.Bus
 	Keys     *keyring.Keyring
 	Captures *capture.Manager
-	// Guacd is guacd's address, host:port.
-	Guacd string
-	// Origins may open the tunnel besides pages of this API's own host:
-	// "https://desk.example.com".
+	// Engines are what sessions run on, at least one; each has another
+	// subprotocol.
+	Engines []engine.Engine
+	// Origins are the origins besides this API's own host whose pages may open
+	// the tunnel: "https://desk.example.com".
 	Origins []string
-	// Bucket is where recordings go; DefaultBucket where it is "".
+	// Bucket is where recordings go; DefaultBucket if "".
 	Bucket string
-	// Replica names this process among those that share the records; a random
-	// name where it is "".
-	Replica string
-	Logger  *slog.Logger
+	// Patience is how long the process of a session may give no sign of life before
+	// another one ends the session and seals its recording, without what is in the
+	// spool of that process's host; 10 min if 0.
+	Patience time.Duration
+	// Addresses say which targets may be dialled; by default none of this machine.
+	Addresses address.Rules
+	// Limits bound the sessions that are open at once.
+	Limits Limits
+	// Logger defaults to slog.Default().
+	Logger *slog.Logger
 }
+
+// Limits bound how many sessions are open at once: PENDING or ACTIVE.
+type Limits struct {
+	// Person and Org are the most of one subject and of one organisation; 0 means
+	// DefaultPerson and DefaultOrg.
+	Person, Org int
+}
+
+// The limits if no others are configured.
+const (
+	DefaultPerson = 100
+	DefaultOrg    = 10_000
+)
 
 // Service is relay.connection.v1.ConnectionService and its tunnel. It is safe
 // for concurrent use.
@@ -83,52 +101,58 @@ type Service struct {
 	cfg Config
 	log *slog.Logger
 
-	mu      sync.Mutex
-	stopped bool
-	running sync.WaitGroup // tunnels and what they leave to be done
-	mine    map[string]int // sessions that this process looks after, and how many do
-	cancels map[*task]context.CancelFunc
-
-	absent map[string]int // sweeps that a replica was not seen in; the sweep's own
+	engines map[string]engine.Engine // by subprotocol
+	tasks   *task.Group              // tunnels and the sealing of abandoned recordings, by session
+	replica *replica.Replica         // this process among those that share the records
+	census  *census
 }
 
-// task is one thing that this process does for a session.
-type task struct{ session string }
-
-// New makes the service.
+// New makes the service. It starts nothing; call Run.
 func New(cfg Config) (*Service, error) {
-	if cfg.Store == nil || cfg.Bus == nil || cfg.Keys == nil || cfg.Captures == nil {
-		return nil, errors.New("connection: Store, Bus, Keys and Captures are required")
+	if cfg.Records == nil || cfg.Bus == nil || cfg.Keys == nil || cfg.Captures == nil {
+		return nil, errors.New("connection: Records, Bus, Keys and Captures are required")
 	}
-	if _, _, err := net.SplitHostPort(cfg.Guacd); err != nil {
-		return nil, fmt.Errorf("connection: guacd's address must be host:port: %w", err)
+	engines := map[string]engine.Engine{}
+	for _, e := range cfg.Engines {
+		if engines[e.Subprotocol()] != nil {
+			return nil, fmt.Errorf("connection: two engines have the subprotocol %q", e.Subprotocol())
+		}
+		engines[e.Subprotocol()] = e
+	}
+	if len(engines) == 0 {
+		return nil, errors.New("connection: Engines has none")
 	}
 	if cfg.Bucket == "" {
 		cfg.Bucket = DefaultBucket
 	}
-	if cfg.Replica == "" {
-		cfg.Replica = uuid.NewString()
+	if cfg.Patience == 0 {
+		cfg.Patience = defaultPatience
+	}
+	if cfg.Limits.Person <= 0 {
+		cfg.Limits.Person = DefaultPerson
+	}
+	if cfg.Limits.Org <= 0 {
+		cfg.Limits.Org = DefaultOrg
 	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.Default()
 	}
 	return &Service{cfg: cfg, log: cfg.Logger.With("service", "connection"),
-		mine: map[string]int{}, cancels: map[*task]context.CancelFunc{}, absent: map[string]int{}}, nil
+		engines: engines, tasks: task.New(), replica: cfg.Captures.Replica(), census: newCensus()}, nil
 }
 
-// Register adds the service to the server.
+// Register adds the service to a gRPC server.
 func (s *Service) Register(r grpc.ServiceRegistrar) {
 	connectionv1.RegisterConnectionServiceServer(r, s)
 }
 
-// Routes adds the tunnel's endpoint.
+// Routes adds the tunnel's endpoint to the mux.
 func (s *Service) Routes(mux *http.ServeMux) {
 	mux.HandleFunc("GET "+tunnelPrefix+"orgs/{org}/sessions/{session}", s.serveTunnel)
 }
 
-// Run looks after sessions that nobody looks after, until ctx ends. Then it
-// ends the sessions of this process and waits for them: nothing is carried
-// after it returns.
+// Run adopts sessions whose process has died, until ctx ends. It then ends this
+// process's own sessions and waits for them.
 func (s *Service) Run(ctx context.Context) error {
 	tick := time.NewTicker(sweepEvery)
 	defer tick.Stop()
@@ -136,56 +160,9 @@ func (s *Service) Run(ctx context.Context) error {
 		s.sweep(ctx)
 		select {
 		case <-ctx.Done():
-			s.stop()
-			gone, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
-			defer cancel()
-			_ = s.cfg.Bus.DropPresence(gone, presenceSet, s.cfg.Replica) // it expires
+			s.tasks.Stop()
 			return nil
 		case <-tick.C:
 		}
 	}
-}
-
-// begin takes a session into this process's care until done is called; ctx
-// ends when the service stops. ok is false when it is stopping already.
-func (s *Service) begin(session string) (ctx context.Context, done func(), ok bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.stopped {
-		return nil, nil, false
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	t := &task{session: session}
-	s.cancels[t] = cancel
-	s.mine[session]++
-	s.running.Add(1)
-	return ctx, func() { s.done(t) }, true
-}
-
-func (s *Service) done(t *task) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.cancels[t]()
-	delete(s.cancels, t)
-	if s.mine[t.session]--; s.mine[t.session] == 0 {
-		delete(s.mine, t.session)
-	}
-	s.running.Done()
-}
-
-// stop ends all tasks and waits for them.
-func (s *Service) stop() {
-	s.mu.Lock()
-	s.stopped = true
-	for _, cancel := range s.cancels {
-		cancel()
-	}
-	s.mu.Unlock()
-	s.running.Wait()
-}
-
-func (s *Service) looksAfter(session string) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.mine[session] > 0
 }

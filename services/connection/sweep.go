@@ -6,165 +6,144 @@ import (
 	"time"
 
 	"github.com/openova-io/bp-relay/services/capture"
-	"github.com/openova-io/bp-relay/services/internal/act"
-	"github.com/openova-io/bp-relay/services/store"
+	"github.com/openova-io/bp-relay/services/internal/change"
+	"github.com/openova-io/bp-relay/services/internal/resource"
+	"github.com/openova-io/bp-relay/services/records"
 )
 
-// presenceSet is where the processes that carry sessions say that they live.
-const presenceSet = "connection/replicas"
-
-// missedSweeps is how often a replica must be missing before its sessions are
-// given up: a bus that has just lost its memory shows nobody at first.
-const missedSweeps = 2
-
-// sweep looks at every session that is not over. Its errors are logged: the
-// next sweep tries again.
+// sweep looks at every session that has not ended. It logs its errors; the next
+// sweep tries again.
 func (s *Service) sweep(ctx context.Context) {
-	if err := s.cfg.Bus.SetPresence(ctx, presenceSet, s.cfg.Replica, nil, presenceTTL); err != nil {
-		s.log.Warn("say that this replica is here", "error", err)
-		return // who cannot be seen does not judge others
-	}
-	here, err := s.cfg.Bus.Presence(ctx, presenceSet)
-	if err != nil {
-		s.log.Warn("see which replicas are here", "error", err)
-		return
-	}
-	seen := map[string]bool{}
-	for after := ""; ; {
-		var recs []store.Record
-		err := s.cfg.Store.View(ctx, func(tx store.Tx) (err error) {
-			recs, err = tx.List(ctx, store.Query{Kind: store.Sessions, States: []string{pending, active, ending}, After: after, Limit: 500})
-			return err
-		})
+	open := newCensus()
+	q := records.Query{Kind: records.Sessions, States: []string{pending, active, ending}, Limit: 500}
+	for rec, err := range resource.Each(ctx, s.cfg.Records, q) {
 		if err != nil {
 			if ctx.Err() == nil {
-				s.log.Warn("list sessions", "error", err)
+				s.log.WarnContext(ctx, "list sessions", "error", err)
 			}
 			return
 		}
-		for _, rec := range recs {
-			after = rec.Name
-			d, err := parseSession(rec)
-			if err != nil {
-				s.log.Error("sweep", "error", err)
-				continue
-			}
-			if d.Replica != "" && !seen[d.Replica] {
-				seen[d.Replica] = true
-				s.count(d.Replica, here)
-			}
-			s.tidy(ctx, rec, d)
+		d, err := resource.Body[session](rec)
+		if err != nil {
+			s.log.ErrorContext(ctx, "read a session's record", "session", rec.Name, "error", err)
+			continue
 		}
-		if len(recs) < 500 {
-			return
+		if rec.State != ending {
+			open.add(rec.Org, d.Subject)
 		}
+		s.adopt(ctx, rec, d)
 	}
+	s.census.replace(open)
 }
 
-// count notes in how many sweeps in a row a replica was missing.
-func (s *Service) count(replica string, here map[string][]byte) {
-	if _, is := here[replica]; is {
-		delete(s.absent, replica)
-		return
-	}
-	s.absent[replica]++
-}
-
-// abandoned says whether nobody carries the session any more.
+// abandoned reports whether no process runs the session any more. Its own host
+// knows at once, by the spool; others wait for a sign of life, since whoever sees
+// that the records are away does not know that the session is.
 func (s *Service) abandoned(name string, d session) bool {
 	switch {
-	case s.looksAfter(name):
+	case s.tasks.Has(name):
 		return false
-	case d.Replica == s.cfg.Replica, !s.cfg.Bus.Shared():
-		return true // nobody but us could
+	case d.Replica == s.replica.ID(), !s.cfg.Bus.Shared():
+		return true // no other process could
+	case d.Capture != "" && s.cfg.Captures.Holds(d.Capture):
+		return true // that process had the spool that this one has now
 	default:
-		return s.absent[d.Replica] >= missedSweeps
+		return s.replica.Unseen(d.Replica) >= s.cfg.Patience
 	}
 }
 
-// tidy moves one session on where nobody else does.
-func (s *Service) tidy(ctx context.Context, rec store.Record, d session) {
+// sealed reports whether only the end of a session is missing whose process is
+// not seen: its recording is sealed.
+func (s *Service) sealed(ctx context.Context, name string, d session) bool {
+	if d.Capture == "" || s.tasks.Has(name) || s.replica.Unseen(d.Replica) < spoolless {
+		return false
+	}
+	info, err := s.cfg.Captures.Get(ctx, d.Capture)
+	return err == nil && info.State == capture.StateSealed
+}
+
+// adopt moves a session on if no process runs it.
+func (s *Service) adopt(ctx context.Context, rec records.Record, d session) {
 	var err error
 	switch rec.State {
 	case pending:
-		if time.Now().After(d.TicketExpires.Add(2*time.Second)) && !s.looksAfter(rec.Name) {
-			_, err = s.change(ctx, rec.Name, act.Relay, still(pending, down(endTicketExpired, false, map[string]any{})))
+		if time.Now().After(d.TicketExpires.Add(2*time.Second)) && !s.tasks.Has(rec.Name) {
+			err = s.moveOn(ctx, rec.Name, closed(lapse, reasonTicketExpired, map[string]any{}))
 		}
 	case active:
 		if s.abandoned(rec.Name, d) {
-			s.log.Warn("session of a process that died", "session", rec.Name, "replica", d.Replica)
-			if _, err = s.change(ctx, rec.Name, act.Relay, still(active, down(endInterrupted, true, map[string]any{}))); err == nil && d.Capture != "" {
-				d.end(endInterrupted)
-				s.abandon(ctx, rec.Name, d)
-			}
+			s.log.WarnContext(ctx, "a session's process has died", "session", rec.Name, "replica", d.Replica)
+			err = s.interrupt(ctx, rec.Name, d)
 		}
 	case ending:
-		if s.abandoned(rec.Name, d) {
-			s.abandon(ctx, rec.Name, d)
+		if s.abandoned(rec.Name, d) || s.sealed(ctx, rec.Name, d) {
+			s.sealAbandoned(ctx, rec.Name, d)
 		}
 	}
-	if err != nil && !errors.Is(err, store.ErrConflict) && ctx.Err() == nil {
-		s.log.Warn("move a session on", "session", rec.Name, "error", err)
+	if err != nil && !errors.Is(err, records.ErrConflict) && ctx.Err() == nil {
+		s.log.WarnContext(ctx, "move an abandoned session on", "session", rec.Name, "error", err)
 	}
 }
 
-// still applies fn only where the state is the one that was seen.
-func still(want string, fn changeFunc) changeFunc {
-	return func(state string, d *session) (string, string, map[string]any, error) {
-		if state != want {
-			return state, "", nil, nil
-		}
-		return fn(state, d)
+// interrupt ends a session whose process has died.
+func (s *Service) interrupt(ctx context.Context, name string, d session) error {
+	verb := interrupt
+	if d.Capture == "" {
+		verb = interruptUnrecorded
 	}
+	if err := s.moveOn(ctx, name, closed(verb, reasonInterrupted, map[string]any{})); err != nil {
+		return err
+	}
+	if d.Capture != "" {
+		d.noteEnd(reasonInterrupted)
+		s.sealAbandoned(ctx, name, d)
+	}
+	return nil
 }
 
-// abandon seals what an earlier process recorded, beside the sweep, and then
-// ends the session. The host that has the spool does it at once; the others
-// leave it the time to come back, since what they seal is without what is in
-// the spool, for good.
-func (s *Service) abandon(ctx context.Context, name string, d session) {
+// sealAbandoned seals what a process that died had recorded, in a task of its
+// own, and then ends the session.
+func (s *Service) sealAbandoned(ctx context.Context, name string, d session) {
 	capt := d.Capture
 	if capt == "" {
 		s.settle(ctx, name, "")
 		return
 	}
-	if s.cfg.Bus.Shared() && !s.cfg.Captures.Holds(capt) && time.Since(d.Ended) < spoolGrace {
-		return // the next sweep looks again
-	}
-	life, done, ok := s.begin(name)
-	if !ok {
-		return
-	}
-	go func() { // stop waits for it
-		defer done()
-		err := s.cfg.Captures.SealAbandoned(life, capt, "session "+endInterrupted)
+	s.tasks.GoOnce(name, func(ctx context.Context) {
+		err := s.cfg.Captures.SealAbandoned(ctx, capt, "session "+reasonInterrupted)
 		switch {
-		case errors.Is(err, store.ErrNotFound):
-			s.settle(life, name, "") // it died before the recording was open
-		case errors.Is(err, capture.ErrActive):
-			// somebody is at it: the next sweep looks again
+		case errors.Is(err, records.ErrNotFound):
+			s.settle(ctx, name, "") // its process died before the recording was open
+		case errors.Is(err, capture.ErrActive), errors.Is(err, capture.ErrTaken), errors.Is(err, capture.ErrRecovering):
+			// another process, or a later attempt of this one, seals it: the next sweep
+			// looks again
 		case err != nil:
-			if life.Err() == nil {
-				s.log.Warn("seal an abandoned recording", "session", name, "capture", capt, "error", err)
+			if ctx.Err() == nil {
+				s.log.WarnContext(ctx, "seal an abandoned recording", "session", name, "capture", capt, "error", err)
 			}
 		default:
-			s.settle(life, name, capt)
+			s.settle(ctx, name, capt)
 		}
-	}()
+	})
 }
 
-// settle ends a session whose recording is sealed, or that has none.
+// settle ends a session whose recording is sealed, or that has none (capt "").
 func (s *Service) settle(ctx context.Context, name, capt string) {
-	manifest := ""
+	sum := ""
 	if capt != "" {
 		info, err := s.cfg.Captures.Get(ctx, capt)
 		if err != nil || info.Manifest == nil {
-			s.log.Warn("read a sealed recording", "session", name, "capture", capt, "error", err)
+			s.log.WarnContext(ctx, "read a sealed recording", "session", name, "capture", capt, "error", err)
 			return
 		}
-		manifest = info.Manifest.SHA256
+		sum = info.Manifest.SHA256
 	}
-	if _, err := s.change(ctx, name, act.Relay, sealed(manifest)); err != nil && ctx.Err() == nil {
-		s.log.Warn("end a session", "session", name, "error", err)
+	err := s.moveOn(ctx, name, change.Step[session]{Verb: seal, Edit: func(d *session) any {
+		d.noteEnd(reasonInterrupted)
+		d.Manifest = sum
+		return map[string]any{"capture": d.Capture, "manifest_sha256": sum}
+	}})
+	if err != nil && ctx.Err() == nil {
+		s.log.WarnContext(ctx, "end a session", "session", name, "error", err)
 	}
 }

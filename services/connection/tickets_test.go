@@ -29,7 +29,7 @@ func TestTickets(t *testing.T) {
 		o := r.open(p, conn, "ann")
 		first := dial(t, p, o.GetTunnelPath(), "ticket="+o.GetTicket())
 		first.wait("a frame", func() bool { return first.syncs > 0 })
-		status, told := dial(t, p, o.GetTunnelPath(), "ticket="+o.GetTicket()).ends()
+		status, told := dial(t, p, o.GetTunnelPath(), "ticket="+o.GetTicket()).closed()
 		require.Equal(t, guac.ClientUnauthorized, status)
 		require.Contains(t, told, "TICKET_INVALID: ")
 		require.Contains(t, told, "Open the session again")
@@ -39,11 +39,11 @@ func TestTickets(t *testing.T) {
 	})
 	t.Run("of another session", func(t *testing.T) {
 		mine, other := r.open(p, conn, "ann"), r.open(p, conn, "ben")
-		status, told := dial(t, p, other.GetTunnelPath(), "ticket="+mine.GetTicket()).ends()
+		status, told := dial(t, p, other.GetTunnelPath(), "ticket="+mine.GetTicket()).closed()
 		require.Equal(t, guac.ClientForbidden, status)
 		require.Contains(t, told, "TICKET_INVALID: ")
 		require.Contains(t, r.leafTypes(mine.GetSession().GetName()), "access.denied")
-		status, _ = dial(t, p, mine.GetTunnelPath(), "ticket="+mine.GetTicket()).ends()
+		status, _ = dial(t, p, mine.GetTunnelPath(), "ticket="+mine.GetTicket()).closed()
 		require.Equal(t, guac.ClientUnauthorized, status, "a try uses it up")
 	})
 	t.Run("of another subject, where the mux knows who asks", func(t *testing.T) {
@@ -53,22 +53,22 @@ func TestTickets(t *testing.T) {
 		q := r.serve(t, p, http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 			mux.ServeHTTP(w, req.WithContext(auth.With(req.Context(), auth.Principal{Subject: "eve", Org: "acme"})))
 		}))
-		status, _ := dial(t, q, o.GetTunnelPath(), "ticket="+o.GetTicket()).ends()
+		status, _ := dial(t, q, o.GetTunnelPath(), "ticket="+o.GetTicket()).closed()
 		require.Equal(t, guac.ClientForbidden, status)
 	})
 	t.Run("none, malformed, of no session", func(t *testing.T) {
 		o := r.open(p, conn, "ann")
 		for _, query := range []string{"", "ticket=", "ticket=x", "undefined"} {
-			status, _ := dial(t, p, o.GetTunnelPath(), query).ends()
+			status, _ := dial(t, p, o.GetTunnelPath(), query).closed()
 			require.Equal(t, guac.ClientUnauthorized, status)
 		}
-		status, _ := dial(t, p, "/tunnel/orgs/acme/sessions/nope", "ticket=x").ends()
+		status, _ := dial(t, p, "/tunnel/orgs/acme/sessions/nope", "ticket=x").closed()
 		require.Equal(t, guac.ClientUnauthorized, status)
 	})
 	t.Run("a bad screen does not use it up", func(t *testing.T) {
 		o := r.open(p, conn, "ann")
-		for _, bad := range []string{"GUAC_WIDTH=x", "GUAC_HEIGHT=0", "GUAC_DPI=99999", "GUAC_TIMEZONE=../etc", "GUAC_IMAGE=png%0a"} {
-			status, told := dial(t, p, o.GetTunnelPath(), bad+"&ticket="+o.GetTicket()).ends()
+		for _, bad := range []string{"GUAC_WIDTH=x", "GUAC_HEIGHT=-1", "GUAC_DPI=NaN", "GUAC_TIMEZONE=../etc", "GUAC_IMAGE=png%0a"} {
+			status, told := dial(t, p, o.GetTunnelPath(), bad+"&ticket="+o.GetTicket()).closed()
 			require.Equal(t, guac.ClientBadRequest, status)
 			require.NotEmpty(t, told)
 		}
@@ -89,13 +89,13 @@ func TestTickets(t *testing.T) {
 		out, err := p.TerminateSession(as(t, "boss"), &connectionv1.TerminateSessionRequest{Name: o.GetSession().GetName()})
 		require.NoError(t, err)
 		require.Equal(t, connectionv1.Session_STATE_ENDED, out.GetSession().GetState())
-		status, _ := dial(t, p, o.GetTunnelPath(), "ticket="+o.GetTicket()).ends()
+		status, _ := dial(t, p, o.GetTunnelPath(), "ticket="+o.GetTicket()).closed()
 		require.Equal(t, guac.SessionConflict, status)
 	})
 	require.NotContains(t, r.log.String(), "ticket=")
 }
 
-// Waits the real 30 s: the time is the promise.
+// This waits the real 30 s, because the duration is what is guaranteed.
 func TestATicketExpires(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
@@ -103,7 +103,7 @@ func TestATicketExpires(t *testing.T) {
 	o := r.open(p, r.define(p, "shell"), "ann")
 	require.WithinDuration(t, time.Now().Add(30*time.Second), o.GetTicketExpireTime().AsTime(), 5*time.Second)
 	time.Sleep(time.Until(o.GetTicketExpireTime().AsTime().Add(200 * time.Millisecond)))
-	status, told := dial(t, p, o.GetTunnelPath(), "ticket="+o.GetTicket()).ends()
+	status, told := dial(t, p, o.GetTunnelPath(), "ticket="+o.GetTicket()).closed()
 	require.Equal(t, guac.ClientUnauthorized, status)
 	require.True(t, strings.HasPrefix(told, "TICKET_INVALID: "))
 	over := r.session(p, o.GetSession().GetName(), connectionv1.Session_STATE_ENDED)

@@ -11,27 +11,29 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	errorsv1 "github.com/openova-io/bp-relay/gen/relay/errors/v1"
 	evidencev1 "github.com/openova-io/bp-relay/gen/relay/evidence/v1"
-	"github.com/openova-io/bp-relay/services/evidence/leaf"
 	"github.com/openova-io/bp-relay/services/evidence/ledger"
+	"github.com/openova-io/bp-relay/services/format/leaf"
 	"github.com/openova-io/bp-relay/services/internal/apierr"
 	"github.com/openova-io/bp-relay/services/internal/auth"
-	"github.com/openova-io/bp-relay/services/internal/page"
-	"github.com/openova-io/bp-relay/services/store"
+	"github.com/openova-io/bp-relay/services/internal/change"
+	"github.com/openova-io/bp-relay/services/internal/resource"
+	"github.com/openova-io/bp-relay/services/records"
 )
 
 const (
-	// viewedType is the entry that a look at evidence leaves.
+	// viewedType is the type of the entry that each read of evidence writes.
 	viewedType = "evidence.viewed"
-	// chunk is how many bytes of a bag go into one message.
+	// chunk is the most bytes of a bag in one message.
 	chunk = 64 << 10
 )
 
 // GetCheckpoint returns the newest checkpoint and the log's public key. It
-// shows nothing about anybody, so it leaves no entry.
+// writes no entry, because it shows nothing about a person.
 func (s *Service) GetCheckpoint(ctx context.Context, req *evidencev1.GetCheckpointRequest) (*evidencev1.GetCheckpointResponse, error) {
 	if err := own(ctx, req.GetParent()); err != nil {
 		return nil, err
@@ -43,15 +45,15 @@ func (s *Service) GetCheckpoint(ctx context.Context, req *evidencev1.GetCheckpoi
 	return &evidencev1.GetCheckpointResponse{Checkpoint: string(cp.Note), VerifierKey: s.ledger.VerifierKey()}, nil
 }
 
-// ListEntries returns a page of a resource's custody log. The first page
-// fixes where the listing ends, before the entry of the look itself: looking
-// would make it longer without end.
+// ListEntries returns a page of a resource's custody log. Each page writes an
+// entry of its own, so the first page fixes the end of the listing, before its
+// own entry: otherwise the listing would never end.
 func (s *Service) ListEntries(ctx context.Context, req *evidencev1.ListEntriesRequest) (*evidencev1.ListEntriesResponse, error) {
 	if err := errors.Join(own(ctx, req.GetParent()), own(ctx, req.GetSubject())); err != nil {
 		return nil, err
 	}
 	query := []any{"entries", req.GetParent(), req.GetSubject()}
-	token, err := page.After(query, req.GetPageToken())
+	token, err := resource.PageAfter(query, req.GetPageToken())
 	if err != nil {
 		return nil, err
 	}
@@ -63,8 +65,8 @@ func (s *Service) ListEntries(ctx context.Context, req *evidencev1.ListEntriesRe
 	if err != nil {
 		return nil, err
 	}
-	size := page.Size(req.GetPageSize())
-	leaves, err := s.cfg.Store.Log().LeavesOf(ctx, auth.From(ctx).Org, req.GetSubject(), after, size)
+	size := resource.PageSize(req.GetPageSize())
+	leaves, err := s.cfg.Records.Log().LeavesOf(ctx, auth.From(ctx).Org, req.GetSubject(), after, size)
 	if err != nil {
 		return nil, fmt.Errorf("list entries: %w", err)
 	}
@@ -82,14 +84,14 @@ func (s *Service) ListEntries(ctx context.Context, req *evidencev1.ListEntriesRe
 		last = l.Index
 	}
 	if len(leaves) == size {
-		out.NextPageToken = page.Token(query, fmt.Sprintf("%d %d", last, until))
+		out.NextPageToken = resource.PageToken(query, fmt.Sprintf("%d %d", last, until))
 	}
 	return out, nil
 }
 
-// bounds are the index that a page begins after and the one where the
-// listing ends. On the first page that is the index of the look's own entry:
-// everything that was committed before it is numbered lower.
+// bounds returns the index after which a page begins and the index before which
+// the listing ends. On the first page the latter is the index of its own entry,
+// viewed: whatever was committed before it has a lower index.
 func (s *Service) bounds(ctx context.Context, token, viewed string) (after, until int64, err error) {
 	if token != "" {
 		a, b, _ := strings.Cut(token, " ")
@@ -98,12 +100,12 @@ func (s *Service) bounds(ctx context.Context, token, viewed string) (after, unti
 			until, err = strconv.ParseInt(b, 10, 64)
 		}
 		if err != nil {
-			return 0, 0, apierr.New(codes.InvalidArgument, errorsv1.Reason_REASON_PAGE_TOKEN_INVALID, "page_token is not one of this query's; begin again without it")
+			return 0, 0, apierr.New(codes.InvalidArgument, errorsv1.Reason_REASON_PAGE_TOKEN_INVALID, "page_token belongs to another query; start again without it")
 		}
 		return after, until, nil
 	}
 	until, err = s.ledger.Await(ctx, viewed, 2*time.Second)
-	if errors.Is(err, ledger.ErrPending) { // nobody sequences now: what is numbered can be shown
+	if errors.Is(err, ledger.ErrPending) { // no sequencer runs: show what is numbered
 		cp, cerr := s.ledger.Checkpoint(ctx)
 		return -1, cp.Size, cerr
 	}
@@ -116,8 +118,8 @@ func (s *Service) GetInclusionProof(ctx context.Context, req *evidencev1.GetIncl
 		return nil, err
 	}
 	unknown := apierr.NotFound(errorsv1.Reason_REASON_ENTRY_NOT_FOUND, req.GetParent()+"/evidence/entries/"+req.GetEntryId())
-	l, err := s.cfg.Store.Log().LeafByID(ctx, req.GetEntryId())
-	if errors.Is(err, store.ErrNotFound) || (err == nil && l.Org != auth.From(ctx).Org) {
+	l, err := s.cfg.Records.Log().LeafByID(ctx, req.GetEntryId())
+	if errors.Is(err, records.ErrNotFound) || (err == nil && l.Org != auth.From(ctx).Org) {
 		return nil, unknown
 	}
 	if err != nil {
@@ -142,18 +144,26 @@ func (s *Service) GetInclusionProof(ctx context.Context, req *evidencev1.GetIncl
 	return &evidencev1.GetInclusionProofResponse{Entry: e, Proof: string(p.Marshal())}, nil
 }
 
-// ExportCapture streams a bag. The entry that says who takes it is in the log
-// before the first byte leaves (see Exporter).
+// DamagedTrailer is the trailer of an ExportCapture whose bag lacks segments
+// that the store has lost: how many statements of that the bag has.
+const DamagedTrailer = "relay-damaged"
+
+// ExportCapture streams a bag. The entry that names the caller is in the log
+// before the first byte is sent (see Exporter).
 func (s *Service) ExportCapture(req *evidencev1.ExportCaptureRequest, stream grpc.ServerStreamingServer[evidencev1.ExportCaptureResponse]) error {
 	ctx := stream.Context()
 	if err := own(ctx, req.GetCapture()); err != nil {
 		return err
 	}
 	w := bufio.NewWriterSize(sender{stream}, chunk)
-	err := s.exporter.Export(ctx, req.GetCapture(), auth.From(ctx).Subject, w)
+	done, err := s.exporter.Export(ctx, req.GetCapture(), auth.From(ctx).Subject, w)
+	if n := len(done.Damaged); n > 0 {
+		s.cfg.Logger.ErrorContext(ctx, "the object store has lost segments; the export states them", "capture", req.GetCapture(), "segments", n)
+		stream.SetTrailer(metadata.Pairs(DamagedTrailer, strconv.Itoa(n)))
+	}
 	if errors.Is(err, ledger.ErrPending) {
-		return apierr.New(codes.Unavailable, errorsv1.Reason_REASON_ENTRY_NOT_LOGGED,
-			"the export could not be entered in the evidence log in time, so nothing was sent; try again").WithRetry(5 * time.Second).Because(err)
+		return apierr.New(codes.Unavailable, errorsv1.Reason_REASON_EVIDENCE_LOG_UNAVAILABLE,
+			"the export did not get into the evidence log in time, so nothing was sent; try again").WithRetry(5 * time.Second).Because(err)
 	}
 	if err != nil {
 		return err
@@ -164,7 +174,7 @@ func (s *Service) ExportCapture(req *evidencev1.ExportCaptureRequest, stream grp
 	return nil
 }
 
-// sender puts what is written into messages of at most chunk bytes.
+// sender sends what is written, in messages of at most chunk bytes.
 type sender struct {
 	stream grpc.ServerStreamingServer[evidencev1.ExportCaptureResponse]
 }
@@ -181,33 +191,33 @@ func (s sender) Write(p []byte) (int, error) {
 	return n, nil
 }
 
-// view enters the look in the log and returns the entry's id.
+// view writes the entry of a read of evidence and returns its id.
 func (s *Service) view(ctx context.Context, subject string, detail any) (string, error) {
 	who := auth.From(ctx)
-	l, err := leaf.New(leaf.Act{Type: viewedType, Org: who.Org, Actor: who.Subject, Subject: subject, Detail: detail})
+	l, err := change.Leaf(leaf.Act{Type: viewedType, Org: who.Org, Actor: who.Subject, Subject: subject, Detail: detail})
 	if err != nil {
 		return "", err
 	}
-	if err := s.cfg.Store.Update(ctx, func(tx store.Tx) error { return tx.Leaf(ctx, l) }); err != nil {
-		return "", fmt.Errorf("enter the look in the log: %w", err)
+	if err := s.cfg.Records.Update(ctx, func(tx records.Tx) error { return tx.Leaf(ctx, l) }); err != nil {
+		return "", fmt.Errorf("write the leaf of the read: %w", err)
 	}
 	s.ledger.Wake()
 	return l.ID, nil
 }
 
-// own refuses names of other organisations; the interceptor did before, this
-// is the last line.
+// own refuses names of other organisations. The interceptor has done so already;
+// this is the second line of defence.
 func own(ctx context.Context, name string) error {
 	org := auth.From(ctx).Org
 	rest, ok := strings.CutPrefix(name, "orgs/"+org)
 	if org == "" || !ok || (rest != "" && rest[0] != '/') {
 		return apierr.New(codes.PermissionDenied, errorsv1.Reason_REASON_OTHER_ORGANISATION,
-			"that belongs to another organisation; ask for what is under your own", "name", name)
+			"the resource belongs to another organisation; name one of your own", "name", name)
 	}
 	return nil
 }
 
-func message(l store.Leaf) (*evidencev1.Entry, error) {
+func message(l records.Leaf) (*evidencev1.Entry, error) {
 	b, _, err := leaf.Open(l.Body, l.Opening)
 	if err != nil {
 		return nil, fmt.Errorf("entry %s: %w", l.ID, err)

@@ -1,24 +1,20 @@
-// Package evidence is the API for the evidence log: custody logs, proofs and
-// exports that anybody can verify offline. The log itself is in ledger, the
-// form of an export in bag, its verification in verify, the texts of proofs
-// in proof, and the entries in leaf.
+// Package evidence is the API of the evidence log: custody logs, proofs, and
+// exports that anyone can verify offline. Package ledger runs the log; the
+// packages under format define entries (leaf), proofs (proof) and exports
+// (bag); package verify checks exports.
 package evidence
 
 import (
 	"crypto/ed25519"
 	"encoding/json"
-	"errors"
 	"fmt"
 
-	"github.com/openova-io/bp-relay/services/evidence/leaf"
-	"github.com/openova-io/bp-relay/services/evidence/proof"
+	"github.com/openova-io/bp-relay/services/format/leaf"
+	"github.com/openova-io/bp-relay/services/format/proof"
 	"github.com/openova-io/bp-relay/services/internal/keyring"
 )
 
-// ErrNotSealed says that the capture is still recording or being stored.
-var ErrNotSealed = errors.New("evidence: capture is not sealed yet")
-
-// Keyring purposes of the keys that sign what bags hold.
+// Purposes of the key ring's keys that sign the content of bags.
 const (
 	// ManifestKey signs the manifests of captures; package capture uses it.
 	ManifestKey = "evidence"
@@ -26,8 +22,8 @@ const (
 	BagKey = "evidence-bag"
 )
 
-// SigningKeys are the public keys that the log must vouch for: what the
-// ledger's Config.Signing wants.
+// SigningKeys are the public keys that the log must vouch for, for
+// ledger.Config.Signing.
 func SigningKeys(k *keyring.Keyring) ([]proof.Key, error) {
 	var keys []proof.Key
 	for _, p := range []struct{ purpose, name string }{{proof.ManifestPurpose, ManifestKey}, {proof.BagPurpose, BagKey}} {
@@ -44,7 +40,7 @@ func SigningKeys(k *keyring.Keyring) ([]proof.Key, error) {
 	return keys, nil
 }
 
-// keyOf reads the key that a "log.key" entry vouches for.
+// keyOf returns the key that a "log.key" entry vouches for.
 func keyOf(o leaf.Opening) (proof.Key, error) {
 	var k proof.Key
 	if err := json.Unmarshal(o.Detail, &k); err != nil {

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"testing"
 	"time"
 
 	"github.com/pion/webrtc/v4"
@@ -18,26 +19,26 @@ import (
 	recordingv1 "github.com/openova-io/bp-relay/gen/relay/recording/v1"
 	roomv1 "github.com/openova-io/bp-relay/gen/relay/room/v1"
 
-	"github.com/openova-io/bp-relay/services/evidence/verify"
-	"github.com/openova-io/bp-relay/services/local"
-	"github.com/openova-io/bp-relay/services/media"
+	"github.com/openova-io/bp-relay/services/dev/part"
+	"github.com/openova-io/bp-relay/services/dev/testmedia"
+	"github.com/openova-io/bp-relay/services/verify"
 )
 
 // within is how long anything asynchronous may take on a busy machine.
 const within = 60 * time.Second
 
-// room makes a room and returns its name.
-func (s *stack) room() string {
+// room creates a room and returns its name.
+func (s *installation) room() string {
 	r, err := roomv1.NewRoomServiceClient(s.dial("room")).CreateRoom(s.admin(), &roomv1.CreateRoomRequest{Parent: "orgs/acme"})
 	require.NoError(s.t, err)
 	return r.GetRoom().GetName()
 }
 
 // publish joins as a participant and sends real media until the test ends.
-func (s *stack) publish(room, identity string, relayOnly bool) *media.Publisher {
-	cache, err := local.CacheDir()
+func (s *installation) publish(room, identity string, relayOnly bool) *testmedia.Publisher {
+	cache, err := part.CacheDir()
 	require.NoError(s.t, err)
-	clip, err := media.Make(s.t.Context(), filepath.Join(cache, "media"), media.Spec{})
+	clip, err := testmedia.Make(s.t.Context(), filepath.Join(cache, "media"), testmedia.Spec{})
 	require.NoError(s.t, err)
 	rooms := roomv1.NewRoomServiceClient(s.dial("room"))
 	req := &roomv1.JoinRoomRequest{Name: room, Identity: identity, Grants: &roomv1.Grants{Publish: true}, RelayOnly: relayOnly}
@@ -50,14 +51,14 @@ func (s *stack) publish(room, identity string, relayOnly bool) *media.Publisher 
 	for _, i := range join.GetIceServers() {
 		ice = append(ice, webrtc.ICEServer{URLs: i.GetUrls(), Username: i.GetUsername(), Credential: i.GetCredential()})
 	}
-	p, err := media.Publish(s.t.Context(), media.PublishConfig{URL: join.GetUrl(), Token: join.GetToken(), ICEServers: ice, RelayOnly: relayOnly, Clip: clip})
+	p, err := testmedia.Publish(s.t.Context(), testmedia.PublishConfig{URL: join.GetUrl(), Token: join.GetToken(), ICEServers: ice, RelayOnly: relayOnly, Clip: clip})
 	require.NoError(s.t, err)
 	s.t.Cleanup(func() { _ = p.Close() })
 	return p
 }
 
 // stored waits until the recording is sealed.
-func (s *stack) stored(name string) *recordingv1.Recording {
+func (s *installation) stored(name string) *recordingv1.Recording {
 	recs := recordingv1.NewRecordingServiceClient(s.dial("recording"))
 	var rec *recordingv1.Recording
 	require.Eventually(s.t, func() bool {
@@ -72,52 +73,46 @@ func (s *stack) stored(name string) *recordingv1.Recording {
 }
 
 // download reads one track into a file.
-func (s *stack) download(recording, stream string) string {
+func (s *installation) download(recording, stream string) string {
 	recs := recordingv1.NewRecordingServiceClient(s.dial("recording"))
 	st, err := recs.ReadTrack(s.admin(), &recordingv1.ReadTrackRequest{Name: recording, Stream: stream})
 	require.NoError(s.t, err)
 	path := filepath.Join(s.t.TempDir(), stream+".webm")
+	save(s.t, path, st)
+	return path
+}
+
+// save writes a stream of bytes into a file.
+func save[M interface{ GetData() []byte }](t *testing.T, path string, st interface{ Recv() (M, error) }) {
 	f, err := os.Create(path)
-	require.NoError(s.t, err)
+	require.NoError(t, err)
 	for {
 		m, err := st.Recv()
 		if errors.Is(err, io.EOF) {
 			break
 		}
-		require.NoError(s.t, err)
+		require.NoError(t, err)
 		_, err = f.Write(m.GetData())
-		require.NoError(s.t, err)
+		require.NoError(t, err)
 	}
-	require.NoError(s.t, f.Close())
-	return path
+	require.NoError(t, f.Close())
 }
 
-// export writes the capture's bag to a file and returns it with the log's key,
-// which was got before.
-func (s *stack) export(capture string) (path, key string) {
+// export writes the capture's bag to a file, and returns its path with the log's
+// key, which it has got before.
+func (s *installation) export(capture string) (path, key string) {
 	ev := evidencev1.NewEvidenceServiceClient(s.dial("evidence"))
 	cp, err := ev.GetCheckpoint(s.admin(), &evidencev1.GetCheckpointRequest{Parent: "orgs/acme"})
 	require.NoError(s.t, err)
 	st, err := ev.ExportCapture(s.admin(), &evidencev1.ExportCaptureRequest{Capture: capture})
 	require.NoError(s.t, err)
 	path = filepath.Join(s.t.TempDir(), "bag.tar")
-	f, err := os.Create(path)
-	require.NoError(s.t, err)
-	for {
-		m, err := st.Recv()
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		require.NoError(s.t, err)
-		_, err = f.Write(m.GetData())
-		require.NoError(s.t, err)
-	}
-	require.NoError(s.t, f.Close())
+	save(s.t, path, st)
 	return path, cp.GetVerifierKey()
 }
 
-// verified exports the capture and fails the test where the bag does not hold.
-func (s *stack) verified(capture string) (bag string, rep verify.Report) {
+// verified exports the capture, and fails the test if the bag does not verify.
+func (s *installation) verified(capture string) (bag string, rep verify.Report) {
 	bag, key := s.export(capture)
 	rep, err := verify.Verify(s.t.Context(), verify.Config{Bag: bag, Key: key})
 	require.NoError(s.t, err)
@@ -125,7 +120,7 @@ func (s *stack) verified(capture string) (bag string, rep verify.Report) {
 	return bag, rep
 }
 
-// track is what ffprobe says of a file.
+// track is ffprobe's description of a file.
 type track struct {
 	codec         string
 	width, height int
@@ -135,7 +130,7 @@ type track struct {
 }
 
 // probe decodes the whole file without an error and measures its packets.
-func (s *stack) probe(path string) track {
+func (s *installation) probe(path string) track {
 	out, err := exec.Command("ffmpeg", "-v", "error", "-xerror", "-i", path, "-f", "null", "-").CombinedOutput()
 	require.NoError(s.t, err, "%s", out)
 	require.Empty(s.t, string(out), "no decode error")
@@ -166,5 +161,5 @@ func (s *stack) probe(path string) track {
 	return tr
 }
 
-// isVideo says which kind of file to expect of a stream.
+// isVideo reports whether a stream is a video file.
 func isVideo(stream string) bool { return strings.HasPrefix(stream, "video") }

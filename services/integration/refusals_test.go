@@ -20,18 +20,18 @@ import (
 	recordingv1 "github.com/openova-io/bp-relay/gen/relay/recording/v1"
 	roomv1 "github.com/openova-io/bp-relay/gen/relay/room/v1"
 
+	"github.com/openova-io/bp-relay/services/dev/issuer"
 	"github.com/openova-io/bp-relay/services/internal/apierr"
-	"github.com/openova-io/bp-relay/services/internal/devissuer"
 	"github.com/openova-io/bp-relay/services/room"
 )
 
-// Bad input gets a code, a reason and words that say what to do, and changes
+// Bad input gets a code, a reason and a message that says what to do, and changes
 // nothing.
 func TestBadInput(t *testing.T) {
-	eachTopology(t, func(t *testing.T, s *stack) {
+	eachTopology(t, func(t *testing.T, s *installation) {
 		rooms := roomv1.NewRoomServiceClient(s.dial("room"))
 		recs := recordingv1.NewRecordingServiceClient(s.dial("recording"))
-		expired, err := s.issuer.Token(devissuer.Claims{Subject: "x", Org: "acme", Roles: []string{"relay-admin"}, Audience: audience, TTL: -time.Hour})
+		expired, err := s.issuer.Token(issuer.Claims{Subject: "x", Org: "acme", Roles: []string{"relay-admin"}, Audience: audience, TTL: -time.Hour})
 		require.NoError(t, err)
 		with := func(token string) context.Context {
 			return metadata.AppendToOutgoingContext(t.Context(), "authorization", "Bearer "+token)
@@ -91,9 +91,9 @@ func TestBadInput(t *testing.T) {
 }
 
 // A second start of a recording: the same request_id gets the same answer,
-// another one is told that the room is being recorded.
+// another one gets the error that the room is being recorded.
 func TestStartingARecordingTwice(t *testing.T) {
-	eachTopology(t, func(t *testing.T, s *stack) {
+	eachTopology(t, func(t *testing.T, s *installation) {
 		recs := recordingv1.NewRecordingServiceClient(s.dial("recording"))
 		req := &recordingv1.StartRecordingRequest{Parent: "orgs/acme", Room: s.room(), RequestId: uuid.NewString()}
 		first, err := recs.StartRecording(s.admin(), req)

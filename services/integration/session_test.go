@@ -35,7 +35,7 @@ type desk struct {
 	done   chan struct{}
 }
 
-func (s *stack) connection(id string) string {
+func (s *installation) connection(id string) string {
 	conns := connectionv1.NewConnectionServiceClient(s.dial("connection"))
 	c, err := conns.CreateConnection(s.admin(), &connectionv1.CreateConnectionRequest{
 		Parent: "orgs/acme", ConnectionId: id,
@@ -49,7 +49,7 @@ func (s *stack) connection(id string) string {
 	return c.GetConnection().GetName()
 }
 
-func (s *stack) open(connection string) *connectionv1.OpenSessionResponse {
+func (s *installation) open(connection string) *connectionv1.OpenSessionResponse {
 	conns := connectionv1.NewConnectionServiceClient(s.dial("connection"))
 	o, err := conns.OpenSession(s.admin(), &connectionv1.OpenSessionRequest{Connection: connection, Reason: "integration"})
 	require.NoError(s.t, err)
@@ -57,7 +57,7 @@ func (s *stack) open(connection string) *connectionv1.OpenSessionResponse {
 }
 
 // connect opens the tunnel and acts as a browser does until it closes.
-func (s *stack) connect(tunnelPath, ticket string) (*desk, error) {
+func (s *installation) connect(tunnelPath, ticket string) (*desk, error) {
 	url := "ws://" + s.procs["connection"].api + tunnelPath + "?GUAC_WIDTH=800&GUAC_HEIGHT=600&ticket=" + ticket
 	ws, resp, err := websocket.Dial(s.t.Context(), url, &websocket.DialOptions{Subprotocols: []string{"guacamole"}})
 	if resp != nil && resp.Body != nil {
@@ -87,7 +87,7 @@ func (d *desk) read(ctx context.Context) {
 	}
 }
 
-// take reads one message, which is whole instructions.
+// take reads one message, which must be complete instructions.
 func (d *desk) take(ctx context.Context, msg []byte) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -138,7 +138,7 @@ func (d *desk) titled(want string) bool {
 // A shell in a browser: a command's output arrives, the session is
 // terminated, and its recording holds byte for byte what the browser got.
 func TestSessionOnAShell(t *testing.T) {
-	eachTopology(t, func(t *testing.T, s *stack) {
+	eachTopology(t, func(t *testing.T, s *installation) {
 		conns := connectionv1.NewConnectionServiceClient(s.dial("connection"))
 		opened := s.open(s.connection("shell"))
 		d, err := s.connect(opened.GetTunnelPath(), opened.GetTicket())
@@ -170,7 +170,12 @@ func TestSessionOnAShell(t *testing.T) {
 			return err == nil && over.GetState() == connectionv1.Session_STATE_ENDED
 		}, within, 100*time.Millisecond)
 		require.Equal(t, "terminated", over.GetEndReason())
-		bag, _ := s.verified(over.GetCapture())
+		bag, rep := s.verified(over.GetCapture())
+		require.NotNil(t, rep.Target, "where the session went is proven")
+		require.Equal(t, s.sshd.Host, rep.Target.Host)
+		require.Equal(t, s.sshd.Port, rep.Target.Port)
+		require.Equal(t, s.sshd.User, rep.Target.Account)
+		require.NotEmpty(t, rep.Target.HostKey)
 		require.Equal(t, string(d.got), string(fromBag(t, bag, "output.guac")), "byte for byte")
 	})
 }
@@ -192,10 +197,10 @@ func fromBag(t *testing.T, bag, name string) []byte {
 	}
 }
 
-// A relay that dies leaves sessions that nobody carries: they end, and what
-// was recorded is sealed.
+// A relay that dies leaves sessions without a carrier: they end, and their
+// recordings are sealed.
 func TestRelayIsKilledDuringASession(t *testing.T) {
-	eachTopology(t, func(t *testing.T, s *stack) {
+	eachTopology(t, func(t *testing.T, s *installation) {
 		opened := s.open(s.connection("shell"))
 		d, err := s.connect(opened.GetTunnelPath(), opened.GetTicket())
 		require.NoError(t, err)
@@ -217,19 +222,17 @@ func TestRelayIsKilledDuringASession(t *testing.T) {
 	})
 }
 
-// CLIENT_UNAUTHORIZED (0x0301) and CLIENT_FORBIDDEN (0x0303) as close frames
-// have them.
+// CLIENT_UNAUTHORIZED (0x0301) and CLIENT_FORBIDDEN (0x0303), as in close frames.
 const (
 	unauthorized = "769"
 	forbidden    = "771"
 )
 
-// A refused tunnel is accepted and closed at once: browsers hide the status
-// of an HTTP answer from the page, but show it the close frame and the error
-// instruction before it.
+// A refused tunnel is accepted and closed at once: browsers hide an HTTP status
+// from the page, but not the close frame and the error instruction before it.
 func TestTunnelRefusals(t *testing.T) {
 	t.Parallel() // it mostly waits for a ticket to expire
-	s := newStack(t, topologies()["one process"])
+	s := newInstallation(t, topologies()["one process"])
 	opened, other := s.open(s.connection("shell")), s.open(s.connection("other"))
 	refused := func(what, tunnelPath, ticket, status string) {
 		d, err := s.connect(tunnelPath, ticket)

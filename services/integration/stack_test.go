@@ -23,9 +23,10 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/metadata"
 
-	"github.com/openova-io/bp-relay/services/internal/devissuer"
-	"github.com/openova-io/bp-relay/services/local"
-	"github.com/openova-io/bp-relay/services/local/localtest"
+	"github.com/openova-io/bp-relay/services/dev/issuer"
+	"github.com/openova-io/bp-relay/services/dev/part"
+	"github.com/openova-io/bp-relay/services/dev/stack"
+	"github.com/openova-io/bp-relay/services/dev/stack/stacktest"
 	"github.com/openova-io/bp-relay/services/room"
 )
 
@@ -53,84 +54,84 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// stack is one installation.
-type stack struct {
+// installation is one set of parts and the relay processes on them.
+type installation struct {
 	t      *testing.T
-	env    *local.Env
-	s3     *local.S3
-	lk     *local.LiveKit
-	guacd  *local.Guacd
-	sshd   *local.SSHD
-	issuer *devissuer.Issuer
-	// procs are the relay processes by service; in one process all are it.
+	env    *stack.Env
+	s3     *stack.S3
+	lk     *stack.LiveKit
+	guacd  *stack.Guacd
+	sshd   *stack.SSHD
+	issuer *issuer.Issuer
+	// procs are the relay processes by service; one process can run several.
 	procs map[string]*relay
 }
 
-// topologies are the shapes that every scenario runs in.
+// topologies are the splits into processes that every scenario runs in.
 func topologies() map[string][][]string {
 	return map[string][][]string{
-		"one process":        {{"room", "recording", "connection", "turn", "evidence"}},
-		"separate processes": {{"turn"}, {"room"}, {"evidence"}, {"recording"}, {"connection"}},
+		"one process":        {{"room", "event", "recording", "connection", "turn", "evidence"}},
+		"separate processes": {{"turn"}, {"room"}, {"event"}, {"evidence"}, {"recording"}, {"connection"}},
 	}
 }
 
-func eachTopology(t *testing.T, run func(t *testing.T, s *stack)) {
+func eachTopology(t *testing.T, run func(t *testing.T, s *installation)) {
 	for name, groups := range topologies() {
-		t.Run(name, func(t *testing.T) { run(t, newStack(t, groups)) })
+		t.Run(name, func(t *testing.T) { run(t, newInstallation(t, groups)) })
 	}
 }
 
-// eachTopologyAtOnce is for scenarios that mostly wait.
-func eachTopologyAtOnce(t *testing.T, run func(t *testing.T, s *stack)) {
+// eachTopologyAtOnce is eachTopology for scenarios that mostly wait.
+func eachTopologyAtOnce(t *testing.T, run func(t *testing.T, s *installation)) {
 	t.Parallel()
 	for name, groups := range topologies() {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			run(t, newStack(t, groups))
+			run(t, newInstallation(t, groups))
 		})
 	}
 }
 
-// newStack starts the parts and the relay processes, and waits until the
+// newInstallation starts the parts and the relay processes, and waits until the
 // TURN gateway is handed out.
-func newStack(t *testing.T, groups [][]string) *stack {
+func newInstallation(t *testing.T, groups [][]string) *installation {
 	t.Helper()
-	parts := []local.Name{local.PartSeaweedFS, local.PartLiveKit, local.PartGuacd, local.PartStunner, local.PartSSHD, local.PartFFmpeg}
+	parts := []part.Name{part.SeaweedFS, part.LiveKit, part.Guacd, part.Stunner, part.SSHD, part.FFmpeg}
 	split := len(groups) > 1
 	if split {
-		parts = append(parts, local.PartPostgres, local.PartRedis)
+		parts = append(parts, part.Postgres, part.Redis)
 	}
-	s := &stack{t: t, env: localtest.Env(t, parts...), procs: make(map[string]*relay)}
+	s := &installation{t: t, env: stacktest.Env(t, parts...), procs: make(map[string]*relay)}
 	ctx := t.Context()
 	web := http.NewServeMux()
 	iss := httptest.NewServer(web)
 	t.Cleanup(iss.Close)
 	var err error
-	s.issuer, err = devissuer.New(iss.URL+"/realm", filepath.Join(t.TempDir(), "issuer.pem"))
+	s.issuer, err = issuer.New(iss.URL+"/realm", filepath.Join(t.TempDir(), "issuer.pem"))
 	require.NoError(t, err)
 	s.issuer.Routes(web, "/realm")
 
 	api := make(map[string]string) // by service
-	port := func() string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(localtest.Port(t))) }
+	port := func() string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(stacktest.Port(t))) }
 	for _, g := range groups {
 		addr := port()
 		for _, name := range g {
 			api[name] = addr
 		}
 	}
-	s.s3, err = s.env.StartSeaweedFS(ctx, local.SeaweedFSConfig{})
+	s.s3, err = s.env.StartSeaweedFS(ctx, stack.SeaweedFSConfig{})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, s.s3.Stop()) })
-	s.lk, err = s.env.StartLiveKit(ctx, local.LiveKitConfig{
+	s.lk, err = s.env.StartLiveKit(ctx, stack.LiveKitConfig{
 		Webhooks:  []string{"http://" + api["room"] + room.WebhookPath},
 		Overrides: map[string]any{"room": map[string]any{"auto_create": false}},
 	})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, s.lk.Stop()) })
-	s.guacd, err = s.env.StartGuacd(ctx, local.GuacdConfig{})
+	s.guacd, err = s.env.StartGuacd(ctx, stack.GuacdConfig{})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, s.guacd.Stop()) })
-	s.sshd, err = s.env.StartSSHD(ctx, local.SSHDConfig{})
+	s.sshd, err = s.env.StartSSHD(ctx, stack.SSHDConfig{})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, s.sshd.Stop()) })
 
@@ -140,8 +141,9 @@ func newStack(t *testing.T, groups [][]string) *stack {
 		"blob.endpoint": s.s3.Endpoint, "blob.access_key": s.s3.AccessKey, "blob.secret_key": s.s3.SecretKey,
 		"livekit.url": s.lk.URL, "livekit.key": s.lk.Key, "livekit.secret": s.lk.Secret,
 		"livekit.media": fmt.Sprintf("127.0.0.1:%d-%d", s.lk.UDPPort, s.lk.UDPPort), "guacd.address": s.guacd.Address,
-		"turn.cds": cds, "turn.gateway": "default", "turn.listen": port(), "turn.health": health, "turn.metrics": port(), "turn.echo": port(),
-		"peers.room": api["room"], "peers.turn": api["turn"],
+		"targets.allow": "127.0.0.1", // the sshd
+		"turn.cds":      cds, "turn.gateway": "default", "turn.listen": port(), "turn.health": health, "turn.metrics": port(), "turn.echo": port(),
+		"remote.room": api["room"], "remote.turn": api["turn"],
 	}
 	if split {
 		s.share(common)
@@ -155,21 +157,21 @@ func newStack(t *testing.T, groups [][]string) *stack {
 			s.procs[name] = p
 		}
 	}
-	st, err := s.env.StartStunnerd(ctx, local.StunnerdConfig{Origin: "http://" + cds, ID: "relay/default", Health: "http://" + health})
+	st, err := s.env.StartStunnerd(ctx, stack.StunnerdConfig{Origin: "http://" + cds, ID: "relay/default", Health: "http://" + health})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, st.Stop()) })
 	return s
 }
 
-// share starts what separate processes share.
-func (s *stack) share(common map[string]string) {
-	pg, err := s.env.StartPostgres(s.t.Context(), local.PostgresConfig{})
+// share starts the servers that separate processes share.
+func (s *installation) share(common map[string]string) {
+	pg, err := s.env.StartPostgres(s.t.Context(), stack.PostgresConfig{})
 	require.NoError(s.t, err)
 	s.t.Cleanup(func() { require.NoError(s.t, pg.Stop()) })
-	rd, err := s.env.StartRedis(s.t.Context(), local.RedisConfig{})
+	rd, err := s.env.StartRedis(s.t.Context(), stack.RedisConfig{})
 	require.NoError(s.t, err)
 	s.t.Cleanup(func() { require.NoError(s.t, rd.Stop()) })
-	common["store.postgres"], common["bus.redis"] = pg.URL, rd.URL
+	common["records.postgres"], common["bus.redis"] = pg.URL, rd.URL
 	common["keys.master"] = filepath.Join(s.t.TempDir(), "master.key")
 	common["auth.internal_secret"] = strings.Repeat("integration", 4)
 }
@@ -180,8 +182,11 @@ type relay struct {
 	api, admin string
 	flags      map[string]string
 
+	cmd    *exec.Cmd
+	wait   func() error // until it has exited
+	killed bool
+
 	mu  sync.Mutex
-	cmd *exec.Cmd
 	log bytes.Buffer
 }
 
@@ -190,14 +195,15 @@ func (r *relay) start() {
 	r.t.Helper()
 	path, err := binary()
 	require.NoError(r.t, err)
-	args := []string{"serve", "--listen.api=" + r.api, "--listen.admin=" + r.admin}
-	for k, v := range r.flags {
-		args = append(args, "--"+k+"="+v)
+	r.cmd = exec.Command(path, "serve", "--listen.api="+r.api, "--listen.admin="+r.admin)
+	r.cmd.Env = os.Environ()
+	for k, v := range r.flags { // not as flags: there are secrets among them
+		r.cmd.Env = append(r.cmd.Env, "RELAY_"+strings.ToUpper(strings.ReplaceAll(k, ".", "_"))+"="+v)
 	}
-	r.cmd = exec.Command(path, args...)
 	r.cmd.Stderr = &lockedWriter{r: r}
-	r.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	require.NoError(r.t, r.cmd.Start())
+	r.wait, err = stacktest.StartChild(r.cmd)
+	require.NoError(r.t, err)
+	r.killed = false
 	require.Eventually(r.t, func() bool {
 		resp, err := http.Get("http://" + r.admin + "/readyz")
 		if err != nil {
@@ -219,18 +225,19 @@ func (w *lockedWriter) Write(p []byte) (int, error) {
 func (r *relay) kill() {
 	r.t.Helper()
 	require.NoError(r.t, r.cmd.Process.Kill())
-	_ = r.cmd.Wait() // "signal: killed"
+	_ = r.wait() // "signal: killed"
+	r.killed = true
 }
 
-// stop ends the process as an operator does; its log is shown when the test
+// stop stops the process as an operator does, and shows its log if the test has
 // failed.
 func (r *relay) stop() {
-	if r.cmd.ProcessState == nil {
+	if !r.killed {
 		require.NoError(r.t, r.cmd.Process.Signal(syscall.SIGTERM))
 		late := time.AfterFunc(30*time.Second, func() { _ = r.cmd.Process.Kill() })
-		err := r.cmd.Wait()
+		err := r.wait()
 		require.True(r.t, late.Stop(), "relay did not stop within 30 s of SIGTERM")
-		require.NoError(r.t, err, "a stop is no failure")
+		require.NoError(r.t, err, "a stop is not a failure")
 	}
 	if r.t.Failed() {
 		r.mu.Lock()
@@ -241,17 +248,17 @@ func (r *relay) stop() {
 }
 
 // as returns a context with a token.
-func (s *stack) as(org string, roles ...string) context.Context {
-	token, err := s.issuer.Token(devissuer.Claims{Subject: "it-" + org, Org: org, Roles: roles, Audience: audience, TTL: time.Hour})
+func (s *installation) as(org string, roles ...string) context.Context {
+	token, err := s.issuer.Token(issuer.Claims{Subject: "it-" + org, Org: org, Roles: roles, Audience: audience, TTL: time.Hour})
 	require.NoError(s.t, err)
 	return metadata.AppendToOutgoingContext(s.t.Context(), "authorization", "Bearer "+token)
 }
 
 // admin may do everything in organisation acme.
-func (s *stack) admin() context.Context { return s.as("acme", "relay-admin") }
+func (s *installation) admin() context.Context { return s.as("acme", "relay-admin") }
 
 // dial connects to the process that runs a service.
-func (s *stack) dial(service string) *grpc.ClientConn {
+func (s *installation) dial(service string) *grpc.ClientConn {
 	conn, err := grpc.NewClient(s.procs[service].api, grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithDefaultCallOptions(grpc.WaitForReady(true)))
 	require.NoError(s.t, err)
 	s.t.Cleanup(func() { _ = conn.Close() })

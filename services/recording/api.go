@@ -4,33 +4,32 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path"
 	"slices"
 	"time"
 
-	"github.com/google/uuid"
 	"google.golang.org/grpc/codes"
 
 	errorsv1 "github.com/openova-io/bp-relay/gen/relay/errors/v1"
 	recordingv1 "github.com/openova-io/bp-relay/gen/relay/recording/v1"
 	roomv1 "github.com/openova-io/bp-relay/gen/relay/room/v1"
 
-	"github.com/openova-io/bp-relay/services/bus"
 	"github.com/openova-io/bp-relay/services/capture"
-	"github.com/openova-io/bp-relay/services/internal/act"
 	"github.com/openova-io/bp-relay/services/internal/apierr"
 	"github.com/openova-io/bp-relay/services/internal/auth"
-	"github.com/openova-io/bp-relay/services/internal/idem"
-	"github.com/openova-io/bp-relay/services/store"
+	"github.com/openova-io/bp-relay/services/internal/change"
+	"github.com/openova-io/bp-relay/services/internal/resource"
+	"github.com/openova-io/bp-relay/services/records"
 )
 
 // defaultRetention is the class of recordings that ask for none.
 const defaultRetention = "default-90d"
 
-// StartRecording writes the record, opens the capture, sends the recorder
-// into the room, and answers when it is there. A call that gives up leaves a
-// recording that goes on starting: its retry finds it.
+// StartRecording writes the record, opens the capture, has the recorder join
+// the room, and answers once it has. If the caller gives up, the recording goes
+// on starting, and a retry finds it.
 func (s *Service) StartRecording(ctx context.Context, req *recordingv1.StartRecordingRequest) (*recordingv1.StartRecordingResponse, error) {
-	key, err := idem.Key(auth.From(ctx).Org, recordingv1.RecordingService_StartRecording_FullMethodName, req)
+	key, err := resource.RequestKey(auth.From(ctx).Org, recordingv1.RecordingService_StartRecording_FullMethodName, req)
 	if err != nil {
 		return nil, err
 	}
@@ -62,6 +61,9 @@ func (s *Service) StartRecording(ctx context.Context, req *recordingv1.StartReco
 			}
 			return nil, r.failed
 		case <-late.C:
+			if !r.beginning().IsZero() { // it records; only its record is late
+				return nil, fmt.Errorf("write that %s is active: %w", r.name, records.ErrUnavailable)
+			}
 			r.stop(errLate)
 		case <-ctx.Done():
 			return nil, ctx.Err()
@@ -69,12 +71,12 @@ func (s *Service) StartRecording(ctx context.Context, req *recordingv1.StartReco
 	}
 }
 
-// remembered is the first answer to a request, nil where there is none.
-func (s *Service) remembered(ctx context.Context, key store.RequestKey) (*recordingv1.StartRecordingResponse, error) {
+// remembered returns the first answer to a request, or nil.
+func (s *Service) remembered(ctx context.Context, key records.RequestKey) (*recordingv1.StartRecordingResponse, error) {
 	answer := new(recordingv1.StartRecordingResponse)
 	known := false
-	err := s.cfg.Store.View(ctx, func(tx store.Tx) (err error) {
-		known, err = idem.Replay(ctx, tx, key, answer)
+	err := s.cfg.Records.View(ctx, func(tx records.Tx) (err error) {
+		known, err = resource.Replay(ctx, tx, key, answer)
 		return err
 	})
 	if err != nil || !known {
@@ -83,82 +85,63 @@ func (s *Service) remembered(ctx context.Context, key store.RequestKey) (*record
 	return answer, nil
 }
 
-// begin makes the recording and starts its run. A room's starts go one after
-// another, by a lease. A retry of a start that is under way gets that one's
-// run, or its answer.
-func (s *Service) begin(ctx context.Context, req *recordingv1.StartRecordingRequest, key store.RequestKey, uid string) (*run, *recordingv1.StartRecordingResponse, error) {
-	turn, err := s.turn(ctx, req.GetRoom())
-	if err != nil {
-		return nil, nil, err
-	}
-	defer func() { _ = turn.Release(context.WithoutCancel(ctx)) }() // it runs out otherwise
-	if answer, err := s.remembered(ctx, key); answer != nil || err != nil {
-		return nil, answer, err
-	}
-	var other *store.Record
-	err = s.cfg.Store.View(ctx, func(tx store.Tx) (err error) {
-		other, err = busy(ctx, tx, req.GetRoom())
-		return err
-	})
-	if err != nil {
-		return nil, nil, err
-	}
-	if other != nil {
-		r, err := s.underWay(*other, key)
+// begin creates the recording and starts its run. A retry of a start that is in
+// progress gets its run, or its answer. Of two starts at once, the room's record
+// lets one through (see insert); the other one finds it here.
+func (s *Service) begin(ctx context.Context, req *recordingv1.StartRecordingRequest, key records.RequestKey, uid string) (*run, *recordingv1.StartRecordingResponse, error) {
+	for try := 1; ; try++ {
+		if answer, err := s.remembered(ctx, key); answer != nil || err != nil {
+			return nil, answer, err
+		}
+		var other *records.Record
+		err := s.cfg.Records.View(ctx, func(tx records.Tx) (err error) {
+			other, err = busy(ctx, tx, req.GetRoom())
+			return err
+		})
+		if err != nil {
+			return nil, nil, err
+		}
+		if other != nil {
+			r, err := s.underWay(*other, key)
+			return r, nil, err
+		}
+		// From here on the recording begins whether the caller waits or not.
+		r, err := s.create(context.WithoutCancel(ctx), req, key, uid)
+		if try == 1 && apierr.ReasonOf(err) == apierr.ReasonName(errorsv1.Reason_REASON_RECORDING_RUNNING) {
+			continue
+		}
 		return r, nil, err
 	}
-	// From here on the recording is begun whether the caller waits or not.
-	r, err := s.create(context.WithoutCancel(ctx), req, key, uid)
-	return r, nil, err
 }
 
-// turn waits for the lease of the room's starts.
-func (s *Service) turn(ctx context.Context, room string) (bus.Lease, error) {
-	for {
-		lease, err := s.cfg.Bus.Acquire(ctx, "recording-start:"+room, startTimeout)
-		if !errors.Is(err, bus.ErrHeld) {
-			if err != nil {
-				return nil, apierr.New(codes.Unavailable, errorsv1.Reason_REASON_RECORDS_UNAVAILABLE,
-					"the live state does not answer; try again with the same request_id").WithRetry(time.Second).Because(err)
-			}
-			return lease, nil
-		}
-		select {
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		case <-time.After(20 * time.Millisecond):
-		}
-	}
-}
-
-// underWay gives a retry of a start its run; another start is refused.
-func (s *Service) underWay(rec store.Record, key store.RequestKey) (*run, error) {
-	d, err := parse(rec)
+// underWay returns the run of a start to its retry; another start is refused.
+func (s *Service) underWay(rec records.Record, key records.RequestKey) (*run, error) {
+	d, err := resource.Body[document](rec)
 	if err != nil {
 		return nil, err
 	}
 	if d.Request != nil && key.ID != "" && d.Request.ID == key.ID {
 		if !slices.Equal(d.Request.Hash, key.Hash) {
-			return nil, store.ErrRequestReused
+			return nil, records.ErrRequestReused
 		}
 		if r := s.find(rec.Name); r != nil {
 			return r, nil
 		}
-		return nil, apierr.New(codes.Unavailable, errorsv1.Reason_REASON_RECORDS_UNAVAILABLE,
+		return nil, apierr.New(codes.Unavailable, errorsv1.Reason_REASON_REQUEST_IN_PROGRESS,
 			"this start is under way on another replica; try again with the same request_id").WithRetry(time.Second)
 	}
 	return nil, errRunning(d.Room, rec.Name)
 }
 
-func (s *Service) create(ctx context.Context, req *recordingv1.StartRecordingRequest, key store.RequestKey, uid string) (*run, error) {
-	id, err := uuid.NewV7()
+func (s *Service) create(ctx context.Context, req *recordingv1.StartRecordingRequest, key records.RequestKey, uid string) (*run, error) {
+	name, err := recordings().NewName(resource.Org(req.GetParent()))
 	if err != nil {
-		return nil, fmt.Errorf("recording id: %w", err)
+		return nil, err
 	}
-	name := req.GetParent() + "/recordings/" + id.String()
 	d := document{
 		Room: req.GetRoom(), RoomUID: uid, Mode: capture.BestEffort, Retention: req.GetRetentionClass(), Actor: auth.From(ctx).Subject,
-		Capture: req.GetParent() + "/captures/" + id.String(), Created: time.Now().UTC(),
+		Capture: req.GetParent() + "/captures/" + path.Base(name), Created: time.Now().UTC(),
+		Replica: s.cfg.Captures.Replica().ID(), Epoch: 1,
 	}
 	if req.GetMode() == recordingv1.Mode_MODE_REQUIRED {
 		d.Mode = capture.Required
@@ -169,54 +152,44 @@ func (s *Service) create(ctx context.Context, req *recordingv1.StartRecordingReq
 	if key.ID != "" {
 		d.Request = &key
 	}
-	lease, err := s.cfg.Bus.Acquire(ctx, leaseName(name), leaseTTL)
-	if err != nil {
-		return nil, fmt.Errorf("take the recording's lease: %w", err)
-	}
-	if err := s.cfg.Store.Update(ctx, func(tx store.Tx) error {
-		_, err := insert(ctx, tx, name, d)
-		return err
+	defer s.hold(name)()
+	if err := s.cfg.Records.Update(ctx, func(tx records.Tx) error {
+		return insert(ctx, tx, name, d)
 	}); err != nil {
-		_ = lease.Release(ctx) // it runs out otherwise
 		return nil, err
 	}
 	c, err := s.cfg.Captures.Open(ctx, capture.Meta{
-		Name: d.Capture, Org: act.Org(name), Owner: name, Bucket: s.cfg.Bucket, Retention: d.Retention, Mode: d.Mode, Actor: d.Actor,
+		Name: d.Capture, Org: resource.Org(name), Owner: name, Bucket: s.cfg.Bucket, Retention: d.Retention, Mode: d.Mode, Actor: d.Actor,
 		Attributes: map[string]string{"room": d.Room},
 	})
-	r := s.newRun(name, d, c, lease)
-	if err == nil && !r.start() {
-		err = apierr.New(codes.Unavailable, errorsv1.Reason_REASON_SERVICE_NOT_HERE, "this replica stops; try again with the same request_id").WithRetry(time.Second)
+	r := s.newRun(name, d, c)
+	if err == nil && !r.start(r.run) {
+		err = apierr.New(codes.Unavailable, errorsv1.Reason_REASON_STOPPING, "this replica is stopping; try again with the same request_id").WithRetry(time.Second)
 	}
 	if err != nil {
-		r.release()
-		_, failed := s.change(ctx, name, d.Actor, stateFailed, func(d *document) {
+		_, failed := s.advance(ctx, name, step(fail, d.Actor, func(d *document) {
 			d.End, d.EndReason, d.Error = time.Now().UTC(), "failed", "nothing could be recorded: "+apierr.FromDomain(errSpool(err)).Message()
-		}, nil)
-		r.log.Warn("recording never began", "error", err)
+		}))
+		r.log.WarnContext(ctx, "recording never began", "error", err)
 		return nil, errors.Join(errSpool(err), failed)
 	}
 	return r, nil
 }
 
-// StopRecording has the recorder leave. Storing goes on behind.
+// StopRecording makes the recorder leave. Storing goes on in the background.
 func (s *Service) StopRecording(ctx context.Context, req *recordingv1.StopRecordingRequest) (*recordingv1.StopRecordingResponse, error) {
 	rec, err := s.get(ctx, req.GetName())
 	if err != nil {
 		return nil, err
 	}
-	m, err := message(rec)
-	if err != nil {
+	if err := resource.CheckEtag(rec, req.GetEtag()); err != nil {
 		return nil, err
 	}
-	if req.GetEtag() != "" && req.GetEtag() != m.GetEtag() {
-		return nil, store.ErrConflict
-	}
 	if slices.Contains(running(), rec.State) {
-		rec, err = s.change(ctx, rec.Name, auth.From(ctx).Subject, stateStopping, func(d *document) {
+		rec, err = s.advance(ctx, rec.Name, step(stop, auth.From(ctx).Subject, func(d *document) {
 			d.End, d.EndReason = time.Now().UTC(), "stopped"
-		}, nil)
-		if _, wrong := errors.AsType[*stateError](err); wrong { // it has just ended by itself
+		}))
+		if _, wrong := errors.AsType[*change.StateError](err); wrong { // it has just ended
 			rec, err = s.get(ctx, rec.Name)
 		}
 		if err != nil {
@@ -224,7 +197,7 @@ func (s *Service) StopRecording(ctx context.Context, req *recordingv1.StopRecord
 		}
 	}
 	if r := s.find(rec.Name); r != nil {
-		if state(rec.State) == stateStopping {
+		if rec.State == stateStopping {
 			r.stop(errStopped)
 		}
 		select {
@@ -235,15 +208,16 @@ func (s *Service) StopRecording(ctx context.Context, req *recordingv1.StopRecord
 		if rec, err = s.get(ctx, rec.Name); err != nil {
 			return nil, err
 		}
-	} else if state(rec.State) == stateStopping {
-		// Another replica looks at the record every second.
+	} else if rec.State == stateStopping {
+		// Another replica reads the record every second.
 		select {
 		case <-time.After(2 * tick):
 		case <-ctx.Done():
 			return nil, ctx.Err()
 		}
 	}
-	if m, err = message(rec); err != nil {
+	m, err := message(rec)
+	if err != nil {
 		return nil, err
 	}
 	return &recordingv1.StopRecordingResponse{Recording: m}, nil
@@ -261,11 +235,11 @@ func errRoomGone(room string) error {
 
 func errNoLiveKit(cause error) error {
 	return apierr.New(codes.Unavailable, errorsv1.Reason_REASON_LIVEKIT_UNAVAILABLE,
-		"the recorder did not get into the room; nothing is being recorded, try again").WithRetry(2 * time.Second).Because(cause)
+		"the recorder did not join the room; nothing is being recorded, try again").WithRetry(2 * time.Second).Because(cause)
 }
 
 func errState(name, what string) error {
-	return apierr.New(codes.FailedPrecondition, errorsv1.Reason_REASON_RECORDING_STATE, name+": "+what+"; read it to see why", "name", name)
+	return apierr.New(codes.FailedPrecondition, errorsv1.Reason_REASON_RECORDING_NOT_STARTED, name+": "+what+"; read it to see why", "name", name)
 }
 
 func errSpool(cause error) error {

@@ -1,12 +1,13 @@
 // Package recording records rooms: relay.recording.v1.RecordingService and
-// the work behind it. A recording is a row in the records whose states are
-// changed only along a fixed table (state.go), each change together with its
-// event and its evidence leaf; a recorder (package tracks) that sits unseen in
-// the LiveKit room; and a capture (package capture) that brings every track
-// to the object store and seals it.
+// the work behind it. A recording is
+//   - a record, whose state moves only along a fixed table (state.go), each
+//     time together with its event and its evidence leaf;
+//   - a recorder (package tracks), a hidden participant of the LiveKit room;
+//   - a capture (package capture), which stores every track in the object store
+//     and is sealed when the recorder has left.
 //
-// One replica runs a recording: it holds the recording's lease and renews it.
-// A process that starts takes up at once the recordings whose spool it finds,
-// and those of others when their lease has run out. A recording ends by
-// itself when its room does.
+// One replica runs a recording: the one that its record names as owner. A process
+// that starts resumes at once the recordings whose spool it has, and seals those of
+// other replicas once they have given no sign of life for the configured patience.
+// A recording ends by itself when its room does.
 package recording

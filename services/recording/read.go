@@ -13,18 +13,18 @@ import (
 	recordingv1 "github.com/openova-io/bp-relay/gen/relay/recording/v1"
 
 	"github.com/openova-io/bp-relay/services/capture"
-	"github.com/openova-io/bp-relay/services/internal/act"
 	"github.com/openova-io/bp-relay/services/internal/apierr"
 	"github.com/openova-io/bp-relay/services/internal/auth"
-	"github.com/openova-io/bp-relay/services/internal/page"
-	"github.com/openova-io/bp-relay/services/store"
+	"github.com/openova-io/bp-relay/services/internal/change"
+	"github.com/openova-io/bp-relay/services/internal/resource"
+	"github.com/openova-io/bp-relay/services/records"
 )
 
-// chunk is how many bytes go into one message.
+// chunk is how many bytes one message of ReadTrack holds.
 const chunk = 64 << 10
 
-// GetRecording reads the record and, until it is stored, what the capture has
-// so far.
+// GetRecording reads the record; until the recording is stored, its tracks come
+// from the capture.
 func (s *Service) GetRecording(ctx context.Context, req *recordingv1.GetRecordingRequest) (*recordingv1.GetRecordingResponse, error) {
 	rec, err := s.get(ctx, req.GetName())
 	if err != nil {
@@ -34,7 +34,7 @@ func (s *Service) GetRecording(ctx context.Context, req *recordingv1.GetRecordin
 	if err != nil {
 		return nil, err
 	}
-	if st := state(rec.State); st == stateActive || st == stateStopping {
+	if st := rec.State; st == stateActive || st == stateStopping {
 		info, err := s.cfg.Captures.Get(ctx, m.GetCapture())
 		if err != nil {
 			return nil, err
@@ -46,26 +46,12 @@ func (s *Service) GetRecording(ctx context.Context, req *recordingv1.GetRecordin
 
 // ListRecordings pages over the records; ids grow with time.
 func (s *Service) ListRecordings(ctx context.Context, req *recordingv1.ListRecordingsRequest) (*recordingv1.ListRecordingsResponse, error) {
-	query := []any{"recordings", req.GetParent(), req.GetRoom()}
-	after, err := page.After(query, req.GetPageToken())
+	q := records.Query{Kind: records.Recordings, Org: auth.From(ctx).Org, Parent: req.GetRoom()}
+	recs, next, err := resource.List(ctx, s.cfg.Records, q, req.GetPageSize(), req.GetPageToken())
 	if err != nil {
 		return nil, err
 	}
-	limit := min(page.Size(req.GetPageSize())+1, page.MaxSize)
-	q := store.Query{Kind: store.Recordings, Org: auth.From(ctx).Org, Parent: req.GetRoom(), After: after, Limit: limit}
-	var recs []store.Record
-	err = s.cfg.Store.View(ctx, func(tx store.Tx) (err error) {
-		recs, err = tx.List(ctx, q)
-		return err
-	})
-	if err != nil {
-		return nil, err
-	}
-	answer := new(recordingv1.ListRecordingsResponse)
-	if len(recs) == limit {
-		recs = recs[:limit-1]
-		answer.NextPageToken = page.Token(query, recs[len(recs)-1].Name)
-	}
+	answer := &recordingv1.ListRecordingsResponse{NextPageToken: next}
 	for _, rec := range recs {
 		m, err := message(rec)
 		if err != nil {
@@ -83,12 +69,12 @@ func (s *Service) ReadTrack(req *recordingv1.ReadTrackRequest, to grpc.ServerStr
 	if err != nil {
 		return err
 	}
-	d, err := parse(rec)
+	d, err := resource.Body[document](rec)
 	if err != nil {
 		return err
 	}
-	if err := s.cfg.Store.Update(ctx, func(tx store.Tx) error {
-		return act.Note(ctx, tx, "recording.read", auth.From(ctx).Subject, rec.Name, map[string]string{"stream": req.GetStream(), "capture": d.Capture})
+	if err := s.cfg.Records.Update(ctx, func(tx records.Tx) error {
+		return change.Note(ctx, tx, "recording.read", auth.From(ctx).Subject, rec.Name, map[string]string{"stream": req.GetStream(), "capture": d.Capture})
 	}); err != nil {
 		return fmt.Errorf("enter the view into the log: %w", err)
 	}
@@ -98,30 +84,30 @@ func (s *Service) ReadTrack(req *recordingv1.ReadTrackRequest, to grpc.ServerStr
 	}
 	defer func() { _ = r.Close() }()
 	for {
-		buf := make([]byte, chunk) // a message may be looked at after Send
-		n, err := io.ReadFull(r, buf)
+		buf := make([]byte, chunk) // gRPC may read a message after Send
+		n, err := r.Read(buf)
 		if n > 0 {
 			if err := to.Send(&recordingv1.ReadTrackResponse{Data: buf[:n]}); err != nil {
 				return err
 			}
 		}
-		switch {
-		case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		if err == io.EOF { // itself: an error that wraps it is a store that broke off
 			return nil
-		case err != nil:
+		}
+		if err != nil {
 			return readError(rec.Name, req.GetStream(), err)
 		}
 	}
 }
 
-// readError says what a caller can do about a track that cannot be read.
+// readError tells the caller what to do about a track that cannot be read.
 func readError(name, stream string, err error) error {
 	switch {
-	case errors.Is(err, capture.ErrInvalid), errors.Is(err, store.ErrNotFound):
-		return apierr.New(codes.NotFound, errorsv1.Reason_REASON_RECORDING_NOT_FOUND,
+	case errors.Is(err, capture.ErrInvalid), errors.Is(err, records.ErrNotFound):
+		return apierr.New(codes.NotFound, errorsv1.Reason_REASON_TRACK_NOT_FOUND,
 			fmt.Sprintf("%s has no track %s; read the recording to see its tracks", name, stream), "name", name, "stream", stream).Because(err)
 	case errors.Is(err, capture.ErrErased):
-		return apierr.New(codes.NotFound, errorsv1.Reason_REASON_RECORDING_NOT_FOUND,
+		return apierr.New(codes.NotFound, errorsv1.Reason_REASON_RECORDING_ERASED,
 			name+" was erased: its key has been destroyed", "name", name).Because(err)
 	}
 	return err

@@ -14,14 +14,14 @@ import (
 	recordingv1 "github.com/openova-io/bp-relay/gen/relay/recording/v1"
 	roomv1 "github.com/openova-io/bp-relay/gen/relay/room/v1"
 
-	"github.com/openova-io/bp-relay/services/local"
-	"github.com/openova-io/bp-relay/services/local/localtest"
+	"github.com/openova-io/bp-relay/services/dev/stack"
+	"github.com/openova-io/bp-relay/services/dev/stack/stacktest"
 )
 
 func TestRecordings(t *testing.T) {
-	lk := localtest.LiveKit(t)
-	objects := localtest.SeaweedFS(t, "recordings")
-	// Alone: what is missing is bounded in seconds, and a process's start is in it.
+	lk := stacktest.LiveKit(t)
+	objects := stacktest.SeaweedFS(t, "recordings")
+	// Not parallel: the time that it bounds includes the start of a process.
 	t.Run("Killed", func(t *testing.T) { testKilled(t, newWorld(t, lk, objects, nil)) })
 	t.Run("group", func(t *testing.T) {
 		t.Run("Life", func(t *testing.T) { t.Parallel(); testLife(t, newWorld(t, lk, objects, nil)) })
@@ -29,12 +29,18 @@ func TestRecordings(t *testing.T) {
 		t.Run("Restarted", func(t *testing.T) { t.Parallel(); testRestarted(t, newWorld(t, lk, objects, nil)) })
 		t.Run("Replicas", func(t *testing.T) { t.Parallel(); testReplicas(t, lk, objects) })
 		t.Run("RoomOpenedAgain", func(t *testing.T) { t.Parallel(); testRoomOpenedAgain(t, lk, objects) })
+		t.Run("RecordsAway", func(t *testing.T) { t.Parallel(); testRecordsAway(t, lk, objects) })
+		t.Run("RedisForgets", func(t *testing.T) { t.Parallel(); testRedisForgets(t, lk, objects) })
+		t.Run("ActivationLost", func(t *testing.T) { t.Parallel(); testActivationLost(t, lk, objects) })
 		t.Run("LiveKitAway", func(t *testing.T) { t.Parallel(); testLiveKitAway(t, lk, objects) })
+		t.Run("LongName", func(t *testing.T) { t.Parallel(); testLongName(t, newWorld(t, lk, objects, nil)) })
+		t.Run("NoKeyframe", func(t *testing.T) { t.Parallel(); testNoKeyframe(t, newWorld(t, lk, objects, nil)) })
+		t.Run("StoreBreaksOff", func(t *testing.T) { t.Parallel(); testStoreBreaksOff(t, lk, objects) })
 		t.Run("RequiredSpoolFull", func(t *testing.T) { t.Parallel(); testSpoolFull(t, lk, objects) })
 	})
 }
 
-// testLife starts, asks again, is refused, stops, and plays.
+// testLife starts a recording, retries the start, stops it, and plays it.
 func testLife(t *testing.T, w *world) {
 	w.serve()
 	room := w.room()
@@ -67,7 +73,7 @@ func testLife(t *testing.T, w *world) {
 	fails(t, err, codes.NotFound, "RECORDING_NOT_FOUND")
 
 	_, err = w.rooms.JoinRoom(w.acme(), &roomv1.JoinRoomRequest{Name: room, Identity: "recorder-" + path.Base(name)})
-	fails(t, err, codes.InvalidArgument, "FIELD_INVALID") // it would put the recorder out
+	fails(t, err, codes.InvalidArgument, "FIELD_INVALID") // LiveKit would replace the recorder
 
 	require.Eventually(t, func() bool { return len(w.get(name).GetTracks()) == 2 }, 10*time.Second, 50*time.Millisecond)
 	time.Sleep(5 * time.Second)
@@ -77,12 +83,12 @@ func testLife(t *testing.T, w *world) {
 	require.NoError(t, err)
 	require.Contains(t, []recordingv1.Recording_State{recordingv1.Recording_STATE_STOPPING, recordingv1.Recording_STATE_STORED}, stopped.GetRecording().GetState())
 	second, err := w.recordings.StartRecording(w.acme(), &recordingv1.StartRecordingRequest{Parent: "orgs/acme", Room: room})
-	require.NoError(t, err, "the next recording need not wait for the last one's storing")
+	require.NoError(t, err, "the next recording does not wait until the last one is stored")
 
 	r := w.becomes(name, recordingv1.Recording_STATE_STORED)
 	require.Equal(t, "stopped", r.GetEndReason())
 	require.Len(t, r.GetManifestSha256(), 64)
-	require.Empty(t, r.GetGaps())
+	require.Empty(t, lost(r))
 	require.Len(t, r.GetTracks(), 2)
 	for _, track := range r.GetTracks() {
 		require.Equal(t, "ann", track.GetParticipantIdentity())
@@ -94,7 +100,7 @@ func testLife(t *testing.T, w *world) {
 	s, err := w.recordings.ReadTrack(w.acme(), &recordingv1.ReadTrackRequest{Name: name, Stream: "none"})
 	require.NoError(t, err)
 	_, err = s.Recv()
-	fails(t, err, codes.NotFound, "RECORDING_NOT_FOUND")
+	fails(t, err, codes.NotFound, "TRACK_NOT_FOUND")
 
 	_, err = w.recordings.StopRecording(w.acme(), &recordingv1.StopRecordingRequest{Name: name})
 	require.NoError(t, err, "stopping a stopped one succeeds")
@@ -128,8 +134,8 @@ func testRoomEnds(t *testing.T, w *world) {
 	fails(t, err, codes.FailedPrecondition, "ROOM_NOT_OPEN")
 }
 
-// testKilled kills the process in the middle of a recording and starts it
-// again at once: little is missing, it is stated, and the rest plays.
+// testKilled kills the process during a recording and restarts it at once: less
+// than 2 s are missing, the gap is stated, and the rest plays.
 func testKilled(t *testing.T, w *world) {
 	kill := w.spawn()
 	w.up()
@@ -162,8 +168,8 @@ func testKilled(t *testing.T, w *world) {
 	}
 }
 
-// testRestarted stops the process in order: the recording goes on in the next
-// one, too.
+// testRestarted stops the process gracefully: the next one resumes the
+// recording.
 func testRestarted(t *testing.T, w *world) {
 	stop := w.serve()
 	room := w.room()
@@ -188,11 +194,11 @@ func testRestarted(t *testing.T, w *world) {
 	}
 }
 
-// testRoomOpenedAgain kills the recorder's process; before the next one comes,
-// the room ends and another one of its name is opened. Nobody asked for that
-// one to be recorded.
-func testRoomOpenedAgain(t *testing.T, lk *local.LiveKit, objects *local.S3) {
-	db, live := localtest.Postgres(t), localtest.Redis(t)
+// testRoomOpenedAgain kills the recorder's process; before the next one starts,
+// the room ends and another one of its name is created, which must not be
+// recorded.
+func testRoomOpenedAgain(t *testing.T, lk *stack.LiveKit, objects *stack.S3) {
+	db, live := stacktest.Postgres(t), stacktest.Redis(t)
 	a := newWorld(t, lk, objects, func(s *setup) { s.Postgres, s.Redis = db.URL, live.URL })
 	b := a.replica()
 	kill := a.spawn()
@@ -225,7 +231,7 @@ func testRoomOpenedAgain(t *testing.T, lk *local.LiveKit, objects *local.S3) {
 	require.Equal(t, roomv1.Room_STATE_OPEN, got.GetRoom().GetState())
 }
 
-func testLiveKitAway(t *testing.T, lk *local.LiveKit, objects *local.S3) {
+func testLiveKitAway(t *testing.T, lk *stack.LiveKit, objects *stack.S3) {
 	w := newWorld(t, lk, objects, nil)
 	stop := w.serve()
 	room := w.room()
@@ -240,7 +246,7 @@ func testLiveKitAway(t *testing.T, lk *local.LiveKit, objects *local.S3) {
 	require.Len(t, list.GetRecordings(), 1)
 	require.Equal(t, recordingv1.Recording_STATE_FAILED, list.GetRecordings()[0].GetState())
 	require.NotEmpty(t, list.GetRecordings()[0].GetError())
-	require.NotContains(t, list.GetRecordings()[0].GetError(), "127.0.0.1", "our servers' addresses are the log's")
+	require.NotContains(t, list.GetRecordings()[0].GetError(), "127.0.0.1", "only the log names our servers")
 	_, err = w.recordings.StartRecording(w.acme(), req)
 	fails(t, err, codes.Unavailable, "LIVEKIT_UNAVAILABLE")
 
@@ -260,12 +266,12 @@ func testLiveKitAway(t *testing.T, lk *local.LiveKit, objects *local.S3) {
 		_, err = w.recordings.StopRecording(w.acme(), &recordingv1.StopRecordingRequest{Name: last.GetName()})
 		return err == nil
 	}, 5*time.Second, 5*time.Millisecond)
-	fails(t, <-started, codes.FailedPrecondition, "RECORDING_STATE")
+	fails(t, <-started, codes.FailedPrecondition, "RECORDING_NOT_STARTED")
 }
 
-// testSpoolFull records a call that must be recorded while the object store
-// is away, into a spool that is soon full: the call ends.
-func testSpoolFull(t *testing.T, lk *local.LiveKit, objects *local.S3) {
+// testSpoolFull makes a required recording while the object store is away, into
+// a spool that fills up soon: the room ends.
+func testSpoolFull(t *testing.T, lk *stack.LiveKit, objects *stack.S3) {
 	w := newWorld(t, lk, objects, func(s *setup) { s.S3, s.MaxSpool = "http://127.0.0.1:9", 150_000 })
 	w.serve()
 	room := w.room()
@@ -275,19 +281,19 @@ func testSpoolFull(t *testing.T, lk *local.LiveKit, objects *local.S3) {
 	select {
 	case <-p.Done():
 	case <-time.After(20 * time.Second):
-		require.FailNow(t, "the call goes on unrecorded")
+		require.FailNow(t, "the call continues unrecorded")
 	}
 	rec := w.becomes(r.GetRecording().GetName(), recordingv1.Recording_STATE_STOPPING)
 	require.Equal(t, "spool_full", rec.GetEndReason())
 	require.Equal(t, recordingv1.Mode_MODE_REQUIRED, rec.GetMode())
 }
 
-// testReplicas runs two processes on PostgreSQL and Redis: each sees the
-// other's recordings, leaves them alone while their recorder lives, and
-// finishes them when it is lost with its host.
-func testReplicas(t *testing.T, lk *local.LiveKit, objects *local.S3) {
-	db, live := localtest.Postgres(t), localtest.Redis(t)
-	a := newWorld(t, lk, objects, func(s *setup) { s.Postgres, s.Redis, s.Abandon = db.URL, live.URL, time.Second })
+// testReplicas runs two processes on PostgreSQL and Redis: each sees the other's
+// recordings, does not touch them while their recorder lives, and finishes them
+// when it is lost with its host.
+func testReplicas(t *testing.T, lk *stack.LiveKit, objects *stack.S3) {
+	db, live := stacktest.Postgres(t), stacktest.Redis(t)
+	a := newWorld(t, lk, objects, func(s *setup) { s.Postgres, s.Redis, s.Patience = db.URL, live.URL, time.Second })
 	b := a.replica()
 	kill := a.spawn()
 	a.up()
@@ -313,7 +319,7 @@ func testReplicas(t *testing.T, lk *local.LiveKit, objects *local.S3) {
 	require.NoError(t, err)
 	r := b.becomes(name, recordingv1.Recording_STATE_STORED)
 	require.Equal(t, "stopped", r.GetEndReason())
-	require.Empty(t, r.GetGaps())
+	require.Empty(t, lost(r))
 	for _, track := range r.GetTracks() {
 		times := decode(t, track.GetStream(), b.read(name, track.GetStream()))
 		require.Greater(t, times[len(times)-1]-times[0], 7*time.Second)
@@ -327,7 +333,7 @@ func testReplicas(t *testing.T, lk *local.LiveKit, objects *local.S3) {
 	require.Equal(t, "recorder_lost", r.GetEndReason())
 	got, err := b.rooms.GetRoom(b.acme(), &roomv1.GetRoomRequest{Name: room})
 	require.NoError(t, err)
-	require.Equal(t, roomv1.Room_STATE_ENDED, got.GetRoom().GetState(), "a call that must be recorded does not go on without its recorder")
+	require.Equal(t, roomv1.Room_STATE_ENDED, got.GetRoom().GetState(), "a call that must be recorded does not continue without its recorder")
 	require.Len(t, r.GetTracks(), 2)
 	for _, track := range r.GetTracks() {
 		decode(t, track.GetStream(), b.read(name, track.GetStream()))

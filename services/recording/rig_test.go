@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -34,23 +35,24 @@ import (
 	"github.com/openova-io/bp-relay/services/bus/inproc"
 	"github.com/openova-io/bp-relay/services/bus/redis"
 	"github.com/openova-io/bp-relay/services/capture"
+	"github.com/openova-io/bp-relay/services/dev/issuer"
+	"github.com/openova-io/bp-relay/services/dev/stack"
+	"github.com/openova-io/bp-relay/services/dev/stack/stacktest"
+	"github.com/openova-io/bp-relay/services/dev/testmedia"
 	"github.com/openova-io/bp-relay/services/internal/apierr"
 	"github.com/openova-io/bp-relay/services/internal/auth"
-	"github.com/openova-io/bp-relay/services/internal/devissuer"
 	"github.com/openova-io/bp-relay/services/internal/keyring"
 	"github.com/openova-io/bp-relay/services/internal/rpc"
-	"github.com/openova-io/bp-relay/services/local"
-	"github.com/openova-io/bp-relay/services/local/localtest"
-	"github.com/openova-io/bp-relay/services/media"
+	"github.com/openova-io/bp-relay/services/livekit"
 	"github.com/openova-io/bp-relay/services/recording"
+	"github.com/openova-io/bp-relay/services/records"
+	"github.com/openova-io/bp-relay/services/records/postgres"
+	"github.com/openova-io/bp-relay/services/records/sqlite"
 	"github.com/openova-io/bp-relay/services/room"
-	"github.com/openova-io/bp-relay/services/store"
-	"github.com/openova-io/bp-relay/services/store/postgres"
-	"github.com/openova-io/bp-relay/services/store/sqlite"
 )
 
-// childEnv holds a setup as JSON: the test binary is a process of the service
-// then, for tests that kill it.
+// childEnv holds a setup as JSON: the test binary then runs as a process of the
+// service, for tests that kill it.
 const childEnv = "RELAY_RECORDING_CHILD"
 
 func TestMain(m *testing.M) {
@@ -67,18 +69,21 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// setup is what a process of the service needs to know.
+// setup configures a process of the service.
 type setup struct {
 	Dir, Listen, Issuer                      string
 	LiveKit, Signal, Key, Secret             string
 	S3, Region, AccessKey, SecretKey, Bucket string
-	Postgres, Redis                          string // SQLite and in-process where empty
+	Postgres, Redis                          string // SQLite and in-process if empty
 	MaxSpool                                 int64
-	JoinTimeout, Abandon                     time.Duration
+	JoinTimeout, Patience                    time.Duration
+
+	// wrap changes the records; only for a process in this one.
+	wrap func(records.DB) records.DB
 }
 
 // records opens the records and the live state.
-func (s setup) records(ctx context.Context, log *slog.Logger) (store.Store, bus.Bus, error) {
+func (s setup) records(ctx context.Context, log *slog.Logger) (records.DB, bus.Bus, error) {
 	if s.Postgres == "" {
 		db, err := sqlite.Open(ctx, sqlite.Config{Path: filepath.Join(s.Dir, "records.db"), Logger: log})
 		return db, inproc.New(), err
@@ -100,6 +105,9 @@ func (s setup) run(ctx context.Context) error {
 	}
 	defer db.Close()
 	defer live.Close()
+	if s.wrap != nil {
+		db = s.wrap(db)
+	}
 	keys, err := keyring.New(bytes.Repeat([]byte{7}, 32))
 	if err != nil {
 		return err
@@ -109,7 +117,7 @@ func (s setup) run(ctx context.Context) error {
 		return err
 	}
 	defer objects.Close()
-	captures, err := capture.New(capture.Config{Dir: filepath.Join(s.Dir, "spool"), Store: db, Blob: objects, Keys: keys, MaxSpool: s.MaxSpool, Logger: log})
+	captures, err := capture.New(capture.Config{Dir: filepath.Join(s.Dir, "spool"), Records: db, Blob: objects, Keys: keys, MaxSpool: s.MaxSpool, Logger: log})
 	if err != nil {
 		return err
 	}
@@ -138,13 +146,17 @@ func (s setup) run(ctx context.Context) error {
 		return err
 	}
 	defer conn.Close()
-	rooms, err := room.New(room.Config{Store: db, LiveKit: room.LiveKit{URL: s.LiveKit, PublicURL: s.Signal, Key: s.Key, Secret: s.Secret}, Logger: log})
+	lk, err := livekit.New(livekit.Config{URL: s.LiveKit, PublicURL: s.Signal, Key: s.Key, Secret: s.Secret})
+	if err != nil {
+		return err
+	}
+	rooms, err := room.New(room.Config{Records: db, LiveKit: lk, Logger: log})
 	if err != nil {
 		return err
 	}
 	recordings, err := recording.New(recording.Config{
-		Store: db, Bus: live, Captures: captures, Rooms: roomv1.NewRoomServiceClient(conn), Bucket: s.Bucket,
-		LiveKit: recording.LiveKit{URL: s.LiveKit, Key: s.Key, Secret: s.Secret}, JoinTimeout: s.JoinTimeout, Abandon: s.Abandon, Logger: log,
+		Records: db, Bus: live, Captures: captures, Rooms: roomv1.NewRoomServiceClient(conn), Bucket: s.Bucket,
+		LiveKit: lk, JoinTimeout: s.JoinTimeout, Patience: s.Patience, Logger: log,
 	})
 	if err != nil {
 		return err
@@ -152,8 +164,7 @@ func (s setup) run(ctx context.Context) error {
 	rooms.Register(srv)
 	recordings.Register(srv)
 
-	// The spool is given back last: the recorders write into it until they
-	// have left.
+	// The spool stops last: recorders write into it until they have left.
 	spool, stopSpool := context.WithCancel(context.Background())
 	defer stopSpool()
 	var under errgroup.Group
@@ -167,24 +178,24 @@ func (s setup) run(ctx context.Context) error {
 	return errors.Join(err, under.Wait())
 }
 
-// world is the servers around the service, and its caller.
+// world is the service with the servers around it, and a caller.
 type world struct {
 	t      *testing.T
-	lk     *local.LiveKit
+	lk     *stack.LiveKit
 	setup  setup
-	issuer *devissuer.Issuer
+	issuer *issuer.Issuer
 
 	rooms      roomv1.RoomServiceClient
 	recordings recordingv1.RecordingServiceClient
 }
 
-func newWorld(t *testing.T, lk *local.LiveKit, objects *local.S3, change func(*setup)) *world {
+func newWorld(t *testing.T, lk *stack.LiveKit, objects *stack.S3, change func(*setup)) *world {
 	t.Helper()
 	mux := http.NewServeMux()
 	web := httptest.NewServer(mux)
 	t.Cleanup(web.Close)
 	w := &world{t: t, lk: lk, setup: setup{
-		Dir: t.TempDir(), Listen: fmt.Sprintf("127.0.0.1:%d", localtest.Port(t)), Issuer: web.URL + "/realm",
+		Dir: t.TempDir(), Listen: fmt.Sprintf("127.0.0.1:%d", stacktest.Port(t)), Issuer: web.URL + "/realm",
 		LiveKit: lk.URL, Signal: lk.SignalURL, Key: lk.Key, Secret: lk.Secret,
 		S3: objects.Endpoint, Region: objects.Region, AccessKey: objects.AccessKey, SecretKey: objects.SecretKey, Bucket: "recordings",
 	}}
@@ -192,7 +203,7 @@ func newWorld(t *testing.T, lk *local.LiveKit, objects *local.S3, change func(*s
 		change(&w.setup)
 	}
 	var err error
-	w.issuer, err = devissuer.New(w.setup.Issuer, filepath.Join(t.TempDir(), "issuer.pem"))
+	w.issuer, err = issuer.New(w.setup.Issuer, filepath.Join(t.TempDir(), "issuer.pem"))
 	require.NoError(t, err)
 	w.issuer.Routes(mux, "/realm")
 	w.dial()
@@ -206,19 +217,19 @@ func (w *world) dial() {
 	w.rooms, w.recordings = roomv1.NewRoomServiceClient(conn), recordingv1.NewRecordingServiceClient(conn)
 }
 
-// replica is the same world seen through another process, on another host as
-// far as that can tell: it has its own spool.
+// replica is the same world with another process, which has its own spool, as if
+// on another host.
 func (w *world) replica() *world {
 	other := *w
-	other.setup.Dir, other.setup.Listen = w.t.TempDir(), fmt.Sprintf("127.0.0.1:%d", localtest.Port(w.t))
+	other.setup.Dir, other.setup.Listen = w.t.TempDir(), fmt.Sprintf("127.0.0.1:%d", stacktest.Port(w.t))
 	other.dial()
 	return &other
 }
 
-// as makes calls of a caller.
+// as returns a context for calls of somebody with these roles.
 func (w *world) as(org string, roles ...string) context.Context {
 	w.t.Helper()
-	token, err := w.issuer.Token(devissuer.Claims{Subject: "caller-1", Org: org, Roles: roles, Audience: "relay", TTL: 10 * time.Minute})
+	token, err := w.issuer.Token(issuer.Claims{Subject: "caller-1", Org: org, Roles: roles, Audience: "relay", TTL: 10 * time.Minute})
 	require.NoError(w.t, err)
 	return metadata.AppendToOutgoingContext(w.t.Context(), "authorization", "Bearer "+token)
 }
@@ -278,14 +289,24 @@ func (w *world) room() string {
 	return r.GetRoom().GetName()
 }
 
-func (w *world) publish(room, identity string, clip *media.Clip) *media.Publisher {
+func (w *world) publish(room, identity string, clip *testmedia.Clip) *testmedia.Publisher {
+	w.t.Helper()
+	return w.publishNamed(room, identity, "", clip)
+}
+
+func (w *world) publishNamed(room, identity, name string, clip *testmedia.Clip) *testmedia.Publisher {
 	w.t.Helper()
 	join, err := w.rooms.JoinRoom(w.acme(), &roomv1.JoinRoomRequest{Name: room, Identity: identity, Grants: &roomv1.Grants{Publish: true, Subscribe: true}})
 	require.NoError(w.t, err)
-	p, err := media.Publish(w.t.Context(), media.PublishConfig{URL: join.GetUrl(), Token: join.GetToken(), Clip: clip})
+	p, err := testmedia.Publish(w.t.Context(), testmedia.PublishConfig{URL: join.GetUrl(), Token: join.GetToken(), Clip: clip, Name: name})
 	require.NoError(w.t, err)
 	w.t.Cleanup(func() { _ = p.Close() })
 	return p
+}
+
+// lost are the recording's gaps but for those before tracks' first frames.
+func lost(r *recordingv1.Recording) []*recordingv1.Gap {
+	return slices.DeleteFunc(slices.Clone(r.GetGaps()), func(g *recordingv1.Gap) bool { return g.GetReason() == "starting" })
 }
 
 func (w *world) get(name string) *recordingv1.Recording {
@@ -322,7 +343,7 @@ func (w *world) read(name, stream string) []byte {
 	}
 }
 
-// leaves are the acts about a subject, in order of the log or of their commit.
+// leaves returns the types of the leaves about a subject, in their order.
 func (w *world) leaves(subject string) []string {
 	w.t.Helper()
 	db, err := sqlite.Open(w.t.Context(), sqlite.Config{Path: filepath.Join(w.setup.Dir, "records.db"), Logger: slog.New(slog.DiscardHandler)})
@@ -345,8 +366,8 @@ func fails(t *testing.T, err error, code codes.Code, reason string) {
 	require.Equal(t, reason, apierr.ReasonOf(err), "%v", err)
 }
 
-// decode has ffmpeg decode a file without a complaint, and returns the times
-// of its frames.
+// decode has ffmpeg decode a file without warnings, and returns the times of its
+// frames.
 func decode(t *testing.T, name string, data []byte) []time.Duration {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), name+".webm")
@@ -372,11 +393,11 @@ func pause(times []time.Duration) (longest time.Duration) {
 	return longest
 }
 
-func clip(t *testing.T) *media.Clip {
+func clip(t *testing.T) *testmedia.Clip {
 	t.Helper()
 	cache, err := os.UserCacheDir()
 	require.NoError(t, err)
-	c, err := media.Make(t.Context(), filepath.Join(cache, "bp-relay", "media"), media.Spec{Width: 320, Height: 180, Bitrate: 250, Length: 4 * time.Second})
+	c, err := testmedia.Make(t.Context(), filepath.Join(cache, "bp-relay", "media"), testmedia.Spec{Width: 320, Height: 180, Bitrate: 250, Length: 4 * time.Second})
 	require.NoError(t, err)
 	return c
 }

@@ -11,118 +11,152 @@ import (
 
 	"github.com/cenkalti/backoff/v5"
 
-	errorsv1 "github.com/openova-io/bp-relay/gen/relay/errors/v1"
 	recordingv1 "github.com/openova-io/bp-relay/gen/relay/recording/v1"
-	roomv1 "github.com/openova-io/bp-relay/gen/relay/room/v1"
 
-	"github.com/openova-io/bp-relay/services/bus"
 	"github.com/openova-io/bp-relay/services/capture"
-	"github.com/openova-io/bp-relay/services/internal/act"
 	"github.com/openova-io/bp-relay/services/internal/apierr"
-	"github.com/openova-io/bp-relay/services/internal/auth"
-	"github.com/openova-io/bp-relay/services/internal/idem"
+	"github.com/openova-io/bp-relay/services/internal/change"
+	"github.com/openova-io/bp-relay/services/internal/resource"
+	"github.com/openova-io/bp-relay/services/livekit"
 	"github.com/openova-io/bp-relay/services/recording/tracks"
-	"github.com/openova-io/bp-relay/services/store"
+	"github.com/openova-io/bp-relay/services/records"
 )
 
-// Why a run's recorder has to leave the room.
+// Why a run's recorder must leave the room.
 var (
 	errStopped = errors.New("stopped")
 	errTaken   = errors.New("another replica runs this recording")
-	errLate    = errors.New("the recorder did not get into the room in time")
+	errLate    = errors.New("the recorder did not join the room in time")
 )
 
-// run is one recording in this process: its recorder, then its sealing.
+// run is one recording in this process: its recorder, then its storing.
 type run struct {
 	s       *Service
 	name    string
 	doc     document
 	capture *capture.Capture
-	resumed bool
+	resumed bool // another process began it
 	log     *slog.Logger
 	stop    context.CancelCauseFunc // makes the recorder leave
 
 	mu     sync.Mutex
-	lease  bus.Lease // nil until it is free
 	answer *recordingv1.StartRecordingResponse
 	failed error
+	// began is since when files are written, zero before the recorder has joined;
+	// seen is when it joined last.
+	began, seen time.Time
 
 	joined     chan struct{} // closed once ACTIVE
-	left       chan struct{} // closed when the recorder is out of the room
+	left       chan struct{} // closed once the recorder is out of the room
 	join, away sync.Once
 }
 
-func (s *Service) newRun(name string, doc document, c *capture.Capture, lease bus.Lease) *run {
+func (s *Service) newRun(name string, doc document, c *capture.Capture) *run {
 	return &run{
-		s: s, name: name, doc: doc, capture: c, lease: lease,
+		s: s, name: name, doc: doc, capture: c, began: doc.Start,
 		log:    s.log.With("recording", name), // the recorder adds the room
 		joined: make(chan struct{}), left: make(chan struct{}),
 	}
 }
 
-// leave says that the recorder is not in the room any more.
+// leave notes that the recorder is no longer in the room.
 func (r *run) leave() { r.away.Do(func() { close(r.left) }) }
 
-// start has the recorder run in the background.
-func (r *run) start() bool {
-	ctx, stop := context.WithCancelCause(r.s.base)
+// start runs fn in the background. base ends with the process; ctx also when the
+// recorder must leave. It returns false if the process stops or runs the recording
+// already.
+func (r *run) start(fn func(base, ctx context.Context)) bool {
+	ctx, stop := context.WithCancelCause(context.Background())
 	r.stop = stop
-	return r.s.spawn(r.name, r, func(base context.Context) {
+	started := r.s.start(r, func(base context.Context) {
 		defer stop(nil)
-		r.run(base, ctx)
+		defer context.AfterFunc(base, func() { stop(base.Err()) })()
+		fn(base, ctx)
 	})
+	if !started {
+		stop(nil)
+	}
+	return started
 }
 
-// run records until there is a reason to stop, then seals. base ends with the
-// process, ctx when the recorder has to leave.
+// run records until there is a reason to stop, then stores. A recorder that fails
+// for a reason that may pass joins again.
 func (r *run) run(base, ctx context.Context) {
-	held, done := context.WithCancel(base)
-	var watch sync.WaitGroup
-	watch.Go(func() { r.watch(held) })
-	defer watch.Wait()
-	defer done()
-
-	end, err := r.record(ctx)
-	if errors.Is(err, capture.ErrClosed) {
-		// The capture's manager has stopped: the process is about to end.
-		select {
-		case <-base.Done():
-		case <-time.After(3 * time.Second):
+	defer r.watch(base)()
+	pause := backoff.NewExponentialBackOff()
+	pause.MaxInterval = 5 * time.Second
+	for since := time.Now(); ; {
+		end, err := r.record(ctx)
+		if r.joinedSince(since) {
+			since = time.Now()
+			pause.Reset()
 		}
-	}
-	switch cause := context.Cause(ctx); {
-	case end == tracks.EndReplaced || errors.Is(cause, errTaken):
-		r.log.Warn("another replica has taken over the recording")
-		r.leave()
+		now := situation{
+			mode: r.doc.Mode, began: !r.beginning().IsZero(), ending: base.Err() != nil, cause: context.Cause(ctx), failed: err,
+			spool: r.capture.Failure(), end: end, lasting: time.Since(since), patience: r.s.cfg.Patience,
+		}
+		do, why := judge(now)
+		switch {
+		case do == wait:
+			r.log.WarnContext(ctx, "recorder has failed; it joins again", "error", err)
+			select {
+			case <-ctx.Done():
+			case <-time.After(pause.NextBackOff()):
+			}
+			continue
+		case do == leave:
+			r.log.WarnContext(ctx, "recorder has left; another process has the recording, or will resume it", "error", now.cause)
+			r.leave()
+		case now.began:
+			r.logUnfinished(base, r.finish(base, why, do))
+		default:
+			r.logUnfinished(base, r.fail(base, why, now))
+		}
 		return
-	case base.Err() != nil && !errors.Is(cause, errStopped):
-		r.log.Info("recorder leaves; the next process goes on")
-		r.leave()
-		r.release()
-		return
-	case r.isJoined():
-		err = r.finish(base, cause, end, err)
-	default:
-		err = r.fail(base, cause, end, err)
 	}
+}
+
+// joinedSince reports whether the recorder has joined its room after a time.
+func (r *run) joinedSince(t time.Time) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.seen.After(t)
+}
+
+// beginning is since when files are written; zero if nothing was recorded.
+func (r *run) beginning() time.Time {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.began
+}
+
+// logUnfinished logs why the work on a recording ended early.
+func (r *run) logUnfinished(base context.Context, err error) {
 	if err != nil && base.Err() == nil {
-		r.log.Error("recording not finished; trying again later", "error", err)
+		r.log.ErrorContext(base, "recording not finished; trying again later", "error", err)
 	}
-	r.release()
 }
 
 // record runs the recorder.
 func (r *run) record(ctx context.Context) (tracks.End, error) {
-	start := r.doc.Start
-	if start.IsZero() {
-		start = time.Now().UTC().Truncate(time.Millisecond)
+	from := r.beginning()
+	if from.IsZero() {
+		from = time.Now().UTC().Truncate(time.Millisecond)
 	}
+	writing, end := context.WithCancel(ctx)
+	var writes sync.WaitGroup
+	defer func() {
+		end()
+		writes.Wait()
+	}()
 	rec, err := tracks.New(tracks.Config{
-		URL: r.s.cfg.LiveKit.URL, Key: r.s.cfg.LiveKit.Key, Secret: r.s.cfg.LiveKit.Secret,
-		Room: r.doc.Room, Identity: "recorder-" + path.Base(r.name),
-		Start: start, Open: r.open, Resumed: r.resumed, Logger: r.log,
-		Joined:   func() { r.active(ctx, start) },
-		Replaced: func(ctx context.Context) bool { return !r.renew(ctx) },
+		LiveKit: r.s.cfg.LiveKit, Room: r.doc.Room, Identity: livekit.RecorderIdentity(path.Base(r.name)),
+		Start: from, Since: lastAppend(r.capture), Open: r.open, Resumed: r.resumed || !r.beginning().IsZero(), Logger: r.log,
+		Joined: func() {
+			r.noteJoined(from)
+			writes.Go(func() { r.activate(writing, from) }) // the recorder does not wait for the records
+		},
+		Replaced: r.takenOver,
 		Ended:    r.roomEnded,
 	})
 	if err != nil {
@@ -131,144 +165,118 @@ func (r *run) record(ctx context.Context) (tracks.End, error) {
 	return rec.Run(ctx)
 }
 
-// active notes that the recorder is in the room, and remembers the answer to
-// the call that asked for it. Records that do not answer are asked again for
-// as long as the recorder stays: it is recording meanwhile.
-func (r *run) active(ctx context.Context, start time.Time) {
-	if r.isJoined() {
+// noteJoined notes in this process that the recorder is in the room.
+func (r *run) noteJoined(from time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.began, r.seen = from, time.Now()
+}
+
+// activate writes into the record that the recorder has joined. It asks records
+// that do not answer again until ctx ends.
+func (r *run) activate(ctx context.Context, from time.Time) {
+	if r.isActive() {
 		return // it came back after a lost connection
 	}
-	rec, err := r.persist(ctx, r.doc.Actor, stateActive, func(d *document) { d.Start = start },
-		func(tx store.Tx, rec store.Record, d document) error {
-			ctx := context.WithoutCancel(ctx)
-			m, err := message(rec)
-			if err != nil || d.Request == nil {
-				return err
-			}
-			answer := &recordingv1.StartRecordingResponse{Recording: m}
-			if known, err := idem.Replay(ctx, tx, *d.Request, new(recordingv1.StartRecordingResponse)); known || err != nil {
-				return err
-			}
-			return idem.Remember(ctx, tx, *d.Request, answer)
-		})
-	var wrong *stateError
+	rec, err := r.persist(ctx, activate, func(ctx context.Context) (records.Record, error) {
+		return r.s.activate(ctx, r.name, r.doc.Actor, from)
+	})
+	var refused *change.StateError
 	switch {
-	case errors.As(err, &wrong): // stopped before it began
+	case errors.As(err, &refused): // it was stopped meanwhile: finish writes what is missing
 		return
 	case err != nil:
-		r.log.Error("recording is running, but its record could not be changed", "error", err)
+		r.log.ErrorContext(ctx, "recording is running, but its record could not be changed", "error", err)
 		return
 	}
 	m, err := message(rec)
 	if err != nil {
-		r.log.Error("recording's record cannot be read", "error", err)
+		r.log.ErrorContext(ctx, "recording's record cannot be read", "error", err)
 		return
 	}
 	r.mu.Lock()
-	r.doc.Start, r.answer = start, &recordingv1.StartRecordingResponse{Recording: m}
+	r.doc.Start, r.answer = from, &recordingv1.StartRecordingResponse{Recording: m}
 	r.mu.Unlock()
 	r.join.Do(func() { close(r.joined) })
 }
 
-func (r *run) isJoined() bool {
+// isActive reports whether the record says that the recorder has joined.
+func (r *run) isActive() bool {
 	select {
 	case <-r.joined:
 		return true
 	default:
-		return r.resumed && !r.doc.Start.IsZero()
 	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.resumed && !r.doc.Start.IsZero()
 }
 
 // finish ends a recording that has recorded: STOPPING, sealed, STORED.
-func (r *run) finish(ctx context.Context, cause error, end tracks.End, failure error) error {
-	why := endReason(cause, end, failure, r.capture.Failure())
-	rec, err := r.persist(ctx, act.Relay, stateStopping, func(d *document) { d.End, d.EndReason = time.Now().UTC(), why }, nil)
+func (r *run) finish(ctx context.Context, why string, do act) error {
+	rec, err := r.advance(ctx, stop, func(d *document) {
+		d.End, d.EndReason = time.Now().UTC(), why
+		r.fillStart(d)
+	})
 	r.leave()
 	if err != nil {
 		return err
 	}
-	if d, err := parse(rec); err == nil {
-		why = d.EndReason // somebody may have stopped it before
+	if d, err := resource.Body[document](rec); err == nil && d.EndReason != why {
+		do = finish // it was stopped, or ended, before
+		if endsRoom(d.Mode, true, d.EndReason) {
+			do = finishRoom
+		}
 	}
-	r.failClosed(ctx, why)
-	return r.seal(ctx)
+	if do == finishRoom {
+		r.endRoom(ctx)
+	}
+	return r.store(ctx)
 }
 
-// persist changes the record, trying again until it is done, cannot be done,
-// or ctx ends. See change.
-func (r *run) persist(ctx context.Context, actor string, to state, edit func(*document), then func(tx store.Tx, rec store.Record, d document) error) (store.Record, error) {
-	return backoff.Retry(ctx, func() (store.Record, error) {
-		rec, err := r.s.change(context.WithoutCancel(ctx), r.name, actor, to, edit, then)
-		var wrong *stateError
+// fillStart notes when recording began, if the process could not do so then.
+func (r *run) fillStart(d *document) {
+	if d.Start.IsZero() {
+		d.Start = r.beginning()
+	}
+}
+
+// advance applies a verb in the service's own name, as long as this process owns
+// the recording; otherwise it fails with records.ErrFenced. See persist.
+func (r *run) advance(ctx context.Context, verb string, edit func(*document)) (records.Record, error) {
+	return r.persist(ctx, verb, func(ctx context.Context) (records.Record, error) {
+		st := step(verb, change.Relay, edit)
+		fenced := false
+		st.If = func(_ records.Record, d *document) bool {
+			fenced = !d.ownedBy(r.doc.Replica, r.doc.Epoch)
+			return !fenced
+		}
+		rec, err := r.s.advance(ctx, r.name, st)
+		if fenced {
+			err = errors.Join(err, fmt.Errorf("%w: %s has another owner", records.ErrFenced, r.name))
+		}
+		return rec, err
+	})
+}
+
+// persist runs do again until it succeeds, fails for good, or ctx ends; do gets
+// a context that does not end with ctx.
+func (r *run) persist(ctx context.Context, verb string, do func(ctx context.Context) (records.Record, error)) (records.Record, error) {
+	return backoff.Retry(ctx, func() (records.Record, error) {
+		rec, err := do(context.WithoutCancel(ctx))
+		var refused *change.StateError
 		var gone *apierr.Error
-		if errors.As(err, &wrong) || errors.As(err, &gone) {
+		if errors.As(err, &refused) || errors.As(err, &gone) || errors.Is(err, records.ErrFenced) {
 			return rec, backoff.Permanent(err)
 		}
 		return rec, err
 	}, backoff.WithMaxElapsedTime(0), backoff.WithNotify(func(err error, wait time.Duration) {
-		r.log.Warn("record not changed", "state", to, "again_in", wait, "error", err)
+		r.log.WarnContext(ctx, "record not changed", "verb", verb, "retry_in", wait, "error", err)
 	}))
 }
 
-// endReason is the word for it in the API.
-func endReason(cause error, end tracks.End, failure, spool error) string {
-	switch {
-	case errors.Is(spool, capture.ErrSpoolFull), errors.Is(failure, capture.ErrSpoolFull):
-		return "spool_full"
-	case errors.Is(spool, capture.ErrDisk), errors.Is(failure, capture.ErrDisk):
-		return "spool_failed"
-	case errors.Is(cause, errStopped):
-		return "stopped"
-	case failure != nil:
-		return "failed"
-	}
-	return string(end)
-}
-
-// service makes the calls under ctx ours, for the recording's organisation.
-func (r *run) service(ctx context.Context) context.Context {
-	return auth.With(ctx, auth.Principal{Subject: "service:recording", Org: act.Org(r.name), Service: true})
-}
-
-// roomEnded says whether the room that is recorded has ended, also where
-// another one has its name now. A room service that does not answer ends no
-// recording.
-func (r *run) roomEnded(ctx context.Context) bool {
-	ctx, cancel := context.WithTimeout(r.service(ctx), askTimeout)
-	defer cancel()
-	answer, err := r.s.cfg.Rooms.GetRoom(ctx, &roomv1.GetRoomRequest{Name: r.doc.Room})
-	if err != nil {
-		return apierr.ReasonOf(err) == apierr.ReasonName(errorsv1.Reason_REASON_ROOM_NOT_FOUND)
-	}
-	room := answer.GetRoom()
-	return room.GetState() == roomv1.Room_STATE_ENDED || (r.doc.RoomUID != "" && room.GetUid() != r.doc.RoomUID)
-}
-
-// failClosed ends the room of a required recording that cannot go on: a call
-// that must be recorded does not go on unrecorded. Doing it again, after a
-// process that died here, is right: it ends this room only.
-func (r *run) failClosed(ctx context.Context, why string) {
-	if r.doc.Mode != capture.Required || why == "stopped" || why == string(tracks.EndRoomEnded) || r.roomEnded(ctx) {
-		return
-	}
-	ctx, cancel := context.WithTimeout(r.service(ctx), endRoomTimeout)
-	defer cancel()
-	_, err := backoff.Retry(ctx, func() (*roomv1.DeleteRoomResponse, error) {
-		answer, err := r.s.cfg.Rooms.DeleteRoom(ctx, &roomv1.DeleteRoomRequest{Name: r.doc.Room})
-		if apierr.ReasonOf(err) == apierr.ReasonName(errorsv1.Reason_REASON_ROOM_NOT_FOUND) {
-			return answer, nil
-		}
-		return answer, err
-	}, backoff.WithMaxElapsedTime(0))
-	if err != nil {
-		r.log.Error("a required recording has failed, and its room could not be ended", "error", err)
-		return
-	}
-	r.log.Warn("room ended because its required recording cannot go on")
-}
-
-// seal waits until everything is stored, however long that takes.
-func (r *run) seal(ctx context.Context) error {
+// store waits until the capture is sealed and stored, however long that takes.
+func (r *run) store(ctx context.Context) error {
 	m, err := r.capture.Seal(ctx)
 	if err != nil {
 		return err
@@ -277,117 +285,39 @@ func (r *run) seal(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	_, err = r.persist(ctx, act.Relay, stateStored, func(d *document) {
-		d.sealed(m)
+	_, err = r.advance(ctx, store, func(d *document) {
+		d.fill(m)
+		r.fillStart(d)
 		if info.Manifest != nil {
 			d.Manifest = info.Manifest.SHA256
 		}
-	}, nil)
+	})
 	return err
 }
 
-// fail ends a recording that never got into its room.
-func (r *run) fail(ctx context.Context, cause error, end tracks.End, failure error) error {
+// fail ends a recording whose recorder never joined.
+func (r *run) fail(ctx context.Context, why string, at situation) error {
 	defer r.leave()
-	what := endReason(cause, end, failure, r.capture.Failure())
-	r.mu.Lock()
+	var failed error
 	switch {
-	case end == tracks.EndRoomEnded:
-		r.failed = errRoomGone(r.doc.Room)
-	case errors.Is(cause, errStopped):
-		r.failed = errState(r.name, "it was stopped before it began")
+	case at.end == tracks.EndRoomEnded:
+		failed = errRoomGone(r.doc.Room)
+	case errors.Is(at.cause, errStopped):
+		failed = errState(r.name, "it was stopped before it began")
 	default:
-		r.failed = errNoLiveKit(errors.Join(failure, cause))
+		failed = errNoLiveKit(errors.Join(at.failed, at.cause))
 	}
-	text := apierr.FromDomain(r.failed).Message() // the cause is the log's: it names servers and paths of ours
-	r.log.Warn("recording never began", "error", r.failed)
+	r.mu.Lock()
+	r.failed = failed
 	r.mu.Unlock()
-	_, err := r.persist(ctx, act.Relay, stateFailed, func(d *document) {
-		d.End, d.EndReason, d.Error = time.Now().UTC(), what, text
-	}, nil)
+	r.log.WarnContext(ctx, "recording never began", "error", failed)
+	_, err := r.advance(ctx, fail, func(d *document) {
+		d.End, d.EndReason = time.Now().UTC(), why
+		d.Error = apierr.FromDomain(failed).Message() // the cause names servers and paths: only the log has it
+	})
 	if err != nil {
 		return err
 	}
 	_, err = r.capture.Seal(ctx) // so that nothing of it stays in the spool
 	return err
-}
-
-// watch renews the lease, and has the recorder leave when the recording is
-// someone else's, was stopped elsewhere, or can record no more.
-func (r *run) watch(ctx context.Context) {
-	t := time.NewTicker(tick)
-	defer t.Stop()
-	var full <-chan struct{}
-	if r.capture != nil {
-		full = r.capture.Err()
-	}
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-full:
-			full = nil
-			r.stop(fmt.Errorf("the capture has failed: %w", r.capture.Failure()))
-			continue
-		case <-t.C:
-		}
-		if !r.renew(ctx) {
-			r.stop(errTaken)
-			continue
-		}
-		if r.stoppedElsewhere(ctx) {
-			r.stop(errStopped)
-		}
-	}
-}
-
-// stoppedElsewhere reads the record. Records that hang do not keep the lease
-// from being renewed.
-func (r *run) stoppedElsewhere(ctx context.Context) bool {
-	ctx, cancel := context.WithTimeout(ctx, leaseTTL/3)
-	defer cancel()
-	rec, err := r.s.get(ctx, r.name)
-	return err == nil && state(rec.State) == stateStopping
-}
-
-// renew keeps the lease, or takes it when it is free. It is false only when
-// another replica has it: a bus that does not answer ends no recording.
-func (r *run) renew(ctx context.Context) bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.lease != nil {
-		err := r.lease.Renew(ctx, leaseTTL)
-		if err == nil {
-			return true
-		}
-		if !errors.Is(err, bus.ErrLost) {
-			return true
-		}
-		r.lease = nil
-	} else if r.resumed {
-		// The dead process's lease runs out by itself.
-		if lease, err := r.s.cfg.Bus.Acquire(ctx, leaseName(r.name), leaseTTL); err == nil {
-			r.lease = lease
-		}
-		return true
-	}
-	lease, err := r.s.cfg.Bus.Acquire(ctx, leaseName(r.name), leaseTTL)
-	if err == nil {
-		r.lease = lease
-	}
-	return !errors.Is(err, bus.ErrHeld)
-}
-
-func (r *run) release() {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.lease == nil {
-		return
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
-	defer cancel()
-	if err := r.lease.Release(ctx); err != nil {
-		r.log.Debug("lease not released", "error", err)
-	}
-	r.lease = nil
 }

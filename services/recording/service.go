@@ -15,76 +15,73 @@ import (
 
 	"github.com/openova-io/bp-relay/services/bus"
 	"github.com/openova-io/bp-relay/services/capture"
-	"github.com/openova-io/bp-relay/services/store"
+	"github.com/openova-io/bp-relay/services/internal/resource"
+	"github.com/openova-io/bp-relay/services/internal/task"
+	"github.com/openova-io/bp-relay/services/livekit"
+	"github.com/openova-io/bp-relay/services/records"
 )
 
 const (
-	// leaseTTL is how long a recording stays with a replica that is not heard
-	// of any more.
-	leaseTTL = 6 * time.Second
-	// tick is how often a run renews its lease and looks at its record.
+	// tick is how often a run reads its record.
 	tick = time.Second
+	// readTimeout bounds that.
+	readTimeout = 2 * time.Second
 	// sweepEvery is how often recordings without a recorder are looked for.
 	sweepEvery = 5 * time.Second
-	// askTimeout bounds one question to the room service.
+	// sweepPage is how many records a sweep reads at once.
+	sweepPage = 200
+	// askTimeout bounds one call to the room service.
 	askTimeout = 5 * time.Second
-	// endRoomTimeout is how long the end of a room is tried.
+	// endRoomTimeout bounds the attempts to end a room.
 	endRoomTimeout = 2 * time.Minute
-	// startTimeout bounds how long one start keeps others of its room waiting.
-	startTimeout = 30 * time.Second
+	// spoolless is how long the owner of a recording is waited for if its spool
+	// could add nothing: its capture is sealed, or was never opened.
+	spoolless = 15 * time.Second
+	// defaultPatience is how long what may pass is waited for.
+	defaultPatience = 10 * time.Minute
 )
 
-// LiveKit says where the SFU is and how to talk to it.
-type LiveKit struct {
-	// URL is its address for our own calls: "http://127.0.0.1:7880".
-	URL string
-	// Key and Secret are its API key.
-	Key, Secret string
-}
-
-// Config is what the service needs.
+// Config is what the service needs. Records, Bus, Captures, Rooms and LiveKit
+// are required.
 type Config struct {
-	Store    store.Store
+	Records  records.DB
 	Bus      bus.Bus
 	Captures *capture.Manager
-	// Rooms says whether a room is open, and ends it where a required
-	// recording cannot go on.
+	// Rooms tells whether a room is open, and ends it if its required recording
+	// cannot go on.
 	Rooms   roomv1.RoomServiceClient
-	LiveKit LiveKit
-	// Bucket is where recordings go: "livekit-recordings".
+	LiveKit *livekit.Client
+	// Bucket is where recordings are stored; "" means "livekit-recordings".
 	Bucket string
-	// JoinTimeout is how long the recorder may take to get into the room; 15 s
-	// where it is 0.
+	// JoinTimeout is how long the recorder may take to join the room; 0 means
+	// 15 s.
 	JoinTimeout time.Duration
-	// Abandon is how long a recording whose spool is on another host may be
-	// without a recorder before it is sealed with what is stored; 30 s where it
-	// is 0.
-	Abandon time.Duration
-	Logger  *slog.Logger
+	// Patience is how long a recording waits for what may pass: its recorder's host,
+	// whose spool is out of reach, or a recorder that fails again and again. Then it
+	// ends with what is stored, and a required one ends its room. 0 means 10 min.
+	Patience time.Duration
+	// Logger is slog.Default() if nil.
+	Logger *slog.Logger
 }
 
-// Service is relay.recording.v1.RecordingService.
+// Service is relay.recording.v1.RecordingService. It owns the records of kind
+// Recordings and the runs of this process: the recordings that name its replica
+// as their owner.
 type Service struct {
 	recordingv1.UnimplementedRecordingServiceServer
-	cfg Config
-	log *slog.Logger
+	cfg   Config
+	log   *slog.Logger
+	tasks *task.Group // one per run, by recording
 
-	// base ends when Run does; runs are children of it.
-	base   context.Context //nolint:containedctx // the runs' parent: they outlive the calls that start them
-	cancel context.CancelFunc
-
-	mu   sync.Mutex
-	runs map[string]*run // by recording
-	// alone is since when a recording was seen without a recorder.
-	alone map[string]time.Time
-	tasks sync.WaitGroup
-	over  bool
+	mu       sync.Mutex
+	runs     map[string]*run // by recording
+	creating map[string]bool // recordings that create has written and whose run has not begun
 }
 
-// New makes the service. What it starts runs until Run ends.
+// New makes the service. What it starts runs until Run returns.
 func New(cfg Config) (*Service, error) {
-	if cfg.Store == nil || cfg.Bus == nil || cfg.Captures == nil || cfg.Rooms == nil || cfg.LiveKit.URL == "" {
-		return nil, errors.New("recording: Store, Bus, Captures, Rooms and LiveKit must be set")
+	if cfg.Records == nil || cfg.Bus == nil || cfg.Captures == nil || cfg.Rooms == nil || cfg.LiveKit == nil {
+		return nil, errors.New("recording: Records, Bus, Captures, Rooms and LiveKit must be set")
 	}
 	if cfg.Bucket == "" {
 		cfg.Bucket = "livekit-recordings"
@@ -92,15 +89,16 @@ func New(cfg Config) (*Service, error) {
 	if cfg.JoinTimeout == 0 {
 		cfg.JoinTimeout = 15 * time.Second
 	}
-	if cfg.Abandon == 0 {
-		cfg.Abandon = 30 * time.Second
+	if cfg.Patience == 0 {
+		cfg.Patience = defaultPatience
 	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.Default()
 	}
-	s := &Service{cfg: cfg, log: cfg.Logger.With("service", "recording"), runs: map[string]*run{}, alone: map[string]time.Time{}}
-	s.base, s.cancel = context.WithCancel(context.Background())
-	return s, nil
+	return &Service{
+		cfg: cfg, log: cfg.Logger.With("service", "recording"), tasks: task.New(),
+		runs: map[string]*run{}, creating: map[string]bool{},
+	}, nil
 }
 
 // Register adds the service to the server.
@@ -108,14 +106,13 @@ func (s *Service) Register(r grpc.ServiceRegistrar) {
 	recordingv1.RegisterRecordingServiceServer(r, s)
 }
 
-// Run takes up what earlier processes left, and then watches for recordings
-// that have lost their recorder, until ctx ends. Recorders leave their rooms
-// then, without ending their recordings: the next process goes on with them.
+// Run resumes what earlier processes left, and then looks for recordings that
+// have lost their recorder, until ctx ends. Recorders then leave their rooms
+// without ending their recordings: the next process resumes them.
 func (s *Service) Run(ctx context.Context) error {
-	stop := context.AfterFunc(ctx, s.cancel)
+	defer s.tasks.Stop()
+	stop := context.AfterFunc(ctx, s.tasks.Cancel)
 	defer stop()
-	defer s.wait()
-	defer s.cancel()
 	s.adopt(ctx)
 	t := time.NewTicker(sweepEvery)
 	defer t.Stop()
@@ -129,20 +126,13 @@ func (s *Service) Run(ctx context.Context) error {
 	}
 }
 
-func (s *Service) wait() {
-	s.mu.Lock()
-	s.over = true
-	s.mu.Unlock()
-	s.tasks.Wait()
-}
-
-// adopt goes on at once with the recordings whose spool is here: whoever had
-// them before had the spool, and is dead.
+// adopt resumes at once the recordings whose spool is here: the process that
+// ran them had the spool, so it is dead.
 func (s *Service) adopt(ctx context.Context) {
 	orphans, err := s.cfg.Captures.Orphans(ctx)
 	if err != nil {
 		if ctx.Err() == nil {
-			s.log.ErrorContext(ctx, "cannot list what an earlier process left", "error", err)
+			s.log.ErrorContext(ctx, "cannot list the captures of an earlier process", "error", err)
 		}
 		return
 	}
@@ -155,81 +145,120 @@ func (s *Service) adopt(ctx context.Context) {
 			s.log.ErrorContext(ctx, "capture of an unknown recording", "capture", o.Name, "recording", o.Owner, "error", err)
 			continue
 		}
-		s.log.InfoContext(ctx, "taking up a recording that an earlier process left", "recording", rec.Name, "state", rec.State)
-		s.takeUp(rec, nil)
+		s.log.InfoContext(ctx, "resuming a recording of an earlier process", "recording", rec.Name, "state", rec.State)
+		s.adoptOne(ctx, rec)
 	}
 }
 
-// sweep looks for unfinished recordings that nobody runs.
+// adoptOne takes a recording and goes on with it.
+func (s *Service) adoptOne(ctx context.Context, rec records.Record) {
+	was, err := resource.Body[document](rec)
+	if err == nil {
+		rec, was, err = s.take(ctx, rec.Name, was)
+	}
+	switch {
+	case err == nil:
+		s.resume(rec, was)
+	case ctx.Err() == nil && !errors.Is(err, records.ErrFenced): // another replica was faster
+		s.log.WarnContext(ctx, "cannot take a recording over; trying again", "recording", rec.Name, "error", err)
+	}
+}
+
+// sweep looks for unfinished recordings that this process should go on with.
 func (s *Service) sweep(ctx context.Context) {
-	after := ""
-	for {
-		var page []store.Record
-		err := s.cfg.Store.View(ctx, func(tx store.Tx) (err error) {
-			page, err = tx.List(ctx, store.Query{Kind: store.Recordings, States: unfinished(), After: after, Limit: 200})
-			return err
-		})
+	for rec, err := range resource.Each(ctx, s.cfg.Records, records.Query{Kind: records.Recordings, States: unfinished(), Limit: sweepPage}) {
 		if err != nil {
 			if ctx.Err() == nil {
 				s.log.WarnContext(ctx, "cannot look for recordings without a recorder", "error", err)
 			}
 			return
 		}
-		for _, rec := range page {
-			after = rec.Name
-			if s.find(rec.Name) != nil {
-				continue
-			}
-			lease, err := s.cfg.Bus.Acquire(ctx, leaseName(rec.Name), leaseTTL)
-			if err != nil {
-				s.seen(rec.Name, false) // somebody runs it, or nobody can tell
-				continue
-			}
-			s.takeUp(rec, lease)
+		if s.isCreating(rec.Name) || s.tasks.Has(rec.Name) { // in this order: create starts the task first
+			continue
 		}
-		if len(page) < 200 {
-			return
+		d, err := resource.Body[document](rec)
+		if err != nil {
+			s.log.ErrorContext(ctx, "recording cannot be read", "recording", rec.Name, "error", err)
+			continue
+		}
+		if s.free(ctx, d) {
+			s.adoptOne(ctx, rec)
 		}
 	}
 }
 
-// seen notes whether a recording is without a recorder, and says since when.
-func (s *Service) seen(name string, alone bool) time.Duration {
+// free reports whether a recording that this process does not run is its own to
+// go on with: it was left here, or its owner is dead. If only the owner's spool
+// could complete it, the owner is waited for.
+func (s *Service) free(ctx context.Context, d document) bool {
+	if d.Replica == s.cfg.Captures.Replica().ID() || s.cfg.Captures.Holds(d.Capture) || !s.cfg.Bus.Shared() {
+		return true
+	}
+	unseen := s.cfg.Captures.Replica().Unseen(d.Replica)
+	do, _ := judge(situation{mode: d.Mode, began: !d.Start.IsZero(), unseen: true, lasting: unseen, patience: s.cfg.Patience})
+	switch {
+	case unseen == 0:
+		return false
+	case do != wait:
+		return s.ownerless(ctx, d.Capture)
+	case unseen < spoolless:
+		return false
+	}
+	info, err := s.cfg.Captures.Get(ctx, d.Capture)
+	return errors.Is(err, records.ErrNotFound) || err == nil && info.State == capture.StateSealed
+}
+
+// ownerless reports whether no other process that lives has the capture. One that
+// is sealed, or was never opened, needs none.
+func (s *Service) ownerless(ctx context.Context, name string) bool {
+	info, err := s.cfg.Captures.Get(ctx, name)
+	me := s.cfg.Captures.Replica()
+	return errors.Is(err, records.ErrNotFound) || err == nil && (info.State == capture.StateSealed || !s.cfg.Bus.Shared() || info.Replica == me.ID() || me.Unseen(info.Replica) > 0)
+}
+
+// hold keeps the sweep away from a recording until its run has begun, which
+// release says.
+func (s *Service) hold(name string) (release func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !alone {
-		delete(s.alone, name)
-		return 0
+	s.creating[name] = true
+	return func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		delete(s.creating, name)
 	}
-	if s.alone[name].IsZero() {
-		s.alone[name] = time.Now()
-	}
-	return time.Since(s.alone[name])
 }
 
-func leaseName(recording string) string { return "recording:" + recording }
+func (s *Service) isCreating(name string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.creating[name]
+}
 
+// find returns the run of a recording in this process, or nil.
 func (s *Service) find(name string) *run {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.runs[name]
 }
 
-// spawn runs fn until it ends or Run does.
-func (s *Service) spawn(name string, r *run, fn func(context.Context)) bool {
+// start runs fn for r until fn returns. It returns false if this process runs
+// that recording already, or stops.
+func (s *Service) start(r *run, fn func(ctx context.Context)) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.over || s.runs[name] != nil {
-		return false
-	}
-	s.runs[name] = r
-	s.tasks.Go(func() {
-		defer func() {
-			s.mu.Lock()
-			delete(s.runs, name)
-			s.mu.Unlock()
-		}()
-		fn(s.base)
+	started := s.tasks.GoOnce(r.name, func(ctx context.Context) {
+		defer s.forget(r)
+		fn(ctx)
 	})
-	return true
+	if started {
+		s.runs[r.name] = r
+	}
+	return started
+}
+
+func (s *Service) forget(r *run) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.runs, r.name)
 }

@@ -1,51 +1,60 @@
 package recording
 
-import "fmt"
+import (
+	errorsv1 "github.com/openova-io/bp-relay/gen/relay/errors/v1"
 
-// state is how far a recording is; the word in its record.
-type state string
-
-// The states, as in the proto.
-const (
-	stateStarting state = "STARTING"
-	stateActive   state = "ACTIVE"
-	stateStopping state = "STOPPING"
-	stateStored   state = "STORED"
-	stateFailed   state = "FAILED"
+	"github.com/openova-io/bp-relay/services/internal/change"
+	"github.com/openova-io/bp-relay/services/internal/resource"
+	"github.com/openova-io/bp-relay/services/records"
 )
 
-func states() []state {
-	return []state{stateStarting, stateActive, stateStopping, stateStored, stateFailed}
-}
-
-// running are the states in which a recorder is, or ought to be, in the room.
-func running() []string { return []string{string(stateStarting), string(stateActive)} }
-
-// unfinished are the states that something is still to be done for.
-func unfinished() []string { return append(running(), string(stateStopping)) }
-
-// can says whether a recording may go from s to another state. There is no
-// way back, and no way out of the last two.
-func (s state) can(to state) bool {
-	switch s {
-	case stateStarting:
-		return to == stateActive || to == stateStopping || to == stateFailed
-	case stateActive:
-		return to == stateStopping
-	case stateStopping:
-		return to == stateStored || to == stateFailed
-	case stateStored, stateFailed:
-		return false
+// recordings is the type of the resource. A record's parent is the room.
+func recordings() resource.Type {
+	return resource.Type{
+		Kind: records.Recordings, Pattern: "orgs/{org}/recordings/{recording}", Missing: errorsv1.Reason_REASON_RECORDING_NOT_FOUND,
 	}
-	return false
 }
 
-// stateError: the table has no way from one state to the other.
-type stateError struct {
-	name     string
-	from, to state
+// States of a recording's record, as in the proto.
+const (
+	stateStarting = "STARTING"
+	stateActive   = "ACTIVE"
+	stateStopping = "STOPPING"
+	stateStored   = "STORED"
+	stateFailed   = "FAILED"
+)
+
+// Verbs on a recording.
+const (
+	start    = "start"
+	activate = "activate" // the recorder has joined the room
+	stop     = "stop"     // the recorder leaves, or has left
+	store    = "store"    // the capture is sealed and stored
+	fail     = "fail"     // nothing was recorded
+)
+
+// states is the recording's state table. A recording never goes back, and never
+// leaves STORED and FAILED. A verb whose state is reached already changes
+// nothing: a process that does not know whether its change was committed
+// repeats it.
+func states() change.Table {
+	return change.Table{
+		{From: "", Verb: start, To: stateStarting, Event: "recording.starting"},
+		{From: stateStarting, Verb: activate, To: stateActive, Event: "recording.active"},
+		{From: stateActive, Verb: activate, To: stateActive},
+		{From: stateStarting, Verb: stop, To: stateStopping, Event: "recording.stopping"},
+		{From: stateActive, Verb: stop, To: stateStopping, Event: "recording.stopping"},
+		{From: stateStopping, Verb: stop, To: stateStopping},
+		{From: stateStopping, Verb: store, To: stateStored, Event: "recording.stored"},
+		{From: stateStored, Verb: store, To: stateStored},
+		{From: stateStarting, Verb: fail, To: stateFailed, Event: "recording.failed"},
+		{From: stateStopping, Verb: fail, To: stateFailed, Event: "recording.failed"}, // stopped before it was active
+		{From: stateFailed, Verb: fail, To: stateFailed},
+	}
 }
 
-func (e *stateError) Error() string {
-	return fmt.Sprintf("recording %s is %s and cannot become %s", e.name, e.from, e.to)
-}
+// running are the states in which a recorder is, or should be, in the room.
+func running() []string { return []string{stateStarting, stateActive} }
+
+// unfinished are the states in which work remains.
+func unfinished() []string { return append(running(), stateStopping) }

@@ -2,175 +2,148 @@ package room
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
-	"fmt"
 	"log/slog"
-	"net/http"
 	"strings"
-	"sync"
 	"time"
 
-	"github.com/google/uuid"
-	"github.com/livekit/protocol/livekit"
+	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	errorsv1 "github.com/openova-io/bp-relay/gen/relay/errors/v1"
-	optionsv1 "github.com/openova-io/bp-relay/gen/relay/options/v1"
 	roomv1 "github.com/openova-io/bp-relay/gen/relay/room/v1"
 	turnv1 "github.com/openova-io/bp-relay/gen/relay/turn/v1"
 
-	"github.com/openova-io/bp-relay/services/internal/act"
 	"github.com/openova-io/bp-relay/services/internal/apierr"
 	"github.com/openova-io/bp-relay/services/internal/auth"
-	"github.com/openova-io/bp-relay/services/internal/idem"
-	"github.com/openova-io/bp-relay/services/internal/page"
-	"github.com/openova-io/bp-relay/services/store"
+	"github.com/openova-io/bp-relay/services/internal/change"
+	"github.com/openova-io/bp-relay/services/internal/resource"
+	"github.com/openova-io/bp-relay/services/livekit"
+	"github.com/openova-io/bp-relay/services/records"
 )
 
 // Config is what the service needs.
 type Config struct {
-	Store   store.Store
-	LiveKit LiveKit
-	// Turn mints ICE servers; nil where no gateway is configured.
+	// Records and LiveKit are required.
+	Records records.DB
+	LiveKit *livekit.Client
+	// Turn mints ICE servers; nil if no gateway is configured.
 	Turn turnv1.TurnServiceClient
-	// May says whether a caller has a permission: who watches events sees the
-	// details of those only that it may read. Nil: of none but rooms'.
-	May func(who auth.Principal, perm optionsv1.Permission) bool
-	// Client makes the Twirp calls; one with a 5 s timeout where it is nil.
-	Client *http.Client
-	// Reconcile is how often LiveKit is compared with our records; 10 s where
-	// it is 0.
+	// Reconcile is how often LiveKit is compared with the records; 10 s if 0. A
+	// difference counts once it was seen twice, so long apart.
 	Reconcile time.Duration
-	Logger    *slog.Logger
+	// EndAtOnce is which share of the open rooms, in percent, the reconciler may
+	// end at once without asking an operator; 20 if 0. It always may end 3.
+	EndAtOnce int
+	// Logger is slog.Default() if nil.
+	Logger *slog.Logger
 }
 
-// Service is relay.room.v1.RoomService.
+// Service is relay.room.v1.RoomService. It is safe for concurrent use.
 type Service struct {
 	roomv1.UnimplementedRoomServiceServer
-	cfg    Config
-	sfu    *sfu
-	joiner *joiner
-	// over is closed when Run ends, so that watchers do not hold up a stop.
-	over chan struct{}
-
-	mu       sync.Mutex     // guards watchers
-	watchers map[string]int // by organisation
+	cfg        Config
+	reconciled *prometheus.CounterVec
 }
 
 // New makes the service.
 func New(cfg Config) (*Service, error) {
-	if len(cfg.LiveKit.Secret) < 32 {
-		return nil, errors.New("room: LiveKit's API secret has fewer than 32 characters (livekit.secret)")
-	}
-	if cfg.Client == nil {
-		cfg.Client = &http.Client{Timeout: 5 * time.Second}
-	}
-	if cfg.May == nil {
-		cfg.May = func(_ auth.Principal, perm optionsv1.Permission) bool {
-			return perm == optionsv1.Permission_PERMISSION_ROOMS_READ
-		}
+	if cfg.Records == nil || cfg.LiveKit == nil {
+		return nil, errors.New("room: Records and LiveKit are required")
 	}
 	if cfg.Reconcile == 0 {
 		cfg.Reconcile = 10 * time.Second
 	}
+	if cfg.EndAtOnce == 0 {
+		cfg.EndAtOnce = 20
+	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.Default()
 	}
-	j, err := newJoiner(cfg.LiveKit)
-	if err != nil {
-		return nil, err
-	}
-	return &Service{cfg: cfg, sfu: newSFU(cfg.LiveKit, cfg.Client), joiner: j, over: make(chan struct{}), watchers: make(map[string]int)}, nil
+	return &Service{cfg: cfg, reconciled: newReconciled()}, nil
 }
 
 // Register adds the service to the server.
 func (s *Service) Register(r grpc.ServiceRegistrar) { roomv1.RegisterRoomServiceServer(r, s) }
 
-// CreateRoom makes the room in LiveKit first: a crash in between leaves an
-// empty room there, which LiveKit ends by itself, and none in our records.
+// CreateRoom creates the room in LiveKit first: after a crash in between,
+// LiveKit has an empty room that it ends by itself, and the records have none.
 func (s *Service) CreateRoom(ctx context.Context, req *roomv1.CreateRoomRequest) (*roomv1.CreateRoomResponse, error) {
 	who := auth.From(ctx)
-	key, err := idem.Key(who.Org, roomv1.RoomService_CreateRoom_FullMethodName, req)
+	key, err := resource.RequestKey(who.Org, roomv1.RoomService_CreateRoom_FullMethodName, req)
 	if err != nil {
 		return nil, err
 	}
-	name, err := roomName(req)
+	name, err := newName(req)
 	if err != nil {
 		return nil, err
 	}
 	answer := new(roomv1.CreateRoomResponse)
-	done := false
-	err = s.cfg.Store.View(ctx, func(tx store.Tx) (err error) {
-		if done, err = idem.Replay(ctx, tx, key, answer); done || err != nil {
+	known := false
+	err = s.cfg.Records.View(ctx, func(tx records.Tx) (err error) {
+		if known, err = resource.Replay(ctx, tx, key, answer); known || err != nil {
 			return err
 		}
-		return free(ctx, tx, name)
+		rec, err := rooms().GetOrNew(ctx, tx, who.Org, name)
+		if _, free := states().Next(rec.State, create); err == nil && !free {
+			return exists(name)
+		}
+		return err
 	})
-	if done || err != nil {
+	if known || err != nil {
 		return answer, err
 	}
 	d, err := newDocument(req.GetRoom())
 	if err != nil {
 		return nil, err
 	}
-	if _, err := s.sfu.create(ctx, &livekit.CreateRoomRequest{
-		Name:            name,
-		EmptyTimeout:    uint32(d.EmptyTimeout / time.Second),
-		MaxParticipants: uint32(max(d.MaxParticipants, 0)),
-		Metadata:        d.Metadata,
-	}); err != nil {
-		return nil, err
+	live, err := s.cfg.LiveKit.CreateRoom(ctx, livekit.RoomSpec{
+		Name: name, EmptyTimeout: d.EmptyTimeout, MaxParticipants: int(d.MaxParticipants), Metadata: d.Metadata,
+	})
+	if err != nil {
+		return nil, livekitError(err)
 	}
-	err = s.cfg.Store.Update(ctx, func(tx store.Tx) (err error) {
-		answer.Reset()
-		if done, err = idem.Replay(ctx, tx, key, answer); done || err != nil {
-			return err
-		}
-		rec, err := open(ctx, tx, name, d)
+	d.LiveKitSID = live.SID
+	write := func(tx records.Tx) error {
+		rec, err := rooms().GetOrNew(ctx, tx, who.Org, name)
 		if err != nil {
 			return err
 		}
-		if err := act.Note(ctx, tx, "room.created", who.Subject, name, map[string]string{"uid": d.UID}); err != nil {
-			return err
+		if rec, err = change.Apply(ctx, tx, states(), rec, creation(d, who.Subject)); err != nil {
+			return taken(name, err)
 		}
-		if answer.Room, err = message(rec); err != nil {
-			return err
+		answer.Room, err = message(rec)
+		return err
+	}
+	for { // again if another call was faster: then the room exists
+		err = resource.Once(ctx, s.cfg.Records, key, answer, write)
+		if !errors.Is(err, records.ErrConflict) || ctx.Err() != nil {
+			break
 		}
-		return idem.Remember(ctx, tx, key, answer)
-	})
+	}
 	if err != nil {
 		return nil, err
 	}
 	return answer, nil
 }
 
-func roomName(req *roomv1.CreateRoomRequest) (string, error) {
-	id := req.GetRoomId()
-	if id == "" {
-		u, err := uuid.NewV7()
-		if err != nil {
-			return "", fmt.Errorf("room id: %w", err)
-		}
-		id = u.String()
+func newName(req *roomv1.CreateRoomRequest) (string, error) {
+	org := resource.Org(req.GetParent())
+	if req.GetRoomId() == "" {
+		return rooms().NewName(org)
 	}
-	return req.GetParent() + "/rooms/" + id, nil
+	return rooms().Name(org, req.GetRoomId()), nil
 }
 
-// free fails with ROOM_EXISTS where an open room has the name; the name of an
-// ended one may be used again.
-func free(ctx context.Context, tx store.Tx, name string) error {
-	rec, err := tx.Get(ctx, store.Rooms, name)
-	switch {
-	case errors.Is(err, store.ErrNotFound):
-		return nil
-	case err != nil:
-		return err
-	case rec.State == stateEnded:
-		return nil
+// taken turns the errors of a creation that came second into ROOM_EXISTS.
+func taken(name string, err error) error {
+	_, state := errors.AsType[*change.StateError](err)
+	if state || errors.Is(err, records.ErrExists) {
+		return exists(name)
 	}
-	return exists(name)
+	return err
 }
 
 func exists(name string) error {
@@ -178,31 +151,9 @@ func exists(name string) error {
 		name+" exists; join it, or choose another room_id", "name", name)
 }
 
-// open inserts the record, or opens an ended one again under a new uid.
-func open(ctx context.Context, tx store.Tx, name string, d document) (store.Record, error) {
-	body, err := json.Marshal(d)
-	if err != nil {
-		return store.Record{}, fmt.Errorf("room body: %w", err)
-	}
-	rec, err := tx.Get(ctx, store.Rooms, name)
-	switch {
-	case errors.Is(err, store.ErrNotFound):
-		rec, err = tx.Insert(ctx, store.Record{Kind: store.Rooms, Name: name, Org: act.Org(name), State: stateOpen, Body: body})
-	case err == nil && rec.State == stateEnded:
-		rec.State, rec.Body = stateOpen, body
-		rec, err = tx.Update(ctx, rec)
-	case err == nil:
-		err = exists(name)
-	}
-	if errors.Is(err, store.ErrExists) {
-		err = exists(name)
-	}
-	return rec, err
-}
-
-// GetRoom reads the record and asks LiveKit who is in it.
+// GetRoom reads the record and asks LiveKit how many participants there are.
 func (s *Service) GetRoom(ctx context.Context, req *roomv1.GetRoomRequest) (*roomv1.GetRoomResponse, error) {
-	rec, err := s.get(ctx, req.GetName())
+	rec, err := rooms().View(ctx, s.cfg.Records, req.GetName())
 	if err != nil {
 		return nil, err
 	}
@@ -211,78 +162,46 @@ func (s *Service) GetRoom(ctx context.Context, req *roomv1.GetRoomRequest) (*roo
 		return nil, err
 	}
 	if rec.State == stateOpen {
-		live, err := s.sfu.list(ctx, rec.Name)
-		if err != nil { // the record is ours to tell, even when LiveKit is away
-			s.cfg.Logger.WarnContext(ctx, "participant count unknown", "room", rec.Name, "error", err)
-		}
-		for _, l := range live {
-			r.ParticipantCount = int32(min(l.NumParticipants, 1<<30))
-		}
+		s.count(ctx, r)
 	}
 	return &roomv1.GetRoomResponse{Room: r}, nil
 }
 
+// count fills in the participants now, and when that was. It counts who is in
+// the room: the number in LiveKit's list of rooms lags by seconds. Without an
+// answer the time stays empty, which says that the number is not known.
+func (s *Service) count(ctx context.Context, r *roomv1.Room) {
+	now := time.Now()
+	in, err := s.cfg.LiveKit.ListParticipants(ctx, r.GetName())
+	if err != nil { // the record can be told even if LiveKit does not answer
+		s.cfg.Logger.WarnContext(ctx, "participant count unknown", "room", r.GetName(), "error", err)
+		return
+	}
+	for _, p := range in {
+		if !p.Hidden { // recorders
+			r.ParticipantCount++
+		}
+	}
+	r.ParticipantCountTime = timestamppb.New(now)
+}
+
 // ListRooms pages over the records.
 func (s *Service) ListRooms(ctx context.Context, req *roomv1.ListRoomsRequest) (*roomv1.ListRoomsResponse, error) {
-	query := []any{"rooms", req.GetParent(), req.GetState()}
-	after, err := page.After(query, req.GetPageToken())
-	if err != nil {
-		return nil, err
-	}
-	size := page.Size(req.GetPageSize())
-	q := store.Query{Kind: store.Rooms, Org: auth.From(ctx).Org, After: after, Limit: size + 1}
+	q := records.Query{Kind: records.Rooms, Org: auth.From(ctx).Org}
 	if st := req.GetState(); st != roomv1.Room_STATE_UNSPECIFIED {
 		q.States = []string{strings.TrimPrefix(st.String(), "STATE_")}
 	}
-	q.Limit = min(q.Limit, page.MaxSize)
-	answer := new(roomv1.ListRoomsResponse)
-	err = s.cfg.Store.View(ctx, func(tx store.Tx) error {
-		recs, err := tx.List(ctx, q)
-		if err != nil {
-			return err
-		}
-		if len(recs) == q.Limit {
-			recs = recs[:len(recs)-1]
-			answer.NextPageToken = page.Token(query, recs[len(recs)-1].Name)
-		}
-		for _, rec := range recs {
-			r, err := message(rec)
-			if err != nil {
-				return err
-			}
-			answer.Rooms = append(answer.Rooms, r)
-		}
-		return nil
-	})
-	return answer, err
-}
-
-// DeleteRoom ends the room in LiveKit first: a crash in between is found by
-// the reconciler.
-func (s *Service) DeleteRoom(ctx context.Context, req *roomv1.DeleteRoomRequest) (*roomv1.DeleteRoomResponse, error) {
-	rec, err := s.get(ctx, req.GetName())
+	page, next, err := resource.List(ctx, s.cfg.Records, q, req.GetPageSize(), req.GetPageToken())
 	if err != nil {
 		return nil, err
 	}
-	if req.GetEtag() != "" && req.GetEtag() != etag(rec) {
-		return nil, store.ErrConflict
-	}
-	if rec.State == stateEnded {
-		return new(roomv1.DeleteRoomResponse), nil
-	}
-	if err := s.sfu.remove(ctx, rec.Name); err != nil {
-		return nil, err
-	}
-	err = s.cfg.Store.Update(ctx, func(tx store.Tx) error {
-		now, err := tx.Get(ctx, store.Rooms, rec.Name)
+	answer := &roomv1.ListRoomsResponse{NextPageToken: next}
+	for _, rec := range page {
+		r, err := message(rec)
 		if err != nil {
-			return missing(rec.Name, err)
+			return nil, err
 		}
-		if again, err := reopened(rec, now); again || err != nil {
-			return err // somebody opened it again meanwhile: that one stays
-		}
-		_, err = end(ctx, tx, now, auth.From(ctx).Subject, "deleted")
-		return err
-	})
-	return new(roomv1.DeleteRoomResponse), err
+		answer.Rooms = append(answer.Rooms, r)
+	}
+	return answer, nil
 }

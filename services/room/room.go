@@ -1,16 +1,15 @@
-// Package room creates rooms in LiveKit and in our records, lets participants
-// in with short-lived tokens and TURN servers of their own, and turns what
-// happens into durable, ordered events. LiveKit's webhooks are lossy and
-// unordered, so they are only a hint: a reconciler compares LiveKit with our
-// records and closes what ended without a word.
+// Package room creates rooms in LiveKit and in the records, mints what a
+// participant needs to join, and records what happens in a room as durable,
+// ordered events. LiveKit's webhooks are lossy and unordered, so they are only
+// a hint: a reconciler compares LiveKit with the records, ends the rooms that
+// LiveKit has lost, and opens those again that live although their record has
+// ended.
+//
+// The package owns the records of kind rooms and their state table.
 package room
 
 import (
-	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
-	"strconv"
 	"time"
 
 	"github.com/google/uuid"
@@ -20,10 +19,15 @@ import (
 	errorsv1 "github.com/openova-io/bp-relay/gen/relay/errors/v1"
 	roomv1 "github.com/openova-io/bp-relay/gen/relay/room/v1"
 
-	"github.com/openova-io/bp-relay/services/internal/act"
-	"github.com/openova-io/bp-relay/services/internal/apierr"
-	"github.com/openova-io/bp-relay/services/store"
+	"github.com/openova-io/bp-relay/services/internal/change"
+	"github.com/openova-io/bp-relay/services/internal/resource"
+	"github.com/openova-io/bp-relay/services/records"
 )
+
+// rooms is the type of the resource.
+func rooms() resource.Type {
+	return resource.Type{Kind: records.Rooms, Pattern: "orgs/{org}/rooms/{room}", Missing: errorsv1.Reason_REASON_ROOM_NOT_FOUND}
+}
 
 // States of a room's record.
 const (
@@ -31,7 +35,38 @@ const (
 	stateEnded = "ENDED"
 )
 
-// defaultEmptyTimeout is how long a room stays open with nobody in it.
+// Verbs on a room.
+const (
+	create = "create"
+	join   = "join"
+	end    = "end"    // LiveKit has ended or lost it
+	remove = "remove" // DeleteRoom: it stays ended, also if LiveKit still runs it
+	reopen = "reopen" // LiveKit runs it, although its record has ended
+)
+
+// states is the room's state table. The name of an ended room may be used
+// again: the new room has another uid.
+func states() change.Table {
+	return change.Table{
+		{From: "", Verb: create, To: stateOpen, Event: "room.created"},
+		{From: stateEnded, Verb: create, To: stateOpen, Event: "room.created"},
+		{From: stateOpen, Verb: join, To: stateOpen},
+		{From: stateOpen, Verb: end, To: stateEnded, Event: "room.ended"},
+		{From: stateEnded, Verb: end, To: stateEnded},
+		{From: stateOpen, Verb: remove, To: stateEnded, Event: "room.ended"},
+		{From: stateEnded, Verb: remove, To: stateEnded, Event: "room.removed"},
+		{From: stateEnded, Verb: reopen, To: stateOpen, Event: "room.reopened"},
+	}
+}
+
+// Reasons of a room's end.
+const (
+	deleted = "deleted"
+	empty   = "empty"
+	gone    = "gone_from_livekit"
+)
+
+// defaultEmptyTimeout is how long a room stays open without participants.
 const defaultEmptyTimeout = 300 * time.Second
 
 // document is the body of a room's record.
@@ -44,6 +79,10 @@ type document struct {
 	Opened          time.Time     `json:"opened"`
 	Ended           time.Time     `json:"ended,omitzero"`
 	EndReason       string        `json:"end_reason,omitempty"`
+	// Reopened is when the reconciler opened the room again.
+	Reopened time.Time `json:"reopened,omitzero"`
+	// LiveKitSID is LiveKit's own id of the room, "" in older records.
+	LiveKitSID string `json:"livekit_sid,omitempty"`
 }
 
 func newDocument(r *roomv1.Room) (document, error) {
@@ -65,17 +104,41 @@ func newDocument(r *roomv1.Room) (document, error) {
 	return d, nil
 }
 
-func parse(rec store.Record) (document, error) {
-	var d document
-	if err := json.Unmarshal(rec.Body, &d); err != nil {
-		return d, fmt.Errorf("room record %s: %w", rec.Name, err)
-	}
-	return d, nil
+// creation opens a room with this document.
+func creation(d document, actor string) change.Step[document] {
+	return change.Step[document]{Verb: create, Actor: actor, Edit: func(body *document) any {
+		*body = d
+		return map[string]string{"uid": d.UID}
+	}}
+}
+
+// ending ends a room for a reason.
+func ending(actor, reason string) change.Step[document] {
+	return change.Step[document]{Verb: end, Actor: actor, Edit: func(body *document) any {
+		body.Ended, body.EndReason = time.Now().UTC(), reason
+		return map[string]string{"uid": body.UID, "reason": reason}
+	}}
+}
+
+// removal ends a room for good, because a caller wants it.
+func removal(actor string) change.Step[document] {
+	step := ending(actor, deleted)
+	step.Verb = remove
+	return step
+}
+
+// reopening opens a room again that LiveKit still runs. It stays the same room.
+func reopening() change.Step[document] {
+	return change.Step[document]{Verb: reopen, Actor: change.Relay, Edit: func(body *document) any {
+		was := body.EndReason
+		body.Ended, body.EndReason, body.Reopened = time.Time{}, "", time.Now().UTC()
+		return map[string]string{"uid": body.UID, "end_reason": was}
+	}}
 }
 
 // message is the room as callers see it.
-func message(rec store.Record) (*roomv1.Room, error) {
-	d, err := parse(rec)
+func message(rec records.Record) (*roomv1.Room, error) {
+	d, err := resource.Body[document](rec)
 	if err != nil {
 		return nil, err
 	}
@@ -84,61 +147,14 @@ func message(rec store.Record) (*roomv1.Room, error) {
 		DisplayName: d.DisplayName, Metadata: d.Metadata, MaxParticipants: d.MaxParticipants,
 		EmptyTimeout: durationpb.New(d.EmptyTimeout),
 		CreateTime:   timestamppb.New(d.Opened), UpdateTime: timestamppb.New(rec.UpdateTime),
-		EndReason: d.EndReason, Etag: etag(rec),
+		EndReason: d.EndReason, Etag: resource.Etag(rec),
+	}
+	if !d.Reopened.IsZero() {
+		r.ReopenTime = timestamppb.New(d.Reopened)
 	}
 	if rec.State == stateEnded {
 		r.State = roomv1.Room_STATE_ENDED
 		r.EndTime = timestamppb.New(d.Ended)
 	}
 	return r, nil
-}
-
-func etag(rec store.Record) string { return strconv.FormatInt(rec.Version, 10) }
-
-// end marks the room ended in the given transaction; nothing where it is.
-func end(ctx context.Context, tx store.Tx, rec store.Record, actor, reason string) (store.Record, error) {
-	if rec.State == stateEnded {
-		return rec, nil
-	}
-	d, err := parse(rec)
-	if err != nil {
-		return rec, err
-	}
-	d.Ended, d.EndReason = time.Now().UTC(), reason
-	if rec.Body, err = json.Marshal(d); err != nil {
-		return rec, fmt.Errorf("room body: %w", err)
-	}
-	rec.State = stateEnded
-	if rec, err = tx.Update(ctx, rec); err != nil {
-		return rec, err
-	}
-	return rec, act.Note(ctx, tx, "room.ended", actor, rec.Name, map[string]string{"uid": d.UID, "reason": reason})
-}
-
-// reopened says whether the room was ended and opened again between two looks
-// at its record.
-func reopened(then, now store.Record) (bool, error) {
-	a, err := parse(then)
-	if err != nil {
-		return false, err
-	}
-	b, err := parse(now)
-	return a.UID != b.UID, err
-}
-
-// get reads one room's record.
-func (s *Service) get(ctx context.Context, name string) (store.Record, error) {
-	var rec store.Record
-	err := s.cfg.Store.View(ctx, func(tx store.Tx) (err error) {
-		rec, err = tx.Get(ctx, store.Rooms, name)
-		return err
-	})
-	return rec, missing(name, err)
-}
-
-func missing(name string, err error) error {
-	if errors.Is(err, store.ErrNotFound) {
-		return apierr.NotFound(errorsv1.Reason_REASON_ROOM_NOT_FOUND, name)
-	}
-	return err
 }

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -22,24 +23,30 @@ import (
 
 	roomv1 "github.com/openova-io/bp-relay/gen/relay/room/v1"
 
+	"github.com/openova-io/bp-relay/services/dev/stack"
+	"github.com/openova-io/bp-relay/services/dev/stack/stacktest"
 	"github.com/openova-io/bp-relay/services/internal/apierr"
 	"github.com/openova-io/bp-relay/services/internal/auth"
-	"github.com/openova-io/bp-relay/services/local"
-	"github.com/openova-io/bp-relay/services/local/localtest"
+	"github.com/openova-io/bp-relay/services/livekit"
+	"github.com/openova-io/bp-relay/services/records"
+	"github.com/openova-io/bp-relay/services/records/sqlite"
 	"github.com/openova-io/bp-relay/services/room"
-	"github.com/openova-io/bp-relay/services/store"
-	"github.com/openova-io/bp-relay/services/store/sqlite"
 )
 
 type fixture struct {
 	*room.Service
-	store   store.Store
-	livekit *local.LiveKit
+	records records.DB
+	livekit *stack.LiveKit
 }
 
-// newFixture starts a real LiveKit with the service behind it, which gets
-// LiveKit's webhooks.
+// newFixture starts a real LiveKit, and the service with LiveKit's webhooks.
 func newFixture(t *testing.T) *fixture {
+	t.Helper()
+	return newFixtureOn(t, func(hook string) *stack.LiveKit { return stacktest.LiveKit(t, hook) })
+}
+
+// newFixtureOn is newFixture with a LiveKit that start starts with that webhook.
+func newFixtureOn(t *testing.T, start func(hook string) *stack.LiveKit) *fixture {
 	t.Helper()
 	st, err := sqlite.Open(t.Context(), sqlite.Config{Path: filepath.Join(t.TempDir(), "records.db")})
 	require.NoError(t, err)
@@ -47,16 +54,23 @@ func newFixture(t *testing.T) *fixture {
 	mux := http.NewServeMux()
 	hooks := httptest.NewServer(mux)
 	t.Cleanup(hooks.Close)
-	lk := localtest.LiveKit(t, hooks.URL+room.WebhookPath)
+	lk := start(hooks.URL + room.WebhookPath)
 	s, err := room.New(room.Config{
-		Store:     st,
-		LiveKit:   room.LiveKit{URL: lk.URL, PublicURL: lk.SignalURL, Key: lk.Key, Secret: lk.Secret},
+		Records:   st,
+		LiveKit:   client(t, livekit.Config{URL: lk.URL, PublicURL: lk.SignalURL, Key: lk.Key, Secret: lk.Secret}),
 		Reconcile: 200 * time.Millisecond,
 		Logger:    slog.New(slog.DiscardHandler),
 	})
 	require.NoError(t, err)
 	s.Routes(mux)
-	return &fixture{Service: s, store: st, livekit: lk}
+	return &fixture{Service: s, records: st, livekit: lk}
+}
+
+func client(t *testing.T, cfg livekit.Config) *livekit.Client {
+	t.Helper()
+	c, err := livekit.New(cfg)
+	require.NoError(t, err)
+	return c
 }
 
 func as(ctx context.Context) context.Context {
@@ -67,9 +81,9 @@ func reason(err error) string { return apierr.ReasonOf(apierr.FromDomain(err).GR
 
 func (f *fixture) events(t *testing.T) []string {
 	t.Helper()
-	_, err := f.store.Log().NumberEvents(t.Context(), 1, 1000)
+	_, err := f.records.Log().NumberEvents(t.Context(), 1, 1000)
 	require.NoError(t, err)
-	evs, err := f.store.Log().Events(t.Context(), "acme", 0, 1000)
+	evs, err := f.records.Log().Events(t.Context(), "acme", 0, 1000)
 	require.NoError(t, err)
 	var out []string
 	for _, e := range evs {
@@ -119,8 +133,24 @@ func TestRoomLivesAndEnds(t *testing.T) {
 	reopened, err := f.CreateRoom(ctx, &roomv1.CreateRoomRequest{Parent: "orgs/acme", RoomId: "standup"})
 	require.NoError(t, err, "the name of an ended room may be used again")
 	require.NotEqual(t, made.GetRoom().GetUid(), reopened.GetRoom().GetUid())
-	require.Equal(t, []string{"room.created", "room.ended", "room.created"}, f.events(t)[:3])
+	// LiveKit's room_finished may come before DeleteRoom writes: then that ends the
+	// room, and DeleteRoom removes it.
+	lives := slices.DeleteFunc(f.events(t), func(kind string) bool { return kind == "room.removed" })
+	require.Equal(t, []string{"room.created", "room.ended", "room.created"}, lives[:3])
+	ended, err := f.records.Log().Events(ctx, "acme", 0, 1000)
+	require.NoError(t, err)
+	last := ""
+	for _, e := range ended {
+		if e.Type == "room.ended" || e.Type == "room.removed" {
+			last = string(e.Body)
+		}
+	}
+	require.Contains(t, last, `"reason":"deleted"`, "whoever was first")
 }
+
+// longest is an identity of 256 bytes, LiveKit's limit: 85 characters of 3 bytes
+// and one of 1.
+var longest = strings.Repeat("漢", 85) + "x"
 
 func TestParticipantJoinsWithTheAnswer(t *testing.T) {
 	f := newFixture(t)
@@ -132,7 +162,7 @@ func TestParticipantJoinsWithTheAnswer(t *testing.T) {
 	_, err = f.JoinRoom(ctx, &roomv1.JoinRoomRequest{Name: name, Identity: "jane", RelayOnly: true})
 	require.Equal(t, "GATEWAY_UNHEALTHY", reason(err), "relay_only without a gateway is an error, not an empty list")
 	_, err = f.JoinRoom(ctx, &roomv1.JoinRoomRequest{Name: name, Identity: "recorder-1"})
-	require.Equal(t, "FIELD_INVALID", reason(err), "nobody can put out a recorder")
+	require.Equal(t, "FIELD_INVALID", reason(err), "no participant can disconnect a recorder")
 	join, err := f.JoinRoom(ctx, &roomv1.JoinRoomRequest{Name: name, Identity: "jane", Grants: &roomv1.Grants{Subscribe: true}})
 	require.NoError(t, err)
 	require.Equal(t, "all", join.GetIceTransportPolicy())
@@ -141,6 +171,16 @@ func TestParticipantJoinsWithTheAnswer(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, name, client.Name())
 	require.Equal(t, "jane", client.LocalParticipant.Identity())
+	second, err := f.JoinRoom(ctx, &roomv1.JoinRoomRequest{Name: name, Identity: longest, DisplayName: longest})
+	require.NoError(t, err)
+	other, err := lksdk.ConnectToRoomWithToken(second.GetUrl(), second.GetToken(), &lksdk.RoomCallback{})
+	require.NoError(t, err, "LiveKit takes the longest identity that a request may have")
+	asked := time.Now()
+	got, err := f.GetRoom(ctx, &roomv1.GetRoomRequest{Name: name})
+	require.NoError(t, err)
+	require.EqualValues(t, 2, got.GetRoom().GetParticipantCount(), "two are in, at once")
+	require.WithinDuration(t, asked, got.GetRoom().GetParticipantCountTime().AsTime(), time.Minute, "and the answer says as of when")
+	other.Disconnect()
 	require.False(t, client.LocalParticipant.Permissions().GetCanPublish(), "only what was granted")
 	require.True(t, client.LocalParticipant.Permissions().GetCanSubscribe())
 	require.Eventually(t, func() bool {
@@ -160,7 +200,7 @@ func TestReconcilerEndsRoomsThatLiveKitLost(t *testing.T) {
 	made, err := f.CreateRoom(ctx, &roomv1.CreateRoomRequest{Parent: "orgs/acme"})
 	require.NoError(t, err)
 	require.NoError(t, f.livekit.Process.Kill())
-	require.NoError(t, f.livekit.Process.Restart(ctx), "a killed node forgets its rooms and says nothing")
+	require.NoError(t, f.livekit.Process.Restart(ctx), "a killed node loses its rooms and sends no webhook")
 
 	run, stop := context.WithCancel(ctx)
 	done := make(chan error, 1)

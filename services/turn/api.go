@@ -3,7 +3,6 @@ package turn
 import (
 	"context"
 	"errors"
-	"fmt"
 	"strings"
 
 	"google.golang.org/grpc"
@@ -14,11 +13,11 @@ import (
 	turnv1 "github.com/openova-io/bp-relay/gen/relay/turn/v1"
 	"github.com/openova-io/bp-relay/services/internal/apierr"
 	"github.com/openova-io/bp-relay/services/internal/auth"
-	"github.com/openova-io/bp-relay/services/internal/page"
+	"github.com/openova-io/bp-relay/services/internal/resource"
 )
 
-// Register adds relay.turn.v1.TurnService to a server, whose interceptors
-// have checked token, permission, organisation and field rules.
+// Register adds relay.turn.v1.TurnService to a server, whose interceptors check
+// token, permission, organisation and field rules.
 func (s *Service) Register(r grpc.ServiceRegistrar) {
 	turnv1.RegisterTurnServiceServer(r, &api{s: s})
 }
@@ -30,44 +29,46 @@ type api struct {
 }
 
 func (a *api) GetGateway(_ context.Context, req *turnv1.GetGatewayRequest) (*turnv1.GetGatewayResponse, error) {
-	org, id, _ := strings.Cut(strings.TrimPrefix(req.GetName(), "orgs/"), "/gateways/")
+	org, id, err := gateways().Parse(req.GetName())
+	if err != nil {
+		return nil, gateways().NotFound(req.GetName())
+	}
 	for _, p := range a.s.serving(org) {
 		if p.id() == id {
 			return &turnv1.GetGatewayResponse{Gateway: p.proto(org)}, nil
 		}
 	}
-	return nil, apierr.NotFound(errorsv1.Reason_REASON_GATEWAY_NOT_FOUND, req.GetName())
+	return nil, gateways().NotFound(req.GetName())
 }
 
 func (a *api) ListGateways(_ context.Context, req *turnv1.ListGatewaysRequest) (*turnv1.ListGatewaysResponse, error) {
-	after, err := page.After(req.GetParent(), req.GetPageToken())
+	after, err := resource.PageAfter(req.GetParent(), req.GetPageToken())
 	if err != nil {
 		return nil, err
 	}
-	size := page.Size(req.GetPageSize())
-	org := strings.TrimPrefix(req.GetParent(), "orgs/")
-	out := &turnv1.ListGatewaysResponse{}
+	size := resource.PageSize(req.GetPageSize())
+	org := resource.Org(req.GetParent())
+	out, last := &turnv1.ListGatewaysResponse{}, ""
 	for _, p := range a.s.serving(org) {
 		if p.id() <= after {
 			continue
 		}
 		if len(out.Gateways) == size {
-			last := out.Gateways[size-1].GetName()
-			out.NextPageToken = page.Token(req.GetParent(), last[strings.LastIndex(last, "/")+1:])
+			out.NextPageToken = resource.PageToken(req.GetParent(), last)
 			break
 		}
-		out.Gateways = append(out.Gateways, p.proto(org))
+		out.Gateways, last = append(out.Gateways, p.proto(org)), p.id()
 	}
 	return out, nil
 }
 
 func (a *api) MintIceServers(ctx context.Context, req *turnv1.MintIceServersRequest) (*turnv1.MintIceServersResponse, error) {
-	who, org, ttl := auth.From(ctx), strings.TrimPrefix(req.GetParent(), "orgs/"), req.GetTtl().AsDuration()
+	who, org, ttl := auth.From(ctx), resource.Org(req.GetParent()), req.GetTtl().AsDuration()
 	var got IceServers
 	var err error
 	if who.Service {
-		// One of our services enters the credential's id itself, in the leaf of
-		// what it is for and in that transaction: one act, one entry, one commit.
+		// The calling relay service records the credential's id itself, in the
+		// leaf of what the credential is for: one leaf, one commit.
 		got, _, err = a.s.mint(org, who.Subject, ttl)
 	} else {
 		got, err = a.s.Mint(ctx, org, who.Subject, ttl)
@@ -82,8 +83,8 @@ func (a *api) MintIceServers(ctx context.Context, req *turnv1.MintIceServersRequ
 	return out, nil
 }
 
-// apiError gives the service's own errors their reasons; the rest is mapped
-// where all errors are.
+// apiError maps the service's own errors to reasons; apierr.FromDomain maps the
+// others.
 func apiError(err error) error {
 	var closed *UnhealthyError
 	var field *FieldError
@@ -94,19 +95,19 @@ func apiError(err error) error {
 			"gateways", strings.Join(closed.Problems, "; ")).WithRetry(probeSoon).Because(err)
 	case errors.As(err, &field):
 		return apierr.Field(field.Field, field.Problem)
-	case errors.Is(err, errStopped):
-		return apierr.New(codes.Unavailable, errorsv1.Reason_REASON_RECORDS_UNAVAILABLE,
-			"the server is stopping; try again").Because(err)
+	case errors.Is(err, errStopping):
+		return apierr.New(codes.Unavailable, errorsv1.Reason_REASON_STOPPING,
+			"this replica is stopping; try again").Because(err)
 	}
 	return err
 }
 
-// proto is the gateway as an organisation sees it: one that serves all has a
-// name under each.
+// proto is the gateway as an organisation sees it: a gateway that serves every
+// organisation has a name in each.
 func (p *plane) proto(org string) *turnv1.Gateway {
 	g, h := p.snapshot()
 	out := &turnv1.Gateway{
-		Name:              fmt.Sprintf("orgs/%s/gateways/%s", org, p.id()),
+		Name:              gateways().Name(org, p.id()),
 		State:             map[State]turnv1.Gateway_State{Pending: turnv1.Gateway_STATE_PENDING, Healthy: turnv1.Gateway_STATE_HEALTHY, Unhealthy: turnv1.Gateway_STATE_UNHEALTHY}[h.State],
 		ServedGeneration:  h.Served,
 		AppliedGeneration: h.Applied,
@@ -118,7 +119,6 @@ func (p *plane) proto(org string) *turnv1.Gateway {
 	for i := range g.Listeners {
 		l := &g.Listeners[i]
 		host, port := l.dial()
-		// TURN over TLS has no word in this version of the API.
 		protocol := map[Protocol]turnv1.Listener_Protocol{UDP: turnv1.Listener_PROTOCOL_UDP, TCP: turnv1.Listener_PROTOCOL_TCP, TLS: turnv1.Listener_PROTOCOL_TLS}[l.Protocol]
 		out.Listeners = append(out.Listeners, &turnv1.Listener{Protocol: protocol, Address: host, Port: int32(port)})
 	}

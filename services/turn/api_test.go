@@ -20,9 +20,9 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	turnv1 "github.com/openova-io/bp-relay/gen/relay/turn/v1"
+	"github.com/openova-io/bp-relay/services/dev/issuer"
 	"github.com/openova-io/bp-relay/services/internal/apierr"
 	"github.com/openova-io/bp-relay/services/internal/auth"
-	"github.com/openova-io/bp-relay/services/internal/devissuer"
 	"github.com/openova-io/bp-relay/services/internal/rpc"
 	"github.com/openova-io/bp-relay/services/turn"
 )
@@ -36,9 +36,9 @@ func client(t *testing.T, s *turn.Service) (turnv1.TurnServiceClient, func(org s
 		web.Close()
 		http.DefaultTransport.(*http.Transport).CloseIdleConnections()
 	})
-	issuer, err := devissuer.New(web.URL+"/realm", filepath.Join(t.TempDir(), "issuer.pem"))
+	iss, err := issuer.New(web.URL+"/realm", filepath.Join(t.TempDir(), "issuer.pem"))
 	require.NoError(t, err)
-	issuer.Routes(mux, "/realm")
+	iss.Routes(mux, "/realm")
 	verifier, err := auth.NewVerifier(auth.OIDCConfig{Issuer: web.URL + "/realm", Audience: "relay", Client: web.Client()}, nil)
 	require.NoError(t, err)
 	policy, err := auth.NewPolicy(auth.DefaultRoles(), turnv1.TurnService_ServiceDesc.ServiceName)
@@ -58,7 +58,7 @@ func client(t *testing.T, s *turn.Service) (turnv1.TurnServiceClient, func(org s
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, conn.Close()) })
 	return turnv1.NewTurnServiceClient(conn), func(org string, roles ...string) context.Context {
-		token, err := issuer.Token(devissuer.Claims{Subject: "backend-1", Org: org, Roles: roles, Audience: "relay", TTL: time.Minute})
+		token, err := iss.Token(issuer.Claims{Subject: "backend-1", Org: org, Roles: roles, Audience: "relay", TTL: time.Minute})
 		require.NoError(t, err)
 		return metadata.AppendToOutgoingContext(t.Context(), "authorization", "Bearer "+token)
 	}
@@ -128,8 +128,9 @@ func TestAPI(t *testing.T) {
 	fails(t, err, codes.InvalidArgument, "PAGE_TOKEN_INVALID")
 }
 
-// TestWhoSeesWhichGateway: one's own gateways and those that serve all, one's
-// own first where both have an id; nobody else's. No data plane runs.
+// TestWhoSeesWhichGateway: an organisation sees its own gateways and those that
+// serve every organisation, of one id its own only, and no other's. No data plane
+// runs.
 func TestWhoSeesWhichGateway(t *testing.T) {
 	r := newRig(t)
 	for _, name := range []string{"orgs/acme/gateways/default", "orgs/acme/gateways/eu-1", "orgs/other/gateways/secret", "gateways/zz"} {
@@ -180,7 +181,7 @@ func TestNewRefuses(t *testing.T) {
 	require.ErrorContains(t, err, "loopback")
 }
 
-// BenchmarkMint is minting with its evidence, many callers at once.
+// BenchmarkMint measures minting with its leaves, many callers at once.
 func BenchmarkMint(b *testing.B) {
 	r := newRig(b)
 	r.serve()

@@ -8,28 +8,28 @@ import (
 	stnrv1 "github.com/l7mp/stunner/pkg/apis/v1"
 )
 
-// Impact is what a data plane's users would feel of a change.
+// Impact is what a change does to the clients of a data plane.
 type Impact struct {
-	// Dropped are the listeners that restart or go away: all allocations
-	// made through them end.
+	// Dropped are the listeners that restart or are removed: all their
+	// allocations end.
 	Dropped []string
-	// Lapses: the credentials change, so live allocations are refused at
-	// their next refresh, at most 10 minutes later.
+	// Lapses: the credentials change, so the next refresh of each live
+	// allocation is refused, at most 10 minutes later.
 	Lapses bool
-	// Cut are endpoints that are no longer allowed: relaying to them stops
+	// Cut are the endpoints that are no longer allowed: relaying to them stops
 	// with the next packet.
 	Cut []string
-	// Changed is false where the configurations are equal.
+	// Changed is false if the configurations are equal.
 	Changed bool
 }
 
-// Destructive says whether anybody's media would stop: such a change is only
-// made when forced.
+// Destructive reports whether media would stop for some client: such a change
+// must be forced.
 func (i Impact) Destructive() bool { return len(i.Dropped) > 0 || i.Lapses || len(i.Cut) > 0 }
 
 // Classify compares two validated configurations by the rules of stunnerd
-// v1.2.1 (reconcile.go and internal/object). A nil configuration is a data
-// plane that has none yet.
+// v1.2.1 (reconcile.go and internal/object). A nil configuration means
+// that the data plane has none.
 //
 //	realm, or authentication on or off        every listener restarts
 //	listener protocol, address, port, pair    that listener restarts
@@ -76,8 +76,8 @@ func reachable(c *stnrv1.StunnerConfig, routes []string) []string {
 	return out
 }
 
-// covered says whether all that endpoint e allows is allowed by one of the
-// others.
+// covered reports whether one of the others allows everything that endpoint e
+// allows.
 func covered(e string, others []string) bool {
 	host, lo, hi := endpoint(e)
 	return slices.ContainsFunc(others, func(o string) bool {
@@ -86,7 +86,7 @@ func covered(e string, others []string) bool {
 	})
 }
 
-// endpoint splits "<address>:<min-max>"; without a range every port is meant.
+// endpoint splits "<address>:<min-max>"; without a range it means every port.
 func endpoint(e string) (host string, lo, hi int) {
 	if at := strings.LastIndex(e, ":<"); at >= 0 {
 		if n, err := fmt.Sscanf(e[at:], ":<%d-%d>", &lo, &hi); n == 2 && err == nil {

@@ -6,6 +6,8 @@ import (
 
 	stnrv1 "github.com/l7mp/stunner/pkg/apis/v1"
 	"github.com/stretchr/testify/require"
+
+	"github.com/openova-io/bp-relay/services/dev/stack/stacktest"
 )
 
 func TestClassify(t *testing.T) {
@@ -15,8 +17,8 @@ func TestClassify(t *testing.T) {
 		g.Peers = append(g.Peers, Peer{Addr: netip.MustParseAddr("127.0.0.2"), MinPort: 50000, MaxPort: 60000})
 		return g
 	}
-	certPEM, keyPEM, _ := pair(t)
-	otherCert, otherKey, _ := pair(t)
+	certPEM, keyPEM, _ := stacktest.Certificate(t)
+	otherCert, otherKey, _ := stacktest.Certificate(t)
 	tls := func(cert, key string) func(*Gateway) {
 		return func(g *Gateway) {
 			g.Listeners[1].Protocol, g.Listeners[1].Cert, g.Listeners[1].Key = TLS, cert, key

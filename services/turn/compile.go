@@ -18,18 +18,18 @@ import (
 )
 
 const (
-	// Realm is the same for all gateways for ever: a change of the realm
-	// restarts every listener of a data plane.
+	// Realm is the same for all gateways and never changes: a change of the
+	// realm restarts every listener of a data plane.
 	Realm = "relay.openova.io"
-	// clusterName is the one cluster of a gateway. One, since stunnerd looks
-	// only at the first cluster that holds an address, whatever its ports;
-	// and it is never removed, only emptied, since v1.2.1 keeps relaying to
-	// the peers of a removed cluster.
+	// clusterName is the only cluster of a gateway: stunnerd uses the first
+	// cluster that holds an address, whatever its ports. It is never removed,
+	// only emptied, because v1.2.1 keeps relaying to the peers of a removed
+	// cluster.
 	clusterName = "sfu"
 )
 
-// Secret derives the secret that a gateway's credentials are made with. It
-// is never stored; another epoch gives an unrelated one.
+// Secret derives the secret that signs a gateway's credentials. It is never
+// stored; each epoch has an unrelated one.
 func Secret(keys *keyring.Keyring, g *Gateway) string {
 	return base64.RawURLEncoding.EncodeToString(keys.Key(fmt.Sprintf("turn/%s/%d", g.ID(), g.Epoch), 32))
 }
@@ -38,9 +38,9 @@ func Secret(keys *keyring.Keyring, g *Gateway) string {
 type Compiled struct {
 	// ID is the discovery id.
 	ID string
-	// Digest names the content; equal content has an equal digest.
+	// Digest is a hash of the content, 16 hex digits.
 	Digest string
-	// Generation counts the contents that a gateway has had.
+	// Generation numbers the gateway's configurations from 1; 0 before At.
 	Generation int64
 	// Config is validated and normalised; treat it as read-only.
 	Config *stnrv1.StunnerConfig
@@ -48,15 +48,15 @@ type Compiled struct {
 	JSON []byte
 }
 
-// Version is the name that the configuration carries as its admin name. A
-// data plane changes that in place and shows it in its status: so what it
-// runs can be told from what it was sent.
+// Version is the configuration's admin name, "<id>@<generation>-<digest>". A data
+// plane changes it in place and reports it in its status, which shows whether
+// it runs what it was sent.
 func (c *Compiled) Version() string { return c.Config.Admin.Name }
 
-// Compile makes the data plane's configuration of a checked gateway. echo is
-// the address of the probe's echo responder, which becomes one more allowed
-// peer; the zero value leaves it out. It fails with a *FieldError where the
-// gateway is bad. The generation is 0 until At numbers it.
+// Compile makes the data plane's configuration of a gateway. echo is the address
+// of the probe's echo responder, which becomes one more allowed peer; the zero
+// value leaves it out. It fails with a *FieldError if the gateway is invalid.
+// The generation is 0 until At sets it.
 func Compile(g Gateway, secret string, echo netip.AddrPort) (*Compiled, error) {
 	g = g.clone()
 	if err := g.Check(); err != nil {
@@ -98,19 +98,19 @@ func Compile(g Gateway, secret string, echo netip.AddrPort) (*Compiled, error) {
 			Routes: []string{clusterName},
 		})
 	}
-	return seal(g.ID(), c)
+	return newCompiled(g.ID(), c)
 }
 
-// endpoint writes a peer as stunnerd reads it: the angle brackets are part
-// of the notation. Without a range stunnerd would allow every port.
+// endpoint formats a peer for stunnerd, whose notation has the angle brackets.
+// Without a range stunnerd would allow every port.
 func (p Peer) endpoint() string {
 	return fmt.Sprintf("%s:<%d-%d>", p.Addr, p.MinPort, p.MaxPort)
 }
 
-// seal normalises, serialises and takes the digest.
-func seal(id string, c *stnrv1.StunnerConfig) (*Compiled, error) {
+// newCompiled normalises and serialises c, and hashes the result.
+func newCompiled(id string, c *stnrv1.StunnerConfig) (*Compiled, error) {
 	c.Admin.Name = id
-	// Validate fills defaults and sorts: only after it is equal equal.
+	// Validate sets defaults and sorts: only then is equal content equal JSON.
 	if err := c.Validate(); err != nil {
 		return nil, fmt.Errorf("turn: compile %s: %w", id, err)
 	}
@@ -126,7 +126,7 @@ func seal(id string, c *stnrv1.StunnerConfig) (*Compiled, error) {
 	return &Compiled{ID: id, Digest: hex.EncodeToString(sum[:8]), Config: c, JSON: out}, nil
 }
 
-// At returns the configuration numbered with a generation.
+// At returns the configuration with its generation.
 func (c *Compiled) At(generation int64) (*Compiled, error) {
 	cfg := c.Config.DeepCopy()
 	cfg.Admin.Name = fmt.Sprintf("%s@%d-%s", c.ID, generation, c.Digest)
@@ -137,8 +137,8 @@ func (c *Compiled) At(generation int64) (*Compiled, error) {
 	return &Compiled{ID: c.ID, Digest: c.Digest, Generation: generation, Config: cfg, JSON: out}, nil
 }
 
-// generationOf reads the generation back from a version, 0 where the version
-// is not one of id's.
+// generationOf returns the generation in a version, 0 if the version is not one
+// of id's.
 func generationOf(id, version string) int64 {
 	rest, ok := strings.CutPrefix(version, id+"@")
 	if !ok {
@@ -152,7 +152,8 @@ func generationOf(id, version string) int64 {
 	return n
 }
 
-// marshal leaves '<' and '>' as they are, for people who read a capture.
+// marshal encodes v without escaping '<' and '>', so that a packet capture is
+// readable.
 func marshal(v any) ([]byte, error) {
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)

@@ -3,39 +3,39 @@ package turn
 import (
 	"crypto/hmac"
 	"crypto/rand"
-	"crypto/sha1" // the draft asks for HMAC-SHA1, which is not broken as SHA-1 is
+	"crypto/sha1" // the draft requires HMAC-SHA1, which SHA-1's collisions do not break
 	"encoding/base64"
 	"encoding/hex"
 	"strconv"
 	"time"
 )
 
-// Bounds of a credential's life. stunnerd checks the expiry at every
-// authenticated request, not only at the first: when it passes, the next
-// refresh is refused and media stops, at most 10 minutes later. A client
-// that stays longer asks for new ICE servers before.
+// Bounds of a credential's lifetime. stunnerd checks the expiry at every
+// authenticated request, not only at the first: after it, the next refresh is
+// refused and media stops, at most 10 minutes later. A client that stays longer
+// requests new ICE servers before.
 const (
 	DefaultTTL = 10 * time.Minute
 	MinTTL     = time.Minute
 	MaxTTL     = 24 * time.Hour
 )
 
-// Credential is one participant's key to a gateway.
+// Credential lets one participant use a gateway.
 type Credential struct {
-	// ID is the opaque part of the username, 128 random bits in hex: logs
-	// and packets show nobody's identity; the evidence log knows whose it was.
+	// ID is the opaque part of the username, 128 random bits in hex. Logs and
+	// packets show no identity; the evidence log has whose credential it was.
 	ID string
 	// Username is "<expiry in Unix seconds>:<ID>", with the expiry first and
 	// one colon: stunnerd takes the first number between colons as the expiry.
 	Username string
 	// Password is base64(HMAC-SHA1(secret, Username)).
 	Password string
-	// Expires is until when the credential is good, in whole seconds;
-	// stunnerd accepts it during that second too.
+	// Expires is when the credential expires, in whole seconds; stunnerd still
+	// accepts it during that second.
 	Expires time.Time
 }
 
-// CheckTTL returns DefaultTTL for 0 and a *FieldError for a ttl out of bounds.
+// CheckTTL returns DefaultTTL for 0, and fails with a *FieldError if ttl is not within MinTTL and MaxTTL.
 func CheckTTL(ttl time.Duration) (time.Duration, error) {
 	if ttl == 0 {
 		return DefaultTTL, nil
@@ -46,7 +46,7 @@ func CheckTTL(ttl time.Duration) (time.Duration, error) {
 	return ttl, nil
 }
 
-// NewID makes the opaque part of a username.
+// NewID returns a new random Credential.ID.
 func NewID() (string, error) {
 	var id [16]byte
 	if _, err := rand.Read(id[:]); err != nil {
@@ -55,9 +55,9 @@ func NewID() (string, error) {
 	return hex.EncodeToString(id[:]), nil
 }
 
-// Sign makes the credential of an opaque id for the gateway that has the
-// secret, as draft-uberti-behave-turn-rest-00 section 2.2 describes and
-// stunnerd's "ephemeral" authentication checks.
+// Sign makes the credential with this id for the gateway that has the secret:
+// draft-uberti-behave-turn-rest-00 section 2.2, which stunnerd's "ephemeral"
+// authentication implements.
 func Sign(secret, id string, expires time.Time) Credential {
 	expires = expires.UTC().Truncate(time.Second)
 	c := Credential{ID: id, Username: strconv.FormatInt(expires.Unix(), 10) + ":" + id, Expires: expires}

@@ -9,7 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestCredentialIsWhatStunnerChecks compares with STUNner's own code.
+// TestCredentialIsWhatStunnerChecks checks credentials with STUNner's code.
 func TestCredentialIsWhatStunnerChecks(t *testing.T) {
 	id, err := NewID()
 	require.NoError(t, err)

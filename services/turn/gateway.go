@@ -1,12 +1,12 @@
-// Package turn gives browsers a way to the SFU through STUNner: it keeps
-// TURN gateways, compiles each to the configuration of its data plane
-// (stunnerd), serves that by STUNner's own discovery protocol, mints
-// short-lived credentials per participant, and hands a gateway out only
-// after a probe went through it.
+// Package turn lets browsers reach the SFU through STUNner. It owns the TURN
+// gateways: it compiles each to the configuration of its data plane (stunnerd),
+// serves that by STUNner's config discovery protocol, mints short-lived
+// credentials for participants, and hands a gateway out only after a probe
+// through it succeeded.
 //
-// A gateway is an allow-list: clients that hold a credential may reach the
-// SFU's address and UDP port range through it and nothing else. There is no
-// way to say "every port" or "every address"; what is not named is denied.
+// A gateway is an allow-list: through it, clients with a credential reach the
+// SFU's address and UDP port range and nothing else. "Every port" and "every
+// address" cannot be expressed; what is not listed is denied.
 package turn
 
 import (
@@ -35,7 +35,7 @@ type Listener struct {
 	Name     string   `json:"name"`
 	Protocol Protocol `json:"protocol"`
 	// Port is the port that the data plane binds, 1 to 65535, on all its
-	// interfaces: stunnerd knows no other way.
+	// interfaces: stunnerd cannot bind one address.
 	Port uint16 `json:"port"`
 	// RelayAddr is the data plane's own address as the SFU sees it: the
 	// address of relayed candidates.
@@ -62,21 +62,21 @@ type Gateway struct {
 	// configuration gives to every organisation.
 	Name      string     `json:"name"`
 	Listeners []Listener `json:"listeners"`
-	// Peers are the SFU's.
+	// Peers are the SFU's addresses.
 	Peers []Peer `json:"peers"`
-	// Health and Metrics are loopback addresses beside the data plane that
-	// it serves its health and its counters on. Metrics may be left out.
+	// Health and Metrics are the loopback addresses on which the data plane
+	// serves its health and its metrics. Metrics is optional.
 	Health  netip.AddrPort `json:"health"`
 	Metrics netip.AddrPort `json:"metrics,omitzero"`
-	// Epoch counts the rotations of the credentials' secret.
+	// Epoch counts the rotations of the secret that signs credentials.
 	Epoch uint32 `json:"epoch"`
 }
 
 // ErrGateway: a gateway breaks a rule. Every *FieldError is one.
-var ErrGateway = errors.New("turn: bad gateway")
+var ErrGateway = errors.New("turn: invalid gateway")
 
-// FieldError names the field of a gateway that breaks a rule and says what
-// to do about it.
+// FieldError names the field of a gateway that breaks a rule, and says how to
+// correct it.
 type FieldError struct{ Field, Problem string }
 
 func (e *FieldError) Error() string { return fmt.Sprintf("turn: %s: %s", e.Field, e.Problem) }
@@ -92,14 +92,15 @@ func bad(field, format string, args ...any) error {
 const maxEntries = 32
 
 var (
-	// labels go into URLs and into the data plane's configuration, where '$'
-	// would be expanded from its environment: they cannot hold one.
+	// label is part of URLs and of the data plane's configuration. It allows no
+	// '$', which the data plane would expand from its environment.
 	label       = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
 	gatewayName = regexp.MustCompile(`^(?:orgs/([a-z0-9][a-z0-9-]{0,62})/)?gateways/([a-z0-9][a-z0-9-]{0,62})$`)
 	dnsName     = regexp.MustCompile(`^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
 )
 
-// Org returns the organisation that owns the gateway; "" where it serves all.
+// Org returns the id of the organisation that the gateway serves, "" if it
+// serves every organisation.
 func (g *Gateway) Org() string {
 	if m := gatewayName.FindStringSubmatch(g.Name); m != nil {
 		return m[1]
@@ -107,9 +108,9 @@ func (g *Gateway) Org() string {
 	return ""
 }
 
-// ID is the gateway's id in the discovery protocol, what stunnerd is started
-// with (-i): "relay/{g}" for one that serves all, "org-{org}/{g}" otherwise.
-// It returns "" for a name that is none.
+// ID returns the gateway's id in the discovery protocol, stunnerd's flag -i:
+// "relay/{g}" if it serves every organisation, otherwise "org-{org}/{g}". It
+// returns "" if the name is invalid.
 func (g *Gateway) ID() string {
 	m := gatewayName.FindStringSubmatch(g.Name)
 	switch {
@@ -121,13 +122,12 @@ func (g *Gateway) ID() string {
 	return "org-" + m[1] + "/" + m[2]
 }
 
-// Check brings addresses into one canonical form (an IPv4 address mapped
-// into IPv6 becomes IPv4, RFC 4291 section 2.5.5.2, so that no rule can be
-// passed by in another notation) and returns a *FieldError for the first
-// rule that is broken.
+// Check rewrites addresses into one canonical form (an IPv4-mapped IPv6 address
+// becomes IPv4, RFC 4291 section 2.5.5.2, so that no other notation evades a
+// rule) and returns a *FieldError for the first rule that the gateway breaks.
 func (g *Gateway) Check() error {
 	if g.ID() == "" {
-		return bad("name", "%q is not orgs/{org}/gateways/{gateway} with lower-case letters, digits and hyphens", g.Name)
+		return bad("name", "%q: want orgs/{org}/gateways/{gateway} with lower-case letters, digits and hyphens", g.Name)
 	}
 	if err := checkLoopback("health", &g.Health, true); err != nil {
 		return err
@@ -136,7 +136,7 @@ func (g *Gateway) Check() error {
 		return err
 	}
 	if g.Metrics == g.Health {
-		return bad("metrics", "is the health address too; give it another port")
+		return bad("metrics", "is also the health address; give it another port")
 	}
 	if n := len(g.Listeners); n == 0 || n > maxEntries {
 		return bad("listeners", "has %d entries, want 1 to %d", n, maxEntries)
@@ -169,7 +169,7 @@ func (g *Gateway) Check() error {
 		}
 		for _, l := range g.Listeners {
 			if !l.RelayAddr.IsLoopback() {
-				return bad(fmt.Sprintf("peers[%d].address", i), "%s is loopback, but clients from outside come in at %s; give the SFU's outer address", g.Peers[i].Addr, l.RelayAddr)
+				return bad(fmt.Sprintf("peers[%d].address", i), "%s is loopback, but the relay address %s is not; give the SFU's address outside this machine", g.Peers[i].Addr, l.RelayAddr)
 			}
 		}
 	}
@@ -180,11 +180,11 @@ func (l *Listener) check(field string) error {
 	l.RelayAddr = l.RelayAddr.Unmap()
 	switch {
 	case !label.MatchString(l.Name):
-		return bad(field+".name", "%q is not a word of lower-case letters, digits and hyphens", l.Name)
+		return bad(field+".name", "%q: want lower-case letters, digits and hyphens", l.Name)
 	case l.Port == 0:
 		return bad(field+".port", "is missing")
 	case !l.RelayAddr.IsValid() || l.RelayAddr.IsUnspecified() || l.RelayAddr.IsMulticast() || l.RelayAddr.Zone() != "":
-		return bad(field+".relay_address", "%q is not the address of a host; give the data plane's own address", l.RelayAddr)
+		return bad(field+".relay_address", "%q is not the address of a host; give the data plane's address", l.RelayAddr)
 	}
 	if err := checkHost(field+".public_host", l.PublicHost); err != nil {
 		return err
@@ -196,11 +196,11 @@ func (l *Listener) check(field string) error {
 		}
 	case TLS:
 		if _, err := tls.X509KeyPair([]byte(l.Cert), []byte(l.Key)); err != nil {
-			// The error of crypto/tls holds no key material.
-			return bad(field+".cert", "certificate and key in PEM do not load: %v", err)
+			// Errors of crypto/tls contain no key material.
+			return bad(field+".cert", "certificate or key is not valid PEM, or they do not match: %v", err)
 		}
 	default:
-		return bad(field+".protocol", "%q is not one of %s, %s, %s", l.Protocol, UDP, TCP, TLS)
+		return bad(field+".protocol", "%q: want %s, %s or %s", l.Protocol, UDP, TCP, TLS)
 	}
 	return nil
 }
@@ -211,16 +211,16 @@ func (p *Peer) check(field string) error {
 	case !p.Addr.IsValid() || p.Addr.Zone() != "":
 		return bad(field+".address", "is not an IP address")
 	case p.Addr.IsUnspecified():
-		// Unspecified reaches the data plane's own host: CVE-2020-26262.
-		return bad(field+".address", "%s stands for every address; name the SFU's", p.Addr)
+		// The unspecified address reaches the data plane's own host: CVE-2020-26262.
+		return bad(field+".address", "%s means every address; give the SFU's", p.Addr)
 	case p.Addr.IsMulticast() || p.Addr == netip.AddrFrom4([4]byte{255, 255, 255, 255}):
 		return bad(field+".address", "%s is not the address of one host", p.Addr)
 	case p.Addr.IsLinkLocalUnicast():
-		return bad(field+".address", "%s is link-local, where clouds keep their metadata service; name the SFU's", p.Addr)
+		return bad(field+".address", "%s is link-local, where clouds have their metadata service; give the SFU's address", p.Addr)
 	case p.MinPort == 0 || p.MinPort > p.MaxPort:
 		return bad(field, "port range %d to %d is empty; give the SFU's UDP ports", p.MinPort, p.MaxPort)
 	case p.MinPort < 1024:
-		return bad(field+".min_port", "%d is a system port; no SFU has its media there", p.MinPort)
+		return bad(field+".min_port", "%d is a system port, which no SFU uses for media", p.MinPort)
 	}
 	return nil
 }
@@ -231,7 +231,7 @@ func checkHost(field, host string) error {
 	}
 	if ip, err := netip.ParseAddr(host); err == nil {
 		if ip.IsUnspecified() || ip.IsMulticast() || ip.Zone() != "" || ip.Is4In6() {
-			return bad(field, "%q cannot be dialled", host)
+			return bad(field, "%q cannot be dialled; give a host's address", host)
 		}
 		return nil
 	}
@@ -241,20 +241,21 @@ func checkHost(field, host string) error {
 	return nil
 }
 
-// checkLoopback: stunnerd's health endpoint shows the secret in clear text,
-// so that it may never leave the host.
+// checkLoopback checks that *a is a loopback address with a port, or is not set
+// if must is false. stunnerd's health endpoint shows the secret in clear text:
+// it must not be reachable from outside.
 func checkLoopback(field string, a *netip.AddrPort, must bool) error {
 	if !a.IsValid() && !must {
 		return nil
 	}
 	*a = netip.AddrPortFrom(a.Addr().Unmap(), a.Port())
 	if !a.IsValid() || !a.Addr().IsLoopback() || a.Port() == 0 {
-		return bad(field, "%s is not a loopback address with a port", a)
+		return bad(field, "%s: want a loopback address with a port", a)
 	}
 	return nil
 }
 
-// dial is what clients dial.
+// dial returns what clients dial.
 func (l *Listener) dial() (host string, port uint16) {
 	host, port = l.PublicHost, l.PublicPort
 	if host == "" {
@@ -280,8 +281,8 @@ func (l *Listener) URL() string {
 	return scheme + ":" + net.JoinHostPort(host, fmt.Sprint(port)) + "?transport=" + transport
 }
 
-// URLs returns the URLs of all listeners: UDP first, TLS last, since a
-// client should fall back to TLS and not start with it.
+// URLs returns the URLs of all listeners, UDP first and TLS last: a client should
+// try TLS last.
 func (g *Gateway) URLs() []string {
 	var out []string
 	for _, p := range []Protocol{UDP, TCP, TLS} {
@@ -294,7 +295,8 @@ func (g *Gateway) URLs() []string {
 	return out
 }
 
-// clone shares nothing with g: Check brings addresses into form in place.
+// clone returns a copy that shares nothing with g: Check changes addresses in
+// place.
 func (g Gateway) clone() Gateway {
 	g.Listeners, g.Peers = slices.Clone(g.Listeners), slices.Clone(g.Peers)
 	return g

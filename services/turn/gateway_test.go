@@ -1,19 +1,12 @@
 package turn
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
-	"math/big"
-	"net"
 	"net/netip"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/openova-io/bp-relay/services/dev/stack/stacktest"
 )
 
 func gateway() Gateway {
@@ -25,31 +18,9 @@ func gateway() Gateway {
 	}
 }
 
-// pair makes a self-signed certificate for 127.0.0.1.
-func pair(t *testing.T) (certPEM, keyPEM string, pool *x509.CertPool) {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	require.NoError(t, err)
-	tmpl := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "turn test"},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, IsCA: true, BasicConstraintsValid: true,
-	}
-	der, err := x509.CreateCertificate(rand.Reader, tmpl, tmpl, key.Public(), key)
-	require.NoError(t, err)
-	raw, err := x509.MarshalPKCS8PrivateKey(key)
-	require.NoError(t, err)
-	cert, err := x509.ParseCertificate(der)
-	require.NoError(t, err)
-	pool = x509.NewCertPool()
-	pool.AddCert(cert)
-	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})),
-		string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: raw})), pool
-}
-
 func TestGatewayRules(t *testing.T) {
 	addr := netip.MustParseAddr
-	certPEM, keyPEM, _ := pair(t)
+	certPEM, keyPEM, _ := stacktest.Certificate(t)
 	for name, tc := range map[string]struct {
 		change func(*Gateway)
 		field  string
@@ -129,7 +100,7 @@ func TestMappedAddressesBecomeOne(t *testing.T) {
 }
 
 func TestURLs(t *testing.T) {
-	certPEM, keyPEM, _ := pair(t)
+	certPEM, keyPEM, _ := stacktest.Certificate(t)
 	g := gateway()
 	g.Listeners = []Listener{
 		{Name: "tls", Protocol: TLS, Port: 5349, PublicHost: "turn.example.org", PublicPort: 443, RelayAddr: netip.MustParseAddr("127.0.0.1"), Cert: certPEM, Key: keyPEM},

@@ -10,11 +10,12 @@ import (
 	"time"
 )
 
-// ErrUnhealthy: no gateway that the organisation may use is healthy. The
-// error is an *UnhealthyError.
+// ErrUnhealthy: no gateway of the organisation is healthy. Every *UnhealthyError
+// is one.
 var ErrUnhealthy = errors.New("turn: no gateway is healthy")
 
-// UnhealthyError says of each gateway why it is not handed out.
+// UnhealthyError states for each gateway why it is not handed out; no problems
+// means that no gateway is configured.
 type UnhealthyError struct{ Problems []string }
 
 func (e *UnhealthyError) Error() string {
@@ -34,30 +35,30 @@ type IceServer struct {
 	Credential string
 }
 
-// IceServers are what one participant gets.
+// IceServers is what one participant gets.
 type IceServers struct {
 	Servers      []IceServer
 	CredentialID string
 	Expires      time.Time
 }
 
-// Mint makes ICE servers for one participant over every healthy gateway that
-// serves the organisation; actor is who asked. It returns once the evidence
-// of it is durable. A ttl of 0 is DefaultTTL; one out of bounds is a
-// *FieldError. ErrUnhealthy where there is no healthy gateway.
+// Mint makes ICE servers for one participant, one for each healthy gateway that
+// serves the organisation; actor is the caller. It returns once the leaf is
+// durable. A ttl of 0 means DefaultTTL; one out of bounds is a *FieldError.
+// ErrUnhealthy if no gateway is healthy.
 func (s *Service) Mint(ctx context.Context, org, actor string, ttl time.Duration) (IceServers, error) {
-	out, act, err := s.mint(org, actor, ttl)
+	out, m, err := s.mint(org, actor, ttl)
 	if err != nil {
 		return IceServers{}, err
 	}
-	if err := s.ledger.record(ctx, act); err != nil {
+	if err := s.mints.record(ctx, m); err != nil {
 		return IceServers{}, err
 	}
 	return out, nil
 }
 
-// mint makes the ICE servers, and what is to be entered of it before they are
-// given away.
+// mint makes the ICE servers, and what must be recorded before they are given
+// away.
 func (s *Service) mint(org, actor string, ttl time.Duration) (IceServers, minted, error) {
 	ttl, err := CheckTTL(ttl)
 	if err != nil {
@@ -69,7 +70,7 @@ func (s *Service) mint(org, actor string, ttl time.Duration) (IceServers, minted
 	}
 	now := time.Now().UTC()
 	out := IceServers{CredentialID: id, Expires: now.Add(ttl).Truncate(time.Second)}
-	act := minted{org: org, actor: actor, at: now, Credential: id, Expires: out.Expires}
+	m := minted{org: org, actor: actor, at: now, Credential: id, Expires: out.Expires}
 	var closed UnhealthyError
 	for _, p := range s.serving(org) {
 		h := p.open.Load()
@@ -80,23 +81,24 @@ func (s *Service) mint(org, actor string, ttl time.Duration) (IceServers, minted
 		}
 		c := Sign(h.secret, id, out.Expires)
 		out.Servers = append(out.Servers, IceServer{URLs: h.urls, Username: c.Username, Credential: c.Password})
-		act.Gateways = append(act.Gateways, p.name)
+		m.Gateways = append(m.Gateways, p.name)
 	}
 	if len(out.Servers) == 0 {
 		return IceServers{}, minted{}, &closed
 	}
-	return out, act, nil
+	return out, m, nil
 }
 
-// serving returns the gateways of an organisation in the order of their ids:
-// its own, and those that serve all where it has none of that id.
+// serving returns the gateways that serve an organisation, in the order of their
+// ids: its own, and those that serve every organisation. Its own hides one of
+// the same id.
 func (s *Service) serving(org string) []*plane {
 	byID := map[string]*plane{}
 	for name, p := range s.planes {
 		if id, ok := strings.CutPrefix(name, "gateways/"); ok && byID[id] == nil {
 			byID[id] = p
 		}
-		if id, ok := strings.CutPrefix(name, "orgs/"+org+"/gateways/"); ok {
+		if id, ok := strings.CutPrefix(name, gateways().Name(org, "")); ok {
 			byID[id] = p
 		}
 	}

@@ -19,65 +19,72 @@ import (
 	"github.com/openova-io/bp-relay/services/turn/probe"
 )
 
-// State says whether a gateway is handed out.
+// State is whether a gateway is handed out. It follows from the last observation
+// alone, and is not recorded:
+//
+//	a new configuration is served                        PENDING
+//	no answer (HEALTHY: 3 in a row), or not this version PENDING
+//	runs this version, probe succeeded                   HEALTHY
+//	runs this version, probe failed                      UNHEALTHY
 type State string
 
 // The states.
 const (
-	// Pending: the data plane has not said that it runs what we serve.
+	// Pending: the data plane does not report that it runs what is served.
 	Pending State = "PENDING"
-	// Healthy: it runs it, and the last probe went through: handed out.
+	// Healthy: it runs what is served, and the last probe succeeded. The gateway
+	// is handed out.
 	Healthy State = "HEALTHY"
-	// Unhealthy: it runs it, but the last probe failed.
+	// Unhealthy: it runs what is served, but the last probe failed.
 	Unhealthy State = "UNHEALTHY"
 )
 
-// Health is what is known of a gateway now.
+// Health is the present condition of a gateway.
 type Health struct {
 	State State
-	// Served and Applied are generations; Applied is 0 where the data plane
-	// does not answer or runs something that is not ours.
+	// Served and Applied are generations; Applied is 0 if the data plane does
+	// not answer, or runs a configuration from elsewhere.
 	Served, Applied int64
-	// Allocations are live on the data plane.
+	// Allocations is how many are live on the data plane.
 	Allocations int
-	// Watchers are the data planes that hold a connection to our discovery.
+	// Watchers is how many data planes are connected to the discovery service.
 	Watchers int
-	// ProbeTime is when the last probe ended; zero: never.
+	// ProbeTime is when the last probe ended; the zero time if there was none.
 	ProbeTime time.Time
-	// Steps are what the last probe found to work, per listener:
+	// Steps are the steps of the last probe that succeeded, by listener:
 	// "udp:allocate".
 	Steps []string
-	// Problem says why the state is not Healthy, and what to look at.
+	// Problem is why the state is not Healthy, and what to check.
 	Problem string
 }
 
-// ErrDestructive: the change would stop somebody's media and was not forced.
+// ErrDestructive: the change would stop live media and was not forced.
 var ErrDestructive = errors.New("turn: the change would stop live media")
 
 const (
-	statusEvery   = time.Second            // while the data plane runs what we serve
+	statusEvery   = time.Second            // while the data plane runs what is served
 	statusSoon    = 200 * time.Millisecond // while it does not
-	statusMisses  = 3                      // answers that may fail to come before it counts as gone
+	statusTries   = 3                      // failures in a row that make a HEALTHY gateway PENDING
 	probeSoon     = 3 * time.Second        // after a probe that failed
 	probeTimeout  = 8 * time.Second
 	probeLifetime = MinTTL
 )
 
-// plane is one gateway with its data plane: it serves the configuration,
-// looks whether it is applied, and probes it.
+// plane is one gateway with its data plane. It serves the configuration, checks
+// whether the data plane runs it, and probes the gateway.
 type plane struct {
-	name       string // the gateway's; fixed
+	name       string // of the gateway; never changes
 	cds        *cds.Server
-	echo       *probe.Responder // nil: probes leave the echo out
-	roots      *tls.Config      // nil: the host's
+	echo       *probe.Responder // nil: probes relay no data
+	roots      *tls.Config      // nil: the host's roots
 	probeEvery time.Duration
 	log        *slog.Logger
 
-	// open holds what credentials are minted from while the gateway is
-	// healthy, nil otherwise.
+	// open is what credentials are minted from while the gateway is healthy, nil
+	// otherwise.
 	open atomic.Pointer[handout]
 
-	change sync.Mutex // held while a change is numbered and served
+	change sync.Mutex // held while a configuration is recorded and served
 
 	mu      sync.Mutex
 	gateway Gateway
@@ -85,9 +92,10 @@ type plane struct {
 	served  *Compiled
 	health  Health
 	changed chan struct{} // closed when health or served changes
-	kick    chan struct{} // cap 1: look now
+	kick    chan struct{} // cap 1: check now
 }
 
+// handout is what credentials are minted from.
 type handout struct {
 	urls   []string
 	secret string
@@ -101,9 +109,9 @@ func (p *plane) notify() {
 // id is the last segment of the gateway's name.
 func (p *plane) id() string { return p.name[strings.LastIndex(p.name, "/")+1:] }
 
-// judgeChange says what a change would do, and fails with ErrDestructive
-// where it would stop live media and force is not set.
-func (p *plane) judgeChange(c *Compiled, force bool) (Impact, error) {
+// assess returns what a change would do, and fails with ErrDestructive if it would
+// stop live media and force is not set.
+func (p *plane) assess(c *Compiled, force bool) (Impact, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	impact := p.impact(c)
@@ -121,8 +129,8 @@ func (p *plane) impact(c *Compiled) Impact {
 	return Classify(p.served.Config, c.Config)
 }
 
-// serve makes a configuration the newest one. Serving again what is served
-// changes nothing.
+// serve makes a configuration the newest one. It does nothing if the
+// configuration is served already.
 func (p *plane) serve(g Gateway, secret string, c *Compiled) Impact {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -132,7 +140,7 @@ func (p *plane) serve(g Gateway, secret string, c *Compiled) Impact {
 	}
 	p.gateway, p.secret, p.served = g, secret, c
 	p.open.Store(nil)
-	p.health = Health{State: Pending, Served: c.Generation, Applied: p.health.Applied, Allocations: p.health.Allocations, Problem: "the data plane has not picked it up yet"}
+	p.health = Health{State: Pending, Served: c.Generation, Applied: p.health.Applied, Allocations: p.health.Allocations, Problem: "the data plane has not fetched the configuration yet"}
 	p.cds.Set(c.ID, c.Version(), c.JSON)
 	p.notify()
 	select {
@@ -142,8 +150,8 @@ func (p *plane) serve(g Gateway, secret string, c *Compiled) Impact {
 	return impact
 }
 
-// await returns once the served generation is applied and probed, or with an
-// *UnhealthyError and what is known when ctx ends.
+// await returns once the gateway is healthy. If ctx ends first, it returns the
+// present health and an *UnhealthyError.
 func (p *plane) await(ctx context.Context) (Health, error) {
 	for {
 		p.mu.Lock()
@@ -160,7 +168,7 @@ func (p *plane) await(ctx context.Context) (Health, error) {
 	}
 }
 
-// describe words why the gateway is not handed out.
+// describe says why the gateway is not handed out.
 func (p *plane) describe(h Health) string {
 	return fmt.Sprintf("%s is %s: %s", p.name, h.State, h.Problem)
 }
@@ -173,7 +181,7 @@ func (p *plane) snapshot() (Gateway, Health) {
 	return p.gateway, h
 }
 
-// run looks at the data plane until ctx ends.
+// run checks the data plane until ctx ends.
 func (p *plane) run(ctx context.Context) error {
 	p.mu.Lock()
 	client, err := dataplane.New(p.gateway.Health)
@@ -183,7 +191,7 @@ func (p *plane) run(ctx context.Context) error {
 		return err
 	}
 	defer func() { client.Close() }()
-	var misses int
+	var failures int
 	var probed time.Time // when the served generation was last probed
 	var probedGeneration int64
 	timer := time.NewTimer(0)
@@ -210,22 +218,22 @@ func (p *plane) run(ctx context.Context) error {
 			return nil
 		}
 		switch {
-		case err != nil && state == Healthy && misses+1 < statusMisses:
-			misses++
+		case err != nil && state == Healthy && failures+1 < statusTries:
+			failures++
 		case err != nil:
-			p.pending(c, 0, 0, "the data plane's health endpoint does not answer: "+err.Error())
+			p.pending(ctx, c, 0, 0, "the data plane's health endpoint does not answer: "+err.Error())
 		case status.Version != c.Version() || !status.Ready:
-			misses = 0
-			p.pending(c, generationOf(c.ID, status.Version), status.Allocations, behind(c, status))
+			failures = 0
+			p.pending(ctx, c, generationOf(c.ID, status.Version), status.Allocations, behind(c, status))
 			probedGeneration = 0
 		default:
-			misses = 0
+			failures = 0
 			every := p.probeEvery
 			if state != Healthy {
 				every = probeSoon
 			}
 			if probedGeneration != c.Generation || time.Since(probed) >= every {
-				p.judge(ctx, g, secret, c, status)
+				p.probeAll(ctx, g, secret, c, status)
 				probed, probedGeneration = time.Now(), c.Generation
 			} else {
 				p.count(c, status.Allocations)
@@ -243,19 +251,19 @@ func behind(c *Compiled, s dataplane.Status) string {
 	if s.Version == c.Version() {
 		return "the data plane is not ready: it is starting or terminating"
 	}
-	return fmt.Sprintf("the data plane runs %q and not %q: it has not fetched it yet, or could not apply it (its log says why)", s.Version, c.Version())
+	return fmt.Sprintf("the data plane runs %q and not %q: it has not fetched it yet, or could not apply it (see its log)", s.Version, c.Version())
 }
 
-// pending notes that the data plane does not run c.
-func (p *plane) pending(c *Compiled, applied int64, allocations int, problem string) {
+// pending sets the state of a gateway whose data plane does not run c.
+func (p *plane) pending(ctx context.Context, c *Compiled, applied int64, allocations int, problem string) {
 	if applied == c.Generation {
-		applied = 0 // an equal number of other content is not ours
+		applied = 0 // the same generation with another digest: from another installation
 	}
-	p.set(c, nil, Health{State: Pending, Applied: applied, Allocations: allocations, Problem: problem})
+	p.set(ctx, c, nil, Health{State: Pending, Applied: applied, Allocations: allocations, Problem: problem})
 }
 
-// judge probes every listener and sets the state by it.
-func (p *plane) judge(ctx context.Context, g Gateway, secret string, c *Compiled, status dataplane.Status) {
+// probeAll probes every listener and sets the state accordingly.
+func (p *plane) probeAll(ctx context.Context, g Gateway, secret string, c *Compiled, status dataplane.Status) {
 	h := Health{State: Healthy, Applied: c.Generation, Allocations: status.Allocations}
 	var problems []string
 	for i := range g.Listeners {
@@ -278,7 +286,7 @@ func (p *plane) judge(ctx context.Context, g Gateway, secret string, c *Compiled
 	} else {
 		h.State, h.Problem = Unhealthy, strings.Join(problems, "; ")
 	}
-	p.set(c, out, h)
+	p.set(ctx, c, out, h)
 }
 
 func (p *plane) probe(ctx context.Context, g *Gateway, l *Listener, secret string) (probe.Result, error) {
@@ -291,7 +299,7 @@ func (p *plane) probe(ctx context.Context, g *Gateway, l *Listener, secret strin
 	t := probe.Target{
 		Addr: net.JoinHostPort(host, strconv.Itoa(int(port))), Username: cred.Username, Password: cred.Password,
 		Relay: l.RelayAddr, Echo: p.echo, TLS: p.roots,
-		Transport: map[Protocol]probe.Transport{UDP: probe.UDP, TCP: probe.TCP, TLS: probe.TLS}[l.Protocol],
+		Protocol: map[Protocol]probe.Protocol{UDP: probe.UDP, TCP: probe.TCP, TLS: probe.TLS}[l.Protocol],
 	}
 	for _, peer := range g.Peers {
 		if !slices.Contains(t.Peers, peer.Addr) {
@@ -303,7 +311,7 @@ func (p *plane) probe(ctx context.Context, g *Gateway, l *Listener, secret strin
 	return probe.Run(ctx, t)
 }
 
-// count brings the allocations up to date.
+// count updates the number of allocations.
 func (p *plane) count(c *Compiled, allocations int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -312,8 +320,8 @@ func (p *plane) count(c *Compiled, allocations int) {
 	}
 }
 
-// set replaces the health unless another configuration is served meanwhile.
-func (p *plane) set(c *Compiled, out *handout, h Health) {
+// set replaces the health, unless another configuration is being served by now.
+func (p *plane) set(ctx context.Context, c *Compiled, out *handout, h Health) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.served != c {
@@ -328,7 +336,7 @@ func (p *plane) set(c *Compiled, out *handout, h Health) {
 		if h.State == Unhealthy {
 			level = slog.LevelWarn
 		}
-		p.log.Log(context.Background(), level, "gateway state", "state", h.State, "served", h.Served, "applied", h.Applied, "problem", h.Problem)
+		p.log.Log(ctx, level, "gateway state", "state", h.State, "served", h.Served, "applied", h.Applied, "problem", h.Problem)
 	}
 	p.health = h
 	p.open.Store(out)

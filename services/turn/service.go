@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -13,40 +12,60 @@ import (
 	"slices"
 	"time"
 
-	"github.com/google/uuid"
 	"golang.org/x/sync/errgroup"
 
-	"github.com/openova-io/bp-relay/services/evidence/leaf"
+	errorsv1 "github.com/openova-io/bp-relay/gen/relay/errors/v1"
+
+	"github.com/openova-io/bp-relay/services/internal/change"
 	"github.com/openova-io/bp-relay/services/internal/keyring"
-	"github.com/openova-io/bp-relay/services/store"
+	"github.com/openova-io/bp-relay/services/internal/resource"
+	"github.com/openova-io/bp-relay/services/records"
 	"github.com/openova-io/bp-relay/services/turn/cds"
 	"github.com/openova-io/bp-relay/services/turn/probe"
 )
 
-// operatorOrg owns the records of gateways that serve every organisation. No
-// organisation can have this id.
+// gateways is the type of the resource, as an organisation sees it.
+func gateways() resource.Type {
+	return resource.Type{Kind: records.Gateways, Pattern: "orgs/{org}/gateways/{gateway}", Missing: errorsv1.Reason_REASON_GATEWAY_NOT_FOUND}
+}
+
+// configure is the only verb on a gateway's record, which has no states: how
+// healthy a gateway is, is not recorded (State).
+const configure = "configure"
+
+func states() change.Table {
+	return change.Table{{From: "", Verb: configure, To: "", Event: "turn.gateway_configured"}}
+}
+
+// operatorOrg owns the records of gateways that serve every organisation. It is
+// not a valid organisation id.
 const operatorOrg = "_operator"
 
-// Config of a Service.
+// Config is what the service needs.
 type Config struct {
-	// Gateways are the ones that exist: "gateways/{g}" serves every
-	// organisation, "orgs/{org}/gateways/{g}" that one.
+	// Gateways are all gateways: "gateways/{g}" serves every organisation,
+	// "orgs/{org}/gateways/{g}" that one.
 	Gateways []Gateway
-	Store    store.Store
-	Keys     *keyring.Keyring
-	// Discovery is the loopback address of the config discovery that data
-	// planes beside us are started with; default 127.0.0.1:0, a free port.
+	// Records and Keys are required.
+	Records records.DB
+	Keys    *keyring.Keyring
+	// Discovery is the loopback address of the config discovery service that
+	// the data planes on this machine watch; default 127.0.0.1:0, a free port.
 	Discovery string
-	// Echo is where the probe's responder listens; gateways let clients
-	// reach it, and it answers the probe only. It must be an address that the
-	// data planes reach. The zero value: no responder, probes leave out the
-	// step that relays data. A port of 0 takes a free one, which makes a new
-	// generation of every gateway's configuration at each start.
+	// DiscoveryToken is what those data planes must present as their node's name;
+	// "" lets every process of this machine read the configurations.
+	DiscoveryToken string
+	// Echo is where the probe's responder listens: an address that the data
+	// planes can reach. Gateways let clients reach it; it answers probes only.
+	// The zero value means no responder: probes then relay no data. Port 0
+	// takes a free port, which makes a new generation of every gateway's
+	// configuration at each start.
 	Echo netip.AddrPort
 	// ProbeEvery is the time between probes of a healthy gateway: default 30 s.
 	ProbeEvery time.Duration
-	// Roots verify TURN-TLS listeners in probes; nil: the host's.
-	Roots  *x509.CertPool
+	// Roots verify TURN-TLS listeners in probes; the host's if nil.
+	Roots *x509.CertPool
+	// Logger is slog.Default() if nil.
 	Logger *slog.Logger
 }
 
@@ -56,15 +75,15 @@ type Service struct {
 	log    *slog.Logger
 	cds    *cds.Server
 	echo   *probe.Responder
-	ledger *ledger
+	mints  *mintWriter
 	planes map[string]*plane // by Gateway.Name; fixed after New
 }
 
-// New checks the gateways, which fails with a *FieldError, and binds the
-// discovery's and the responder's address. Run serves.
+// New checks the gateways, for which it fails with a *FieldError, and binds the
+// addresses of discovery and responder. Call Run or Close.
 func New(cfg Config) (_ *Service, err error) {
-	if cfg.Store == nil || cfg.Keys == nil {
-		return nil, errors.New("turn: Store and Keys are required")
+	if cfg.Records == nil || cfg.Keys == nil {
+		return nil, errors.New("turn: Records and Keys are required")
 	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.Default()
@@ -72,8 +91,8 @@ func New(cfg Config) (_ *Service, err error) {
 	if cfg.ProbeEvery <= 0 {
 		cfg.ProbeEvery = 30 * time.Second
 	}
-	s := &Service{cfg: cfg, log: cfg.Logger.With("service", "turn"), ledger: newLedger(cfg.Store), planes: map[string]*plane{}}
-	if s.cds, err = cds.New(cds.Config{Listen: cfg.Discovery, Logger: s.log}); err != nil {
+	s := &Service{cfg: cfg, log: cfg.Logger.With("service", "turn"), mints: newMintWriter(cfg.Records), planes: map[string]*plane{}}
+	if s.cds, err = cds.New(cds.Config{Listen: cfg.Discovery, Token: cfg.DiscoveryToken, Logger: s.log}); err != nil {
 		return nil, err
 	}
 	defer func() {
@@ -95,7 +114,7 @@ func New(cfg Config) (_ *Service, err error) {
 			return nil, fmt.Errorf("gateways[%d]: %w", i, err)
 		}
 		if s.planes[g.Name] != nil {
-			return nil, bad(fmt.Sprintf("gateways[%d].name", i), "%s is there twice", g.Name)
+			return nil, bad(fmt.Sprintf("gateways[%d].name", i), "%s occurs twice", g.Name)
 		}
 		s.planes[g.Name] = &plane{
 			name: g.Name, cds: s.cds, echo: s.echo, roots: roots, probeEvery: cfg.ProbeEvery, log: s.log.With("gateway", g.Name),
@@ -106,7 +125,7 @@ func New(cfg Config) (_ *Service, err error) {
 	return s, nil
 }
 
-// Close frees the addresses where Run is never called.
+// Close frees the addresses if Run is never called.
 func (s *Service) Close() error {
 	err := s.cds.Close()
 	if s.echo != nil {
@@ -115,28 +134,28 @@ func (s *Service) Close() error {
 	return err
 }
 
-// Origin is the discovery's address as stunnerd takes it: stunnerd -w -c
-// Origin -i <Gateway.ID>.
+// Origin is the address of the discovery service for stunnerd's command line:
+// stunnerd -w -c Origin -i <Gateway.ID>.
 func (s *Service) Origin() string { return s.cds.Origin() }
 
-// Run serves configurations, watches and probes data planes and records what
-// is minted, until ctx ends. It fails at once when the records cannot be
-// written.
+// Run serves configurations, watches and probes data planes, and records minted
+// credentials, until ctx ends. It fails if a gateway's configuration cannot be
+// recorded. Call it once.
 func (s *Service) Run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return s.cds.Run(ctx) })
-	group.Go(func() error { return s.ledger.run(ctx) })
+	group.Go(func() error { return s.mints.run(ctx) })
 	if s.echo != nil {
 		group.Go(func() error { return s.echo.Run(ctx) })
 	}
 	for _, name := range slices.Sorted(maps.Keys(s.planes)) {
 		p := s.planes[name]
 		group.Go(func() error {
-			// What the configuration file says now was meant: it is not refused.
+			// The operator's configuration is intended: force it.
 			g, _ := p.snapshot()
 			if _, err := s.configure(ctx, p, g, true); err != nil {
 				if ctx.Err() != nil {
-					return nil //nolint:nilerr // stopped, and err is only that
+					return nil //nolint:nilerr // ctx ended, and err says only that
 				}
 				return err
 			}
@@ -146,15 +165,14 @@ func (s *Service) Run(ctx context.Context) error {
 	return group.Wait()
 }
 
-// Apply changes a gateway while it runs, and returns when the data plane runs
-// the change and a probe went through it, or with an error that says why it
-// does not when ctx ends. A change that would stop live media fails with
-// ErrDestructive unless forced. store.ErrNotFound where there is no such
-// gateway.
+// Apply changes a gateway while it runs. It returns once the data plane runs the
+// change and a probe succeeded; if ctx ends before, the error says why. A change
+// that would stop live media fails with ErrDestructive unless forced.
+// records.ErrNotFound if there is no such gateway.
 func (s *Service) Apply(ctx context.Context, g Gateway, force bool) (Impact, Health, error) {
 	p := s.planes[g.Name]
 	if p == nil {
-		return Impact{}, Health{}, fmt.Errorf("turn: gateway %s: %w", g.Name, store.ErrNotFound)
+		return Impact{}, Health{}, fmt.Errorf("turn: gateway %s: %w", g.Name, records.ErrNotFound)
 	}
 	impact, err := s.configure(ctx, p, g, force)
 	if err != nil {
@@ -167,7 +185,7 @@ func (s *Service) Apply(ctx context.Context, g Gateway, force bool) (Impact, Hea
 	return impact, h, nil
 }
 
-// Health is what is known of a gateway now; false where there is none.
+// Health returns the health of a gateway; false if there is no such gateway.
 func (s *Service) Health(name string) (Health, bool) {
 	p := s.planes[name]
 	if p == nil {
@@ -185,14 +203,14 @@ func (s *Service) compile(g Gateway) (*Compiled, error) {
 	return Compile(g, Secret(s.cfg.Keys, &g), echo)
 }
 
-// body is a gateway's record. It holds no secret and no private key.
+// body is the body of a gateway's record. It has no secret and no private key.
 type body struct {
 	Generation int64   `json:"generation"`
 	Digest     string  `json:"digest"`
 	Gateway    Gateway `json:"gateway"`
 }
 
-// configure numbers a configuration, records it, and serves it.
+// configure records a configuration under a new generation and serves it.
 func (s *Service) configure(ctx context.Context, p *plane, g Gateway, force bool) (Impact, error) {
 	g = g.clone()
 	if err := g.Check(); err != nil {
@@ -202,9 +220,9 @@ func (s *Service) configure(ctx context.Context, p *plane, g Gateway, force bool
 	if err != nil {
 		return Impact{}, err
 	}
-	p.change.Lock() // two changes are served in the order of their numbers
+	p.change.Lock() // changes are served in the order of their generations
 	defer p.change.Unlock()
-	if impact, err := p.judgeChange(c, force); err != nil {
+	if impact, err := p.assess(c, force); err != nil {
 		return impact, err
 	}
 	generation, err := s.record(ctx, &g, c)
@@ -217,59 +235,41 @@ func (s *Service) configure(ctx context.Context, p *plane, g Gateway, force bool
 	return p.serve(g, Secret(s.cfg.Keys, &g), c), nil
 }
 
-// record writes row, event and leaf of a configuration that differs from the
-// recorded one, and returns its generation.
+// record writes row, event and leaf of a configuration, if it differs from the
+// recorded one, and returns its generation. Replicas that configure one gateway
+// at once do so one after another.
 func (s *Service) record(ctx context.Context, g *Gateway, c *Compiled) (generation int64, err error) {
 	org := g.Org()
 	if org == "" {
 		org = operatorOrg
 	}
-	id, err := uuid.NewV7()
-	if err != nil {
-		return 0, fmt.Errorf("turn: event id: %w", err)
+	write := func(tx records.Tx) error {
+		rec, err := gateways().GetOrNew(ctx, tx, org, g.Name)
+		if err != nil {
+			return err
+		}
+		_, err = change.Apply(ctx, tx, states(), rec, change.Step[body]{
+			Verb: configure, Actor: change.Relay,
+			If: func(_ records.Record, was *body) bool {
+				generation = was.Generation
+				return was.Digest != c.Digest
+			},
+			Edit: func(b *body) any {
+				generation++
+				*b = body{Generation: generation, Digest: c.Digest, Gateway: g.Redacted()}
+				return map[string]any{"generation": generation, "digest": c.Digest}
+			},
+		})
+		return err
 	}
-	err = s.cfg.Store.Update(ctx, func(tx store.Tx) error {
-		var was body
-		row, err := tx.Get(ctx, store.Gateways, g.Name)
-		fresh := errors.Is(err, store.ErrNotFound)
-		if err == nil {
-			err = json.Unmarshal(row.Body, &was)
+	for {
+		generation = 0
+		err = s.cfg.Records.Update(ctx, write)
+		faster := errors.Is(err, records.ErrConflict) || errors.Is(err, records.ErrExists) // another replica was
+		if !faster || ctx.Err() != nil {
+			break
 		}
-		if err != nil && !fresh {
-			return err
-		}
-		if generation = was.Generation; was.Digest == c.Digest {
-			return nil
-		}
-		generation++
-		raw, err := json.Marshal(body{Generation: generation, Digest: c.Digest, Gateway: g.Redacted()})
-		if err != nil {
-			return err
-		}
-		if fresh {
-			_, err = tx.Insert(ctx, store.Record{Kind: store.Gateways, Name: g.Name, Org: org, Body: raw})
-		} else {
-			row.Body = raw
-			_, err = tx.Update(ctx, row)
-		}
-		if err != nil {
-			return err
-		}
-		now := time.Now().UTC()
-		detail := map[string]any{"generation": generation, "digest": c.Digest}
-		lf, err := leaf.New(leaf.Act{Type: "turn.gateway_configured", Org: org, Actor: "relay", Subject: g.Name, Detail: detail, Time: now})
-		if err != nil {
-			return err
-		}
-		told, err := json.Marshal(detail)
-		if err != nil {
-			return err
-		}
-		return errors.Join(
-			tx.Event(ctx, store.Event{ID: id.String(), Org: org, Type: "turn.gateway_configured", Subject: g.Name, Time: now, Body: told}),
-			tx.Leaf(ctx, lf),
-		)
-	})
+	}
 	if err != nil {
 		return 0, fmt.Errorf("turn: record gateway %s: %w", g.Name, err)
 	}

@@ -2,15 +2,9 @@ package turn_test
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/x509"
 	"encoding/json"
-	"encoding/pem"
 	"fmt"
 	"io"
-	"math/big"
 	"net"
 	"net/http"
 	"net/netip"
@@ -23,8 +17,9 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
-	"github.com/openova-io/bp-relay/services/evidence/leaf"
-	"github.com/openova-io/bp-relay/services/store"
+	"github.com/openova-io/bp-relay/services/dev/stack/stacktest"
+	"github.com/openova-io/bp-relay/services/format/leaf"
+	"github.com/openova-io/bp-relay/services/records"
 	"github.com/openova-io/bp-relay/services/turn"
 	"github.com/openova-io/bp-relay/services/turn/cds"
 	"github.com/openova-io/bp-relay/services/turn/dataplane"
@@ -32,32 +27,15 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	// The token cache of internal/auth sweeps itself and cannot be stopped.
+	// The token cache of internal/auth has a goroutine that cannot be stopped.
 	goleak.VerifyTestMain(m, goleak.IgnoreTopFunction("github.com/hashicorp/golang-lru/v2/expirable.NewLRU[...].func1"))
 }
 
-func selfSigned(t *testing.T) (certPEM, keyPEM string, pool *x509.CertPool) {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	require.NoError(t, err)
-	tmpl := &x509.Certificate{SerialNumber: big.NewInt(1), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, IsCA: true, BasicConstraintsValid: true}
-	der, err := x509.CreateCertificate(rand.Reader, tmpl, tmpl, key.Public(), key)
-	require.NoError(t, err)
-	raw, err := x509.MarshalPKCS8PrivateKey(key)
-	require.NoError(t, err)
-	cert, err := x509.ParseCertificate(der)
-	require.NoError(t, err)
-	pool = x509.NewCertPool()
-	pool.AddCert(cert)
-	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})), string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: raw})), pool
-}
-
-// TestGateway: what is configured reaches a real stunnerd, is probed, and
-// lets exactly the right ones through to exactly the right places, over UDP,
-// TCP and TLS.
+// TestGateway: a configuration reaches a real stunnerd and is probed; then
+// clients with a credential, and no others, reach the allowed peers, and no
+// others, over UDP, TCP and TLS.
 func TestGateway(t *testing.T) {
-	certPEM, keyPEM, roots := selfSigned(t)
+	certPEM, keyPEM, roots := stacktest.Certificate(t)
 	r := newRig(t, func(r *rig) {
 		r.cfg.Roots = roots
 		r.gateway.Listeners = append(r.gateway.Listeners,
@@ -134,18 +112,18 @@ func TestGateway(t *testing.T) {
 	evidence(t, r, got)
 }
 
-// evidence: one row, one event, one leaf for the configuration; a leaf that
-// names the credential for the minting; none of them holds a secret.
+// evidence: the configuration has one row, one event and one leaf, the minting a
+// leaf that names the credential; none of them has a secret.
 func evidence(t *testing.T, r *rig, got turn.IceServers) {
 	ctx := context.Background()
-	leaves, err := r.store.Log().LeavesOf(ctx, "_operator", "gateways/default", -1, 10)
+	leaves, err := r.records.Log().LeavesOf(ctx, "_operator", "gateways/default", -1, 10)
 	require.NoError(t, err)
 	require.Len(t, leaves, 1)
 	body, open, err := leaf.Open(leaves[0].Body, leaves[0].Opening)
 	require.NoError(t, err)
 	require.Equal(t, "turn.gateway_configured", body.Type)
 	require.Equal(t, "relay", open.Actor)
-	minted, err := r.store.Log().LeavesOf(ctx, "acme", "orgs/acme/iceServers", -1, 10)
+	minted, err := r.records.Log().LeavesOf(ctx, "acme", "orgs/acme/iceServers", -1, 10)
 	require.NoError(t, err)
 	require.Len(t, minted, 1)
 	body, open, err = leaf.Open(minted[0].Body, minted[0].Opening)
@@ -154,9 +132,9 @@ func evidence(t *testing.T, r *rig, got turn.IceServers) {
 	require.Equal(t, "tester", open.Actor)
 	require.Contains(t, string(open.Detail), got.CredentialID)
 	require.NotContains(t, body.Commit+string(minted[0].Body), got.CredentialID, "the tree holds the commitment only")
-	var row store.Record
-	require.NoError(t, r.store.View(ctx, func(tx store.Tx) error {
-		row, err = tx.Get(ctx, store.Gateways, "gateways/default")
+	var row records.Record
+	require.NoError(t, r.records.View(ctx, func(tx records.Tx) error {
+		row, err = tx.Get(ctx, records.Gateways, "gateways/default")
 		return err
 	}))
 	secret := turn.Secret(r.keys, &r.gateway)
@@ -167,8 +145,8 @@ func evidence(t *testing.T, r *rig, got turn.IceServers) {
 	}
 }
 
-// TestChangeWithoutRestart: a peer is added under a live allocation; what
-// would stop it is refused unless forced.
+// TestChangeWithoutRestart: a peer is added during a live allocation; a change
+// that would stop the allocation is refused unless forced.
 func TestChangeWithoutRestart(t *testing.T) {
 	r := newRig(t)
 	r.serve()
@@ -190,7 +168,7 @@ func TestChangeWithoutRestart(t *testing.T) {
 	require.False(t, again.Changed)
 	require.Equal(t, after.Served, same.Served, "what is equal is not a new generation")
 
-	// Away with it: the SFU's place is taken from under a live call.
+	// Remove the SFU's address during a live call.
 	r.gateway.Peers = r.gateway.Peers[:1]
 	impact, _, err = r.try(false, time.Second)
 	require.ErrorIs(t, err, turn.ErrDestructive)
@@ -202,18 +180,18 @@ func TestChangeWithoutRestart(t *testing.T) {
 	first := net.UDPAddrFromAddrPort(netip.AddrPortFrom(r.gateway.Peers[0].Addr, r.gateway.Peers[0].MinPort))
 	require.NoError(t, live.ping(first, 5*time.Second), "the others go on")
 
-	// Another port: the listener restarts.
+	// With another port the listener restarts.
 	r.gateway.Listeners[0].Port = r.port()
 	_, _, err = r.try(false, time.Second)
 	require.ErrorIs(t, err, turn.ErrDestructive)
 	impact, _ = r.apply(true)
 	require.Equal(t, []string{"udp"}, impact.Dropped)
-	require.Error(t, live.ping(first, 500*time.Millisecond), "the old listener is gone, as was said")
+	require.Error(t, live.ping(first, 500*time.Millisecond), "the old listener has ended, as Impact stated")
 	ice = r.mint().Servers[0]
 	_, err = dial(t, ice.URLs[0], ice.Username, ice.Credential, nil)
 	require.NoError(t, err)
 
-	// Another epoch: credentials of before are refused.
+	// In another epoch earlier credentials are refused.
 	r.gateway.Epoch++
 	impact, _ = r.apply(true)
 	require.Equal(t, turn.Impact{Changed: true, Lapses: true}, impact)
@@ -225,8 +203,8 @@ func TestChangeWithoutRestart(t *testing.T) {
 	require.NoError(t, err)
 }
 
-// TestDiscoveryAwayAndBack: relay stops; the data plane goes on with what it
-// has; relay comes back, finds it, and nothing is dropped.
+// TestDiscoveryAwayAndBack: relay stops and the data plane keeps its
+// configuration; relay starts again, finds the data plane, and drops nothing.
 func TestDiscoveryAwayAndBack(t *testing.T) {
 	r := newRig(t)
 	r.serve()
@@ -252,15 +230,14 @@ func TestDiscoveryAwayAndBack(t *testing.T) {
 	}, 10*time.Second, 20*time.Millisecond, "stunnerd connects again")
 	require.NoError(t, live.ping(peer, 5*time.Second), "the same configuration again drops nothing")
 
-	// And what is changed now arrives.
+	// A change made now arrives.
 	r.gateway.Peers = append(r.gateway.Peers, turn.Peer{Addr: netip.MustParseAddr("127.0.0.4"), MinPort: 5000, MaxPort: 6000})
 	_, now := r.apply(false)
 	require.Equal(t, h.Served+1, now.Applied)
 	require.NoError(t, live.ping(peer, 5*time.Second))
 }
 
-// TestDataPlaneDies: a gateway whose data plane is gone is not handed out,
-// and is again when it is back.
+// TestDataPlaneDies: a gateway is not handed out while its data plane is down.
 func TestDataPlaneDies(t *testing.T) {
 	r := newRig(t)
 	r.serve()
@@ -282,8 +259,8 @@ func TestDataPlaneDies(t *testing.T) {
 	r.mint()
 }
 
-// TestListenerThatCannotStart: stunnerd cannot bind the port and rolls back;
-// the gateway is not handed out and says so.
+// TestListenerThatCannotStart: stunnerd cannot bind the port and rolls back; the
+// gateway is not handed out, and its state says why.
 func TestListenerThatCannotStart(t *testing.T) {
 	taken, err := net.ListenPacket("udp", ":0")
 	require.NoError(t, err)
@@ -300,8 +277,8 @@ func TestListenerThatCannotStart(t *testing.T) {
 	require.ErrorIs(t, err, turn.ErrUnhealthy)
 	require.Equal(t, turn.Pending, h.State)
 	require.Equal(t, int64(2), h.Served)
-	// stunnerd says for a moment that it has the new one; who looks just then probes
-	// it, and waits for an answer from the port that is taken.
+	// For a moment stunnerd reports the new configuration. A check at that moment
+	// probes it, and waits for an answer from the occupied port.
 	require.Eventually(t, func() bool {
 		h, _ = r.service.Health("gateways/default")
 		return strings.Contains(h.Problem, "could not apply it")
@@ -315,8 +292,8 @@ func TestListenerThatCannotStart(t *testing.T) {
 	r.mint()
 }
 
-// TestProbeFindsOpenRelay: a data plane that lets clients go anywhere, as no
-// configuration of ours does, is found out.
+// TestProbeFindsOpenRelay: the probe detects a data plane that lets clients reach
+// any address.
 func TestProbeFindsOpenRelay(t *testing.T) {
 	r := newRig(t)
 	secret := turn.Secret(r.keys, &r.gateway)
@@ -350,12 +327,12 @@ func TestProbeFindsOpenRelay(t *testing.T) {
 	cred := turn.Sign(secret, id, time.Now().Add(time.Minute))
 	within, end := context.WithTimeout(ctx, 10*time.Second)
 	defer end()
-	res, err := probe.Run(within, probe.Target{Transport: probe.UDP, Username: cred.Username, Password: cred.Password,
+	res, err := probe.Run(within, probe.Target{Protocol: probe.UDP, Username: cred.Username, Password: cred.Password,
 		Addr: fmt.Sprintf("127.0.0.1:%d", r.gateway.Listeners[0].Port), Relay: loopback, Peers: []netip.Addr{loopback}})
 	require.ErrorIs(t, err, probe.ErrOpen)
 	require.Equal(t, []string{"allocate", "permit"}, res.Steps)
 
-	_, err = probe.Run(within, probe.Target{Transport: probe.UDP, Username: cred.Username, Password: cred.Password,
+	_, err = probe.Run(within, probe.Target{Protocol: probe.UDP, Username: cred.Username, Password: cred.Password,
 		Addr: fmt.Sprintf("127.0.0.1:%d", r.gateway.Listeners[0].Port), Relay: netip.MustParseAddr("192.0.2.3")})
 	require.ErrorIs(t, err, probe.ErrAllocate, "another relayed address than the configured one")
 }

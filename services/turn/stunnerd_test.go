@@ -3,7 +3,6 @@ package turn_test
 import (
 	"bytes"
 	"context"
-	"crypto/tls"
 	"crypto/x509"
 	"fmt"
 	"log/slog"
@@ -12,28 +11,27 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 
 	pion "github.com/pion/turn/v4"
 	"github.com/stretchr/testify/require"
 
+	"github.com/openova-io/bp-relay/services/dev/part"
+	"github.com/openova-io/bp-relay/services/dev/stack"
+	"github.com/openova-io/bp-relay/services/dev/stack/stacktest"
 	"github.com/openova-io/bp-relay/services/internal/keyring"
-	"github.com/openova-io/bp-relay/services/local"
-	"github.com/openova-io/bp-relay/services/local/localtest"
-	"github.com/openova-io/bp-relay/services/store/sqlite"
+	"github.com/openova-io/bp-relay/services/records/sqlite"
 	"github.com/openova-io/bp-relay/services/turn"
 )
 
 // rig is a turn service that can be stopped and started again, with a real
-// stunnerd beside it and UDP echo servers in the place of the SFU.
+// stunnerd and UDP echo servers instead of the SFU.
 type rig struct {
 	t       testing.TB
-	env     *local.Env
-	store   *sqlite.Store
+	env     *stack.Env
+	records *sqlite.DB
 	keys    *keyring.Keyring
 	cfg     turn.Config
 	gateway turn.Gateway
@@ -41,19 +39,20 @@ type rig struct {
 	service *turn.Service
 	stop    func()
 	daemon  *exec.Cmd
+	exited  func() error // once daemon has exited
 }
 
 var loopback = netip.MustParseAddr("127.0.0.1")
 
 func newRig(t testing.TB, change ...func(*rig)) *rig {
 	t.Helper()
-	r := &rig{t: t, env: localtest.Env(t, local.PartStunner)}
+	r := &rig{t: t, env: stacktest.Env(t, part.Stunner)}
 	var err error
 	r.keys, err = keyring.New(bytes.Repeat([]byte{1}, 32))
 	require.NoError(t, err)
-	r.store, err = sqlite.Open(context.Background(), sqlite.Config{Path: filepath.Join(t.TempDir(), "records.db"), Logger: quiet()})
+	r.records, err = sqlite.Open(context.Background(), sqlite.Config{Path: filepath.Join(t.TempDir(), "records.db"), Logger: quiet()})
 	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, r.store.Close()) })
+	t.Cleanup(func() { require.NoError(t, r.records.Close()) })
 	peer := echoServer(t, "127.0.0.1")
 	r.gateway = turn.Gateway{
 		Name:      "gateways/default",
@@ -63,7 +62,7 @@ func newRig(t testing.TB, change ...func(*rig)) *rig {
 		Metrics:   netip.AddrPortFrom(loopback, r.port()),
 	}
 	r.cfg = turn.Config{
-		Store: r.store, Keys: r.keys, Logger: quiet(),
+		Records: r.records, Keys: r.keys, Logger: quiet(),
 		Discovery: netip.AddrPortFrom(loopback, r.port()).String(), Echo: netip.AddrPortFrom(loopback, r.port()),
 	}
 	for _, f := range change {
@@ -108,8 +107,8 @@ func (r *rig) start() {
 	defer log.Close()
 	cmd := exec.Command(r.env.Tools["stunnerd"], "-w", "-c", r.service.Origin(), "-i", r.gateway.ID())
 	cmd.Stdout, cmd.Stderr = log, log
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	require.NoError(r.t, cmd.Start())
+	r.exited, err = stacktest.StartChild(cmd)
+	require.NoError(r.t, err)
 	r.daemon = cmd
 	r.t.Cleanup(func() {
 		r.kill()
@@ -120,11 +119,11 @@ func (r *rig) start() {
 	})
 }
 
-// kill ends the stunnerd that start started.
+// kill kills the stunnerd that start started.
 func (r *rig) kill() {
 	if r.daemon != nil {
 		_ = r.daemon.Process.Kill()
-		_ = r.daemon.Wait()
+		_ = r.exited()
 		r.daemon = nil
 	}
 }
@@ -197,43 +196,15 @@ type call struct {
 // dial allocates through an ICE URL as a browser would.
 func dial(t testing.TB, url, username, password string, roots *x509.CertPool) (*call, error) {
 	t.Helper()
-	scheme, rest, _ := strings.Cut(url, ":")
-	addr, query, _ := strings.Cut(rest, "?transport=")
-	var conn net.PacketConn
-	switch {
-	case scheme == "turns":
-		c, err := tls.Dial("tcp", addr, &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12})
-		require.NoError(t, err)
-		conn = pion.NewSTUNConn(c)
-	case query == "tcp":
-		c, err := net.Dial("tcp", addr)
-		require.NoError(t, err)
-		conn = pion.NewSTUNConn(c)
-	default:
-		c, err := net.ListenPacket("udp", "127.0.0.1:0")
-		require.NoError(t, err)
-		conn = c
-	}
-	client, err := pion.NewClient(&pion.ClientConfig{TURNServerAddr: addr, STUNServerAddr: addr, Username: username, Password: password, Conn: conn})
-	require.NoError(t, err)
-	require.NoError(t, client.Listen())
-	relay, err := client.Allocate()
+	client, relay, err := stacktest.Allocate(t, url, username, password, roots)
 	if err != nil {
-		client.Close()
-		_ = conn.Close()
 		return nil, err
 	}
-	c := &call{t: t, client: client, relay: relay}
-	t.Cleanup(func() {
-		_ = relay.Close()
-		client.Close()
-		_ = conn.Close()
-	})
-	return c, nil
+	return &call{t: t, client: client, relay: relay}, nil
 }
 
-// ping sends through the relay to a peer and says whether its echo came back
-// within the time.
+// ping sends through the relay to a peer and reports whether the echo arrived in
+// time.
 func (c *call) ping(to net.Addr, wait time.Duration) error {
 	word := fmt.Appendf(nil, "ping %d", time.Now().UnixNano())
 	buf := make([]byte, 2048)

@@ -1,8 +1,8 @@
-// Command bench-guac is github.com/wwt/guac's WebSocket server as its own
-// example program sets it up (cmd/guac), quiet and on a free loopback port: a
-// baseline for make bench. It prints its address as {"value": "host:port"},
-// connects every session to the guacd given as its argument, and ends when its
-// standard input does.
+// Command bench-guac runs github.com/wwt/guac's WebSocket server, configured as
+// in its own example program (cmd/guac) but quiet and on a free loopback port:
+// a baseline for make bench. It prints its address as {"value": "host:port"},
+// connects every session to the guacd named by its argument, and exits when its
+// standard input ends.
 package main
 
 import (

@@ -1,7 +1,7 @@
-// guacamole-lite's server as its README sets it up, quiet and on a free
-// loopback port: a baseline for make bench. It is called with the folder that
-// holds node_modules and guacd's host:port, prints {"value": {"address": ...,
-// "token": ...}} (the token opens a session), and ends when its input does.
+// guacamole-lite's server, configured as in its README but quiet and on a free
+// loopback port: a baseline for make bench. Its arguments are the folder that
+// holds node_modules and guacd's host:port. It prints {"value": {"address": ...,
+// "token": ...}} (the token opens a session) and exits when its input ends.
 'use strict';
 
 const crypto = require('crypto');

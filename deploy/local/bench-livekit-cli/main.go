@@ -1,13 +1,13 @@
-// Command bench-livekit-cli is the subscriber of livekit-cli's load tester
+// Command bench-livekit-cli runs the subscribers of livekit-cli's load tester
 // (pkg/loadtester of github.com/livekit/livekit-cli) as a child process: a
-// baseline for make bench. It only subscribes: the module carries no media.
+// baseline for make bench. It does not publish.
 //
-// It says {"value": null} when it has started. The first line of its standard
-// input says where to and how many; the answer comes when all have joined.
-// Each further line is answered with how many are in the room still. It ends
-// when its standard input does. What the testers received is not here: the
-// package counts it, but shows it only as a printed table at the end, so that
-// the bench asks the SFU what it sent.
+// It prints {"value": null} once it has started. The first line of its standard
+// input is a config; the answer comes when all have joined. The answer to each
+// further line is how many are still in the room. It exits when its standard
+// input ends. It does not report what the subscribers received: the package
+// only prints that as a table at the end, so the bench asks the SFU what it
+// sent.
 package main
 
 import (
@@ -27,22 +27,22 @@ import (
 
 // config is the first line.
 type config struct {
-	// URL is LiveKit's signalling address; the room's name is taken as it is.
+	// URL is LiveKit's signalling address; Room is the room's name in LiveKit.
 	URL, Key, Secret, Room string
 	Subscribers            int
 	// Prefix begins the identity of each subscriber.
 	Prefix string
-	// Layout is "speaker", "3x3", "4x4" or "5x5": how many they watch, and how
-	// large. Without one the testers switch each picture off.
+	// Layout is "speaker", "3x3", "4x4" or "5x5": how many videos they watch,
+	// and how large. Without one they disable every video.
 	Layout string
-	// PerSecond is how many begin to join in a second; livekit-cli allows 10.
+	// PerSecond is how many begin to join in a second, at most 10.
 	PerSecond float64
 }
 
 func main() {
 	out := json.NewEncoder(os.Stdout)
-	// The package prints a line for each track. It must not meet the answers,
-	// and its cost is part of the baseline's: so to where printing is cheap.
+	// The package prints a line for each track. That must not mix with the
+	// answers; it goes to the null device, where it costs least.
 	null, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0)
 	if err == nil {
 		os.Stdout = null
@@ -62,10 +62,10 @@ func run(in *json.Decoder, out *json.Encoder) error {
 	}
 	var c config
 	if err := in.Decode(&c); err != nil {
-		return ended(err)
+		return inputEnd(err)
 	}
 	if c.Layout == "" || c.Subscribers < 1 || c.PerSecond <= 0 {
-		return fmt.Errorf("a layout, subscribers and joins per second are needed, not %q, %d and %v", c.Layout, c.Subscribers, c.PerSecond)
+		return fmt.Errorf("config: want a layout, subscribers and joins per second, got %q, %d and %v", c.Layout, c.Subscribers, c.PerSecond)
 	}
 	testers, err := join(c)
 	defer func() {
@@ -88,7 +88,7 @@ func run(in *json.Decoder, out *json.Encoder) error {
 		}
 		var none any
 		if err := in.Decode(&none); err != nil {
-			return ended(err)
+			return inputEnd(err)
 		}
 	}
 }
@@ -116,8 +116,8 @@ func join(c config) ([]*loadtester.LoadTester, error) {
 	return all, starts.Wait()
 }
 
-// ended takes the end of the input for what it is.
-func ended(err error) error {
+// inputEnd returns nil if err is the end of the input.
+func inputEnd(err error) error {
 	if errors.Is(err, io.EOF) {
 		return nil
 	}

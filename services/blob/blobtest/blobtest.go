@@ -1,7 +1,7 @@
-// Package blobtest holds what every blob.Store must do, as one suite (Run),
-// and Faulty, a wrapper that makes a real store fail in chosen ways: an answer
-// that is lost, a success that stored nothing, a read that ends early, zeros
-// in the middle. Whoever keeps recordings in a blob.Store is tested with both.
+// Package blobtest is the conformance suite of blob.Store (Run), and Faulty, a
+// wrapper that makes a real store fail in chosen ways: a lost answer, a success
+// that stored nothing, a read that ends early, zeros in the middle. Code that
+// keeps recordings in a blob.Store is tested with both.
 package blobtest
 
 import (
@@ -23,8 +23,8 @@ import (
 	"github.com/openova-io/bp-relay/services/blob"
 )
 
-// Run checks store against the contract of blob.Store, in bucket, which it
-// makes. The bucket's other content is left alone.
+// Run checks store against the contract of blob.Store in bucket, which it
+// creates. It does not touch the bucket's other content.
 func Run(t *testing.T, store blob.Store, bucket string) {
 	t.Helper()
 	require.NoError(t, store.EnsureBucket(t.Context(), bucket))
@@ -55,7 +55,7 @@ func Run(t *testing.T, store blob.Store, bucket string) {
 	}
 }
 
-// Bytes returns n bytes that depend on nothing but seed.
+// Bytes returns n pseudo-random bytes that depend only on seed.
 func Bytes(seed uint64, n int) []byte {
 	p := make([]byte, n)
 	_, _ = rand.NewChaCha8([32]byte{0: byte(seed), 1: byte(seed >> 8), 2: byte(seed >> 16), 3: byte(seed >> 24), 4: byte(seed >> 32)}).Read(p) // never fails
@@ -68,7 +68,7 @@ func Key(prefix string, body []byte) string {
 	return prefix + hex.EncodeToString(sum[:])
 }
 
-// ReadAll returns what is under key.
+// ReadAll returns the bytes of the object under key.
 func ReadAll(t testing.TB, store blob.Store, bucket, key string) []byte {
 	t.Helper()
 	r, size, err := store.Get(t.Context(), bucket, key)
@@ -168,7 +168,7 @@ func (s suite) delete(t *testing.T) {
 	require.NoError(t, s.store.Delete(t.Context(), s.bucket, key))
 	_, err := s.store.Stat(t.Context(), s.bucket, key)
 	require.ErrorIs(t, err, blob.ErrNotFound)
-	require.NoError(t, s.store.Delete(t.Context(), s.bucket, key), "what is not there is deleted already")
+	require.NoError(t, s.store.Delete(t.Context(), s.bucket, key), "deleting a missing object succeeds")
 	require.NoError(t, s.store.Put(t.Context(), s.bucket, key, []byte("other bytes")), "the key is free again")
 }
 
@@ -191,7 +191,7 @@ func (s suite) keys(t *testing.T) {
 	}
 }
 
-// listed returns the keys under prefix and requires that each has its size.
+// listed returns the keys under prefix and checks the size of each object.
 func (s suite) listed(t *testing.T, prefix string) []string {
 	t.Helper()
 	var keys []string
@@ -204,7 +204,7 @@ func (s suite) listed(t *testing.T, prefix string) []string {
 	return keys
 }
 
-// fill writes the key itself as each object's body.
+// fill writes objects whose body is their key.
 func (s suite) fill(t *testing.T, keys []string) {
 	t.Helper()
 	var wg sync.WaitGroup
@@ -232,7 +232,7 @@ func (s suite) list(t *testing.T) {
 }
 
 func (s suite) listPages(t *testing.T) {
-	// More than a page in one folder, and a folder just where the page ends.
+	// More than a page in one folder, and a folder exactly where a page ends.
 	at := s.prefix + "pages/"
 	var keys []string
 	for i := range 1000 {

@@ -16,7 +16,7 @@ var _ blob.Store = (*Faulty)(nil)
 // Op names a method of blob.Store.
 type Op string
 
-// The methods that faults can be put on.
+// The methods that can fail.
 const (
 	Any          Op = ""
 	Put          Op = "put"
@@ -32,12 +32,11 @@ const (
 // Kind is what goes wrong.
 type Kind int
 
-// The kinds of fault. Where a kind makes no sense for a method it acts as
-// FailBefore.
+// The kinds of fault. A kind that a method cannot have acts as FailBefore.
 const (
-	// FailBefore: an error, and nothing happened.
+	// FailBefore: an error, without any effect.
 	FailBefore Kind = iota
-	// FailAfter: an error, but it did happen (a lost answer).
+	// FailAfter: an error, although the call took effect (a lost answer).
 	FailAfter
 	// LieLost: success, but nothing was stored or deleted.
 	LieLost
@@ -45,32 +44,32 @@ const (
 	LieShort
 	// LieFlipped: success, but the byte at At was stored with one bit changed.
 	LieFlipped
-	// Truncate: a read ends cleanly after At bytes; the size that Get and Stat
-	// return says At too.
+	// Truncate: a read ends cleanly after At bytes; Get and Stat also return At
+	// as the size.
 	Truncate
 	// BreakOff: a read fails with Err after At bytes.
 	BreakOff
-	// Flip: a read gives the byte at At with one bit changed.
+	// Flip: a read returns the byte at At with one bit changed.
 	Flip
-	// Zero: a read gives zeros from At on (seaweedfs pull 10837).
+	// Zero: a read returns zeros from At on (seaweedfs pull 10837).
 	Zero
-	// Hang: nothing happens until the context ends.
+	// Hang: the call blocks until its context ends.
 	Hang
 )
 
-// Fault is one line of the table: what goes wrong, when.
+// Fault is one entry of the table: what fails, and when.
 type Fault struct {
-	// Op is the method, Key a part of the key (of the bucket for
-	// EnsureBucket, of the prefix for List); empty matches all.
+	// Op is the method and Key a substring of the key (for EnsureBucket of the
+	// bucket, for List of the prefix); empty matches all.
 	Op  Op
 	Key string
-	// Skip lets that many matching calls pass first; Times is how many are
-	// hit then: 0 means 1, negative means all.
+	// The first Skip matching calls pass; the next Times fail. Times 0 means 1,
+	// and negative means all.
 	Skip, Times int
 	Kind        Kind
-	// At is the byte offset that some kinds need; past the end is clipped.
+	// At is the byte offset of some kinds; it is clipped to the length.
 	At int64
-	// Err is what the call returns; blob.ErrUnavailable when nil.
+	// Err is the call's error; blob.ErrUnavailable if nil.
 	Err error
 }
 
@@ -81,28 +80,28 @@ func (f Fault) err() error {
 	return f.Err
 }
 
-// Faulty is a blob.Store with faults in front of a real one. Which calls are
-// hit depends on nothing but their order, so a test that makes its calls in
-// one order always sees the same. It is safe for concurrent use.
+// Faulty is a blob.Store that injects faults in front of a real one. Which calls
+// fail depends only on their order, so a test that makes its calls in one order
+// is reproducible. It is safe for concurrent use.
 type Faulty struct {
 	inner blob.Store
 
 	mu     sync.Mutex
 	faults []*Fault
-	down   error
+	all    error // what every call fails with; nil: see faults
 	calls  map[Op]int
 	hits   map[Kind]int
 }
 
-// NewFaulty puts faults in front of inner. The first line that matches a call
-// and is not used up decides.
+// NewFaulty puts faults in front of inner. The first entry that matches a call
+// and is not used up applies.
 func NewFaulty(inner blob.Store, faults ...Fault) *Faulty {
 	f := &Faulty{inner: inner, calls: map[Op]int{}, hits: map[Kind]int{}}
 	f.Add(faults...)
 	return f
 }
 
-// Add appends lines to the table.
+// Add appends entries to the table.
 func (f *Faulty) Add(faults ...Fault) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -114,46 +113,46 @@ func (f *Faulty) Add(faults ...Fault) {
 	}
 }
 
-// Down makes every call fail with err, or with blob.ErrUnavailable when err is
-// nil, until Up. Reads that were open already go on.
-func (f *Faulty) Down(err error) {
+// FailAll makes every call fail with err, or with blob.ErrUnavailable if err is
+// nil, until Restore. Reads that are already open continue.
+func (f *Faulty) FailAll(err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.down = err; err == nil {
-		f.down = Fault{}.err()
+	if f.all = err; err == nil {
+		f.all = Fault{}.err()
 	}
 }
 
-// Up ends Down and forgets the faults that are left in the table.
-func (f *Faulty) Up() {
+// Restore ends FailAll and removes all faults from the table.
+func (f *Faulty) Restore() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.down, f.faults = nil, nil
+	f.all, f.faults = nil, nil
 }
 
-// Calls says how often op was called, faulty or not.
+// Calls returns how many times op was called, faulty or not.
 func (f *Faulty) Calls(op Op) int {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.calls[op]
 }
 
-// Hits says how often a fault of kind was injected: a test should look, or it
-// may have tested nothing.
+// Hits returns how many faults of kind were injected. A test should check it, or
+// it may have tested nothing.
 func (f *Faulty) Hits(kind Kind) int {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.hits[kind]
 }
 
-// next decides about one call: nil means that it passes.
+// next returns the fault of a call, or nil if it passes.
 func (f *Faulty) next(op Op, key string) *Fault {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.calls[op]++
-	if f.down != nil {
+	if f.all != nil {
 		f.hits[FailBefore]++
-		return &Fault{Kind: FailBefore, Err: f.down}
+		return &Fault{Kind: FailBefore, Err: f.all}
 	}
 	for _, x := range f.faults {
 		if (x.Op != Any && x.Op != op) || !strings.Contains(key, x.Key) || x.Times == 0 {
@@ -173,7 +172,7 @@ func (f *Faulty) next(op Op, key string) *Fault {
 	return nil
 }
 
-// around runs do under the fault x, for the kinds that all methods share.
+// around runs do with the fault x, for the kinds that all methods have.
 func around(ctx context.Context, x *Fault, do func() error) error {
 	switch {
 	case x == nil:
@@ -207,7 +206,7 @@ func (f *Faulty) write(ctx context.Context, op Op, key string, body []byte, do f
 	return around(ctx, x, func() error { return do(body) })
 }
 
-// flip changes a bit of the byte at at, or of the last one; an empty p stays.
+// flip changes one bit of p[at], or of the last byte if at is past the end.
 func flip(p []byte, at int64) {
 	if len(p) > 0 {
 		p[min(at, int64(len(p)-1))] ^= 1
@@ -224,8 +223,8 @@ func (f *Faulty) Replace(ctx context.Context, bucket, key string, body []byte) e
 	return f.write(ctx, Replace, key, body, func(b []byte) error { return f.inner.Replace(ctx, bucket, key, b) })
 }
 
-// Get implements blob.Store. The kinds that damage a read get the whole object
-// first, so that a flip hits exactly the byte it names.
+// Get implements blob.Store. For the kinds that damage a read it reads the whole
+// object first, so that exactly the byte at At is damaged.
 func (f *Faulty) Get(ctx context.Context, bucket, key string) (io.ReadCloser, int64, error) {
 	x := f.next(Get, key)
 	if x != nil && (x.Kind < Truncate || x.Kind > Zero) {
@@ -283,7 +282,7 @@ func (f *Faulty) Stat(ctx context.Context, bucket, key string) (blob.Object, err
 	return obj, err
 }
 
-// List implements blob.Store. LieLost is an empty listing: a stale one.
+// List implements blob.Store. LieLost is an empty, as if stale, listing.
 func (f *Faulty) List(ctx context.Context, bucket, prefix string, fn func(blob.Object) error) error {
 	return around(ctx, f.next(List, prefix), func() error { return f.inner.List(ctx, bucket, prefix, fn) })
 }

@@ -13,7 +13,7 @@ import (
 	"github.com/openova-io/bp-relay/services/blob"
 	"github.com/openova-io/bp-relay/services/blob/blobtest"
 	"github.com/openova-io/bp-relay/services/blob/s3"
-	"github.com/openova-io/bp-relay/services/local/localtest"
+	"github.com/openova-io/bp-relay/services/dev/stack/stacktest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -21,7 +21,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 const bucket = "faulty"
 
 func TestFaulty(t *testing.T) {
-	w := localtest.SeaweedFS(t, bucket)
+	w := stacktest.SeaweedFS(t, bucket)
 	real, err := s3.New(s3.Config{Endpoint: w.Endpoint, AccessKey: w.AccessKey, SecretKey: w.SecretKey})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, real.Close()) })
@@ -47,7 +47,7 @@ func TestFaulty(t *testing.T) {
 		t.Run("Put/"+c.name, func(t *testing.T) {
 			c.fault.Op, c.fault.Key = blobtest.Put, "put-"
 			f := blobtest.NewFaulty(real, c.fault)
-			require.NoError(t, f.Put(t.Context(), bucket, "other/"+c.name, body), "another key is not hit")
+			require.NoError(t, f.Put(t.Context(), bucket, "other/"+c.name, body), "other keys are not affected")
 			err := f.Put(t.Context(), bucket, "put-"+c.name, body)
 			require.ErrorIs(t, err, c.err)
 			require.Equal(t, 1, f.Hits(c.fault.Kind))
@@ -60,7 +60,7 @@ func TestFaulty(t *testing.T) {
 			require.Equal(t, c.stored, string(blobtest.ReadAll(t, real, bucket, "put-"+c.name)))
 		})
 	}
-	require.Equal(t, "0123456789", string(body), "the caller's bytes stay as they are")
+	require.Equal(t, "0123456789", string(body), "the caller's bytes are unchanged")
 
 	require.NoError(t, real.Put(t.Context(), bucket, "get", body))
 	for _, c := range []struct {
@@ -124,15 +124,15 @@ func TestFaulty(t *testing.T) {
 		require.NoError(t, f.List(t.Context(), bucket, "get", func(blob.Object) error { return errors.New("not stale") }))
 	})
 
-	t.Run("DownAndUp", func(t *testing.T) {
+	t.Run("FailAllAndRestore", func(t *testing.T) {
 		f := blobtest.NewFaulty(real)
-		f.Down(nil)
+		f.FailAll(nil)
 		require.ErrorIs(t, f.Ping(t.Context()), blob.ErrUnavailable)
-		require.ErrorIs(t, f.Put(t.Context(), bucket, "down", nil), blob.ErrUnavailable)
+		require.ErrorIs(t, f.Put(t.Context(), bucket, "away", nil), blob.ErrUnavailable)
 		require.ErrorIs(t, f.EnsureBucket(t.Context(), bucket), blob.ErrUnavailable)
-		f.Up()
+		f.Restore()
 		require.NoError(t, f.Ping(t.Context()))
-		require.NoError(t, f.Put(t.Context(), bucket, "down", nil))
+		require.NoError(t, f.Put(t.Context(), bucket, "away", nil))
 	})
 
 	t.Run("Concurrent", func(t *testing.T) {

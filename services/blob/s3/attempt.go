@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// Pauses between tries: full jitter below firstPause, doubled each time.
+// Pauses between tries: full jitter up to firstPause, which doubles each time.
 const (
 	firstPause = 200 * time.Millisecond
 	maxPause   = time.Second
@@ -19,22 +19,22 @@ func (s *Store) once(ctx context.Context, fn func(ctx context.Context) error) er
 	return typed(ctx, fn(actx))
 }
 
-// try repeats fn over passing faults. fn must be safe to repeat.
+// try repeats fn after transient faults. fn must be safe to repeat.
 func (s *Store) try(ctx context.Context, op string, fn func(ctx context.Context) error) error {
 	for n := 1; ; n++ {
 		err := s.once(ctx, fn)
-		if err == nil || !passing(err) || !s.again(ctx, op, n, err) {
+		if err == nil || !transient(err) || !s.again(ctx, op, n, err) {
 			return err
 		}
 	}
 }
 
-// again waits before try n+1 and says whether there is one.
+// again waits before try n+1. It reports whether there is one.
 func (s *Store) again(ctx context.Context, op string, n int, err error) bool {
 	if n >= s.attempts || ctx.Err() != nil {
 		return false
 	}
-	s.log.DebugContext(ctx, "s3: trying again", "op", op, "attempt", n, "error", err)
+	s.log.DebugContext(ctx, "s3: retrying", "op", op, "attempt", n, "error", err)
 	t := time.NewTimer(rand.N(min(firstPause<<(n-1), maxPause)))
 	defer t.Stop()
 	select {

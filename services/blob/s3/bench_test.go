@@ -9,14 +9,14 @@ import (
 
 	"github.com/openova-io/bp-relay/services/blob"
 	"github.com/openova-io/bp-relay/services/blob/blobtest"
-	"github.com/openova-io/bp-relay/services/local/localtest"
+	"github.com/openova-io/bp-relay/services/dev/stack/stacktest"
 )
 
-// BenchmarkStore is what one segment of 1 MiB costs against a real SeaweedFS
-// on this machine, whose own work is part of the time: Put looks, writes and
-// checks the ETag; Get is the read-back.
+// BenchmarkStore measures one segment of 1 MiB against a real SeaweedFS on this
+// machine, whose work is part of the time: Put looks, writes and checks the ETag;
+// Get is the read-back.
 func BenchmarkStore(b *testing.B) {
-	w := weed{S3: localtest.SeaweedFS(b, bucket)}
+	w := weed{S3: stacktest.SeaweedFS(b, bucket)}
 	s := w.client(b, w.Endpoint)
 	_, err := blob.Probe(b.Context(), s, bucket)
 	require.NoError(b, err)

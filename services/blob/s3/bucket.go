@@ -10,9 +10,9 @@ import (
 	"github.com/openova-io/bp-relay/services/blob"
 )
 
-// Delete implements blob.Store. SeaweedFS 3.39 answers 204 whatever happened,
-// so a HEAD afterwards decides. Deleting what is not there succeeds. In a
-// bucket with versions the versions stay: the object is gone for readers only.
+// Delete implements blob.Store. SeaweedFS 3.39 answers 204 in any case, so a HEAD
+// afterwards decides. In a bucket with versions the versions remain: the object
+// is gone only for readers.
 func (s *Store) Delete(ctx context.Context, bucket, key string) error {
 	for n := 1; ; n++ {
 		err := s.once(ctx, func(ctx context.Context) error {
@@ -31,7 +31,7 @@ func (s *Store) Delete(ctx context.Context, bucket, key string) error {
 				err = fmt.Errorf("%w: %w", blob.ErrUnavailable, errStillThere)
 			}
 		}
-		if !passing(err) || !s.again(ctx, "delete", n, err) {
+		if !transient(err) || !s.again(ctx, "delete", n, err) {
 			return fmt.Errorf("delete %s/%s: %w", bucket, key, err)
 		}
 	}
@@ -51,7 +51,7 @@ func (s *Store) EnsureBucket(ctx context.Context, bucket string) error {
 			return err
 		})
 		if errors.Is(err, errConflict) {
-			// Another replica made it, or it belongs to someone else.
+			// Another replica created it, or it belongs to another owner.
 			if err = s.try(ctx, "head bucket", head); err != nil {
 				err = fmt.Errorf("%w: %w", errForeign, err)
 			}
@@ -63,8 +63,8 @@ func (s *Store) EnsureBucket(ctx context.Context, bucket string) error {
 	return nil
 }
 
-// Ping implements blob.Store by asking for the list of buckets: SeaweedFS
-// 3.39 does not check credentials on less.
+// Ping implements blob.Store by listing the buckets: SeaweedFS 3.39 does not
+// check the credentials of lesser requests.
 func (s *Store) Ping(ctx context.Context) error {
 	err := s.try(ctx, "ping", func(ctx context.Context) error {
 		_, err := s.client.ListBuckets(ctx, &awss3.ListBucketsInput{})

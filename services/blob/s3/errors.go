@@ -14,19 +14,19 @@ import (
 	"github.com/openova-io/bp-relay/services/blob"
 )
 
-// Answers that only this package decides by.
+// Errors that only this package decides by.
 var (
-	errPrecondition = errors.New("s3: precondition failed")      // 412: the key exists
-	errConflict     = errors.New("s3: conflict")                 // 409
-	errGarbled      = errors.New("s3: bytes did not arrive")     // the server's digest differs
-	errTimeout      = errors.New("s3: no answer in time")        // our own deadline per attempt
-	errStillThere   = errors.New("s3: delete left the object")   // 204, yet HEAD finds it
-	errForeign      = errors.New("s3: bucket is someone else's") // 409 on create, 403 on HEAD
+	errPrecondition = errors.New("s3: precondition failed")     // 412: the key exists
+	errConflict     = errors.New("s3: conflict")                // 409
+	errGarbled      = errors.New("s3: bytes did not arrive")    // the server's digest differs
+	errTimeout      = errors.New("s3: no answer in time")       // the deadline of one attempt
+	errStillThere   = errors.New("s3: delete left the object")  // 204, yet HEAD finds it
+	errForeign      = errors.New("s3: bucket of another owner") // 409 on create, 403 on HEAD
 )
 
-// typed gives err the blob error that callers decide by. It looks at types,
-// statuses and S3 error codes, never at text. ctx is the caller's: its own end
-// is reported as such, not as a fault of the store.
+// typed adds to err the blob error that callers decide by. It decides by types,
+// statuses and S3 error codes, never by text. ctx is the caller's: if it has
+// ended, typed reports that and not a fault of the store.
 func typed(ctx context.Context, err error) error {
 	if err == nil {
 		return nil
@@ -47,9 +47,10 @@ func kindOf(err error) error {
 	}
 	switch code {
 	case "InvalidObjectState":
-		// GetObject of an archived object; it is a 403, hence first.
+		// GetObject of an archived object. Its status is 403, so check this first.
 		return blob.ErrRecalling
-	case "BadDigest", "InvalidDigest", "IncompleteBody", "XAmzContentSHA256Mismatch", "XAmzContentChecksumMismatch":
+	case "BadDigest", "InvalidDigest", "IncompleteBody", "XAmzContentSHA256Mismatch", "XAmzContentChecksumMismatch",
+		"BadRequest": // SeaweedFS 4.53 says so of bytes that do not have the signed hash
 		return errGarbled
 	case "RequestTimeout", "SlowDown":
 		return blob.ErrUnavailable
@@ -82,8 +83,8 @@ func kindOfStatus(status int) error {
 	return nil
 }
 
-// noAnswer says whether the request ended without an HTTP answer, so that it
-// is not known whether it was carried out.
+// noAnswer reports whether the request ended without an HTTP answer, so that it
+// may or may not have been executed.
 func noAnswer(err error) bool {
 	var send *smithyhttp.RequestSendError
 	var canceled *smithy.CanceledError
@@ -93,15 +94,16 @@ func noAnswer(err error) bool {
 		errors.Is(err, context.DeadlineExceeded)
 }
 
-// retryAfter says whether err is a 503 that asks to come back later: that is
-// how SeaweedFS from 4.35 answers while it fetches a cold object (pull 9988).
+// retryAfter reports whether err is a 503 with Retry-After: so SeaweedFS from 4.35
+// answers while it fetches a cold object (pull 9988), and so any server or proxy
+// answers that is busy. Only InvalidObjectState says that an object is cold.
 func retryAfter(err error) bool {
 	var resp *smithyhttp.ResponseError
 	return errors.As(err, &resp) && resp.HTTPStatusCode() == http.StatusServiceUnavailable &&
 		resp.Response != nil && resp.Response.Header.Get("Retry-After") != ""
 }
 
-// passing says whether the same request may succeed within seconds.
-func passing(err error) bool {
+// transient reports whether the same request may succeed within seconds.
+func transient(err error) bool {
 	return errors.Is(err, blob.ErrUnavailable) || errors.Is(err, errGarbled)
 }

@@ -13,9 +13,9 @@ import (
 	"github.com/openova-io/bp-relay/services/blob"
 )
 
-// Get implements blob.Store. The size is -1 where the store does not say it.
-// A stream that stops early, or gives nothing for AttemptTimeout while it is
-// read, fails with blob.ErrUnavailable, never with a clean end.
+// Get implements blob.Store. The size is -1 if the store does not state it. A
+// stream that stops early, or delivers nothing for AttemptTimeout while it is
+// read, fails with blob.ErrUnavailable; it never ends cleanly.
 func (s *Store) Get(ctx context.Context, bucket, key string) (io.ReadCloser, int64, error) {
 	for n := 1; ; n++ {
 		r, size, err := s.get(ctx, bucket, key)
@@ -23,16 +23,16 @@ func (s *Store) Get(ctx context.Context, bucket, key string) (io.ReadCloser, int
 			return r, size, nil
 		}
 		if retryAfter(err) {
-			err = fmt.Errorf("%w: %w", blob.ErrRecalling, err)
+			err = fmt.Errorf("%w: %w", blob.ErrLater, err)
 		}
-		if !passing(err) || errors.Is(err, blob.ErrRecalling) || !s.again(ctx, "get", n, err) {
+		if !transient(err) || errors.Is(err, blob.ErrRecalling) || !s.again(ctx, "get", n, err) {
 			return nil, 0, fmt.Errorf("get %s/%s: %w", bucket, key, err)
 		}
 	}
 }
 
 func (s *Store) get(ctx context.Context, bucket, key string) (io.ReadCloser, int64, error) {
-	// The body outlives this call, so its deadline cannot be a defer.
+	// The body outlives this call, so its deadline cannot be a deferred cancel.
 	gctx, cancel := context.WithCancelCause(ctx)
 	timer := time.AfterFunc(s.timeout, func() { cancel(errTimeout) })
 	out, err := s.client.GetObject(gctx, &awss3.GetObjectInput{Bucket: &bucket, Key: &key})
@@ -48,14 +48,14 @@ func (s *Store) get(ctx context.Context, bucket, key string) (io.ReadCloser, int
 	return &stream{ctx: ctx, body: out.Body, cancel: cancel, timer: timer, timeout: s.timeout, left: size}, size, nil
 }
 
-// stream is an object on its way in.
+// stream is an object that is being read.
 type stream struct {
-	ctx     context.Context //nolint:containedctx // io.Reader's Read cannot be given one
+	ctx     context.Context //nolint:containedctx // io.Reader's Read has no context
 	body    io.ReadCloser
 	cancel  context.CancelCauseFunc
-	timer   *time.Timer // cancels the request while a Read gets nothing
+	timer   *time.Timer // cancels the request if a Read gets nothing
 	timeout time.Duration
-	left    int64 // bytes still due; negative where unknown
+	left    int64 // bytes still to come; negative if unknown
 }
 
 // Read implements io.Reader.
@@ -78,7 +78,7 @@ func (r *stream) Read(p []byte) (int, error) {
 	return n, fmt.Errorf("%w: %w", blob.ErrUnavailable, err)
 }
 
-// Close implements io.Closer; it may be called before the end.
+// Close implements io.Closer. It may be called before the end of the stream.
 func (r *stream) Close() error {
 	r.timer.Stop()
 	r.cancel(nil)

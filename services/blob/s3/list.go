@@ -13,15 +13,15 @@ import (
 	"github.com/openova-io/bp-relay/services/blob"
 )
 
-// page is how many entries are asked for at a time. S3 allows 1000; SeaweedFS
-// 3.39 would take 10000 when not told.
+// page is the number of entries of one request. S3 allows 1000; SeaweedFS 3.39
+// would return 10000 by default.
 const page = 1000
 
-// List implements blob.Store. It walks folder by folder: SeaweedFS 3.39 loses
-// objects when a page ends just before a folder in a listing without
-// delimiter (it enters the folder with nothing left to give, and does not call
-// that truncated). fn runs between requests, so an object that is written or
-// deleted meanwhile may or may not be seen.
+// List implements blob.Store. It walks folder by folder: in a listing without
+// delimiter SeaweedFS 3.39 omits objects if a page ends just before a folder (it
+// enters the folder with no entry left to return, and does not report that as
+// truncated). fn runs between requests, so an object that is written or deleted
+// meanwhile may or may not be listed.
 func (s *Store) List(ctx context.Context, bucket, prefix string, fn func(blob.Object) error) error {
 	token := ""
 	for {
@@ -71,7 +71,7 @@ func (s *Store) listPage(ctx context.Context, bucket, prefix, token string) ([]b
 			})
 		}
 		for _, p := range out.CommonPrefixes {
-			// A folder that is the prefix itself would be walked for ever.
+			// A folder that is the prefix itself would be walked forever.
 			if dir := aws.ToString(p.Prefix); dir != prefix {
 				entries = append(entries, blob.Object{Key: dir, Size: -1})
 			}

@@ -18,7 +18,7 @@ import (
 	"github.com/openova-io/bp-relay/services/blob"
 )
 
-// probe is one run of questions to the server.
+// probe is one run of Probe.
 type probe struct {
 	*Store
 	bucket, prefix string
@@ -26,8 +26,8 @@ type probe struct {
 	written        []string // keys to remove at the end
 }
 
-// Probe implements blob.Prober. Each question is asked with a real request and
-// believed only after a look at what the server holds afterwards.
+// Probe implements blob.Prober. It makes a real request for each ability and then
+// checks what the server holds.
 func (s *Store) Probe(ctx context.Context, bucket string) (blob.Abilities, error) {
 	id := make([]byte, 8)
 	_, _ = rand.Read(id) // never fails (crypto/rand)
@@ -46,7 +46,7 @@ func (s *Store) Probe(ctx context.Context, bucket string) (blob.Abilities, error
 	return p.a, nil
 }
 
-// note records what was seen.
+// note adds what was observed to the notes.
 func (p *probe) note(ok bool, what, detail string) bool {
 	word := "no "
 	if ok {
@@ -56,19 +56,19 @@ func (p *probe) note(ok bool, what, detail string) bool {
 	return ok
 }
 
-// key names an object of this run, to be removed at its end.
+// key names an object of this run. The run removes it at its end.
 func (p *probe) key(name string) string {
 	key := p.prefix + name
 	p.written = append(p.written, key)
 	return key
 }
 
-// unanswered says whether err leaves a question open rather than answered no.
+// unanswered reports whether err leaves an ability unknown.
 func unanswered(err error) bool {
 	return errors.Is(err, blob.ErrUnavailable) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
 }
 
-// read returns what is under key now; nil where there is nothing.
+// read returns the bytes under key, or nil if there is no object.
 func (p *probe) read(ctx context.Context, key string) ([]byte, error) {
 	r, _, err := p.Get(ctx, p.bucket, key)
 	if errors.Is(err, blob.ErrNotFound) {
@@ -82,7 +82,7 @@ func (p *probe) read(ctx context.Context, key string) ([]byte, error) {
 }
 
 func (p *probe) readBack(ctx context.Context) error {
-	key, body := p.key("read-back"), []byte("what is put must come back: "+p.prefix)
+	key, body := p.key("read-back"), []byte("must be read back unchanged: "+p.prefix)
 	c, err := newContent(body, true)
 	if err != nil {
 		return err
@@ -98,13 +98,13 @@ func (p *probe) readBack(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	p.a.ReadBack = p.note(bytes.Equal(got, body), "read-back", "an object that was put came back byte for byte")
+	p.a.ReadBack = p.note(bytes.Equal(got, body), "read-back", "an object was read back byte for byte")
 	p.note(p.a.ETagMD5, "etag", "the ETag of a put is the MD5 of its bytes")
 	return nil
 }
 
-// refused puts body with a header that does not match it and says whether the
-// server refused it and stored nothing.
+// refused puts a body with a digest that does not match it. It reports whether
+// the server refused it and stored nothing.
 func (p *probe) refused(ctx context.Context, name, what string, spoil func(*content), hash string) (bool, error) {
 	key := p.key(name)
 	c, err := newContent([]byte("the digest of these bytes was altered: "+p.prefix), true)
@@ -115,7 +115,7 @@ func (p *probe) refused(ctx context.Context, name, what string, spoil func(*cont
 		hash = c.payloadHash()
 	}
 	spoil(&c)
-	var no error // the refusal that is hoped for, which is not to be retried
+	var no error // the wanted refusal, which is not retried
 	putErr := p.try(ctx, "probe", func(ctx context.Context) error {
 		_, err := p.client.PutObject(ctx, c.input(p.bucket, key), signedHash(hash), p.seeServer)
 		if no = nil; errors.Is(kindOf(err), errGarbled) {
@@ -135,11 +135,11 @@ func (p *probe) refused(ctx context.Context, name, what string, spoil func(*cont
 	}
 	switch {
 	case putErr == nil:
-		return p.note(false, what, "a put with a wrong one was accepted"), nil
+		return p.note(false, what, "a put with a wrong digest was accepted"), nil
 	case got != nil:
-		return p.note(false, what, "a put with a wrong one was refused, but stored"), nil
+		return p.note(false, what, "a put with a wrong digest was refused, but stored"), nil
 	}
-	return p.note(true, what, "a put with a wrong one was refused and nothing was stored"), nil
+	return p.note(true, what, "a put with a wrong digest was refused and nothing was stored"), nil
 }
 
 func (p *probe) checksum(ctx context.Context) (err error) {
@@ -185,7 +185,7 @@ func (p *probe) conditionalPut(ctx context.Context) error {
 		return err
 	}
 	if !errors.Is(second, errPrecondition) || !bytes.Equal(got, first) {
-		p.note(false, what, "If-None-Match: * did not keep the object that was there")
+		p.note(false, what, "If-None-Match: * did not keep the existing object")
 		return nil
 	}
 	return p.race(ctx, what)
@@ -205,7 +205,7 @@ func (p *probe) race(ctx context.Context, what string) error {
 			return err
 		}
 		if err == nil && won >= 0 {
-			p.note(false, what, "of eight writers at once more than one won: it is not atomic")
+			p.note(false, what, "of eight concurrent writers more than one won: it is not atomic")
 			return nil
 		}
 		if err == nil {
@@ -217,10 +217,10 @@ func (p *probe) race(ctx context.Context, what string) error {
 		return err
 	}
 	if won < 0 || !bytes.Equal(got, fmt.Appendf(nil, "writer %d: %s", won, p.prefix)) {
-		p.note(false, what, "of eight writers at once none won, or the object is not the winner's")
+		p.note(false, what, "of eight concurrent writers none won, or the object is not the winner's")
 		return nil
 	}
-	p.a.ConditionalPut = p.note(true, what, "If-None-Match: * kept the object, and of eight writers at once one won")
+	p.a.ConditionalPut = p.note(true, what, "If-None-Match: * kept the object, and of eight concurrent writers one won")
 	return nil
 }
 
@@ -242,17 +242,18 @@ func (p *probe) deletion(ctx context.Context) error {
 	if readErr != nil {
 		return readErr
 	}
-	p.a.DeleteTruthful = p.note(err == nil && got == nil, "delete", "a deleted object could not be read any more")
+	p.a.DeleteTruthful = p.note(err == nil && got == nil, "delete", "a deleted object could no longer be read")
 	return nil
 }
 
-// clean removes what the probe wrote. What stays is small, and below .probe/.
+// clean removes the probe's objects. A failure leaves small objects below
+// .probe/.
 func (p *probe) clean(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, p.timeout)
 	defer cancel()
 	for _, key := range p.written {
 		if err := p.Delete(ctx, p.bucket, key); err != nil {
-			p.log.WarnContext(ctx, "s3: probe object not removed", "key", key, "error", err)
+			p.log.WarnContext(ctx, "s3: could not remove a probe object", "key", key, "error", err)
 			return
 		}
 	}

@@ -12,12 +12,12 @@ import (
 	"github.com/openova-io/bp-relay/services/blob"
 )
 
-// lockFor is how long the probe's object is retained. GOVERNANCE, so that it
-// can be removed at once by whoever may bypass it.
+// lockFor is how long the probe's object is retained. The mode is GOVERNANCE, so
+// that credentials with the permission can remove it at once.
 const lockFor = time.Minute
 
-// objectLock asks whether retention in this bucket prevents a delete.
-// SeaweedFS 3.39 answers 204 to PUT ?retention and stores nothing, and GET
+// objectLock finds out whether retention prevents a delete in this bucket.
+// SeaweedFS 3.39 answers PUT ?retention with 204 and stores nothing, and GET
 // ?object-lock with a listing: only an error of the right kind counts.
 func (p *probe) objectLock(ctx context.Context) error {
 	const what = "object lock"
@@ -27,7 +27,7 @@ func (p *probe) objectLock(ctx context.Context) error {
 	}
 	if err != nil || conf.ObjectLockConfiguration == nil ||
 		conf.ObjectLockConfiguration.ObjectLockEnabled != types.ObjectLockEnabledEnabled {
-		p.note(false, what, "the bucket has none")
+		p.note(false, what, "the bucket has no object lock")
 		return nil
 	}
 	key := p.prefix + "lock"
@@ -72,7 +72,7 @@ func (p *probe) objectLock(ctx context.Context) error {
 	return nil
 }
 
-// unlock removes the locked object where these credentials may.
+// unlock removes the locked object if the credentials permit it.
 func (p *probe) unlock(ctx context.Context, key string, version *string) {
 	ctx, cancel := context.WithTimeout(ctx, p.timeout)
 	defer cancel()
@@ -80,6 +80,6 @@ func (p *probe) unlock(ctx context.Context, key string, version *string) {
 		Bucket: &p.bucket, Key: &key, VersionId: version, BypassGovernanceRetention: aws.Bool(true),
 	})
 	if err != nil {
-		p.log.DebugContext(ctx, "s3: locked probe object stays", "key", key, "error", err)
+		p.log.DebugContext(ctx, "s3: could not remove the locked probe object", "key", key, "error", err)
 	}
 }

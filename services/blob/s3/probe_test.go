@@ -11,7 +11,7 @@ import (
 	"github.com/openova-io/bp-relay/services/blob/blobtest"
 )
 
-// probe: on 3.39 most abilities come out false, and nothing stays behind.
+// probe: 3.39 lacks most abilities, and no object remains.
 func (w weed) probe(t *testing.T) {
 	a, err := blob.Probe(t.Context(), w.store, bucket)
 	require.NoError(t, err)
@@ -29,7 +29,7 @@ func (w weed) probe(t *testing.T) {
 	require.Contains(t, a.Server, "SeaweedFS")
 	w.nothingLeft(t)
 
-	// The store that was probed sends less from now on, and works the same.
+	// After the probe the store sends less and works as before.
 	p := newProxy(t, w.Endpoint)
 	s := w.client(t, p.URL)
 	var mu sync.Mutex
@@ -56,7 +56,7 @@ func (w weed) probe(t *testing.T) {
 	require.ErrorIs(t, err, blob.ErrNotProbed)
 }
 
-// plain hides that a store can be probed.
+// plain hides the Prober of a store.
 type plain struct{ blob.Store }
 
 func (w weed) nothingLeft(t *testing.T) {
@@ -69,7 +69,7 @@ func (w weed) nothingLeft(t *testing.T) {
 	require.Empty(t, left)
 }
 
-// probeStrong: each ability is seen where it is, and not where it only seems.
+// probeStrong: each ability is found if it exists, and not if it only seems to.
 func (w weed) probeStrong(t *testing.T) {
 	for _, c := range []struct {
 		name   string
@@ -103,8 +103,8 @@ func (w weed) probeStrong(t *testing.T) {
 	}
 }
 
-// conformanceConditional: after a probe that saw conditional puts the store
-// writes without looking first, and is right all the same.
+// conformanceConditional: after a probe found conditional puts, the store writes
+// without looking first and still passes the suite.
 func (w weed) conformanceConditional(t *testing.T) {
 	p := newProxy(t, w.Endpoint)
 	server := strong{digests: true, cond: true, atomically: true, direct: w.store, until: map[string]string{}}

@@ -16,8 +16,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// proxy stands before a real store and does to some requests what networks
-// and stores do. Signatures stay valid: the Host header is passed on.
+// proxy stands in front of a real store and injects faults of networks and
+// stores. Signatures stay valid, because it passes the Host header on.
 type proxy struct {
 	*httptest.Server
 	store http.Handler
@@ -50,7 +50,7 @@ func (p *proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	hook(w, r, func() { p.store.ServeHTTP(w, r) })
 }
 
-// on sets what happens from now on, for as long as the test runs.
+// on sets the hook until the end of the test.
 func (p *proxy) on(t *testing.T, hook func(w http.ResponseWriter, r *http.Request, pass func())) {
 	set := func(h func(http.ResponseWriter, *http.Request, func())) {
 		p.mu.Lock()
@@ -62,7 +62,7 @@ func (p *proxy) on(t *testing.T, hook func(w http.ResponseWriter, r *http.Reques
 	t.Cleanup(func() { set(nil) })
 }
 
-// first does fault to the first n requests of method and passes the rest.
+// first applies fault to the first n requests of method and passes the rest.
 func first(n int32, method string, fault func(w http.ResponseWriter, r *http.Request, pass func())) func(http.ResponseWriter, *http.Request, func()) {
 	var seen atomic.Int32
 	return func(w http.ResponseWriter, r *http.Request, pass func()) {
@@ -74,7 +74,7 @@ func first(n int32, method string, fault func(w http.ResponseWriter, r *http.Req
 	}
 }
 
-// hangUp ends the connection without an answer.
+// hangUp closes the connection without an answer.
 func hangUp(w http.ResponseWriter) {
 	c, _, err := http.NewResponseController(w).Hijack()
 	if err == nil {
@@ -95,10 +95,10 @@ func s3Error(w http.ResponseWriter, status int, code string) {
 	_, _ = io.WriteString(w, `<?xml version="1.0" encoding="UTF-8"?><Error><Code>`+code+`</Code><Message>made by the test</Message></Error>`)
 }
 
-// errAny stands for an error of no particular kind.
+// errAny stands for any error.
 var errAny = errors.New("any")
 
-// etagOf turns a Content-MD5 header into the ETag that says the same.
+// etagOf converts a Content-MD5 header to the equivalent ETag.
 func etagOf(t *testing.T, contentMD5 string) string {
 	t.Helper()
 	sum, err := base64.StdEncoding.DecodeString(contentMD5)

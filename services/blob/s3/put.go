@@ -3,7 +3,7 @@ package s3
 import (
 	"bytes"
 	"context"
-	"crypto/md5" //nolint:gosec // S3 defines ETag and Content-MD5 by it; it protects nothing here
+	"crypto/md5" //nolint:gosec // S3 defines ETag and Content-MD5 by it; no security depends on it here
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
@@ -20,14 +20,14 @@ import (
 	"github.com/openova-io/bp-relay/services/blob"
 )
 
-// content is a body with what is said about it on the wire.
+// content is a body with its digests as they are sent.
 type content struct {
 	body   []byte
 	md5    [md5.Size]byte
-	sha256 []byte // nil: not said
+	sha256 []byte // nil: not sent
 }
 
-// newContent hashes body; by SHA-256 only where withSHA256.
+// newContent hashes body by MD5 and, if withSHA256, by SHA-256.
 func newContent(body []byte, withSHA256 bool) (content, error) {
 	if len(body) > blob.MaxBody {
 		return content{}, fmt.Errorf("%w: %d bytes of at most %d", blob.ErrTooLarge, len(body), blob.MaxBody)
@@ -40,7 +40,7 @@ func newContent(body []byte, withSHA256 bool) (content, error) {
 	return c, nil
 }
 
-// payloadHash is what the signature covers of the body.
+// payloadHash is the body's part of the request's signature.
 func (c content) payloadHash() string {
 	if c.sha256 == nil {
 		return "UNSIGNED-PAYLOAD"
@@ -48,7 +48,7 @@ func (c content) payloadHash() string {
 	return hex.EncodeToString(c.sha256)
 }
 
-// holding is what a key was found to hold, compared with some content.
+// holding is what a key holds, compared with some content.
 type holding int
 
 const (
@@ -57,9 +57,9 @@ const (
 	different
 )
 
-// Put implements blob.Store. Where the store was not seen to do conditional
-// puts it looks before it writes; two writers that race with different bytes
-// for one key then both succeed, which content-addressed keys make impossible.
+// Put implements blob.Store. Unless a probe has seen that conditional puts work,
+// it looks before it writes; two concurrent writers of different bytes under one
+// key then both succeed, which content-addressed keys exclude.
 func (s *Store) Put(ctx context.Context, bucket, key string, body []byte) error {
 	c, err := newContent(body, !s.ignoresSHA256.Load())
 	if err != nil {
@@ -67,7 +67,7 @@ func (s *Store) Put(ctx context.Context, bucket, key string, body []byte) error 
 	}
 	conditional := s.conditional.Load()
 	if !conditional {
-		// The weak store overwrites silently.
+		// Such a store overwrites silently.
 		h, err := s.holds(ctx, bucket, key, c)
 		if err != nil {
 			return fmt.Errorf("put %s/%s: look first: %w", bucket, key, err)
@@ -84,13 +84,13 @@ func (s *Store) Put(ctx context.Context, bucket, key string, body []byte) error 
 		if ctx.Err() != nil || !mayHaveHappened(err) {
 			return fmt.Errorf("put %s/%s: %w", bucket, key, err)
 		}
-		// 412, a conflict, a lost answer, a lying one: look what is there.
+		// 412, a conflict, a lost or a false answer: look what the key holds.
 		h, lookErr := s.holds(ctx, bucket, key, c)
 		switch {
 		case lookErr == nil && h == same:
 			return nil
 		case lookErr == nil && h == different && errors.Is(err, blob.ErrMismatch):
-			conditional = false // these are our own bytes, damaged: write over them
+			conditional = false // the damaged bytes of this put: overwrite them
 		case lookErr == nil && h == different:
 			return known(bucket, key, h)
 		}
@@ -107,11 +107,11 @@ func (s *Store) Replace(ctx context.Context, bucket, key string, body []byte) er
 		for n := 1; ; n++ {
 			err = s.once(ctx, func(ctx context.Context) error { return s.put(ctx, bucket, key, c, false) })
 			if errors.Is(err, blob.ErrMismatch) {
-				// Perhaps the ETag is not an MD5 here: the bytes decide.
+				// Perhaps this store's ETag is not an MD5: the bytes decide.
 				if h, lookErr := s.holds(ctx, bucket, key, c); lookErr == nil && h == same {
 					return nil
 				}
-			} else if err == nil || !passing(err) {
+			} else if err == nil || !transient(err) {
 				break
 			}
 			if !s.again(ctx, "replace", n, err) {
@@ -132,20 +132,20 @@ func known(bucket, key string, h holding) error {
 	return fmt.Errorf("put %s/%s: %w", bucket, key, blob.ErrExists)
 }
 
-// mayHaveHappened says whether after err the bytes, ours or others, may be
-// under the key.
+// mayHaveHappened reports whether the key may hold bytes, these or others, after
+// err.
 func mayHaveHappened(err error) bool {
-	return passing(err) || errors.Is(err, errPrecondition) || errors.Is(err, errConflict) ||
+	return transient(err) || errors.Is(err, errPrecondition) || errors.Is(err, errConflict) ||
 		errors.Is(err, blob.ErrMismatch)
 }
 
-// input is the PUT of c, with what SeaweedFS of any version needs.
+// input is the PUT of c for every version of SeaweedFS.
 func (c content) input(bucket, key string) *awss3.PutObjectInput {
 	in := &awss3.PutObjectInput{
 		Bucket: &bucket, Key: &key,
 		Body:          bytes.NewReader(c.body),
 		ContentLength: aws.Int64(int64(len(c.body))),
-		ContentType:   aws.String("application/octet-stream"), // else SeaweedFS guesses, and gzips text
+		ContentType:   aws.String("application/octet-stream"), // otherwise SeaweedFS guesses it, and compresses text
 		ContentMD5:    aws.String(base64.StdEncoding.EncodeToString(c.md5[:])),
 	}
 	if c.sha256 != nil {
@@ -154,8 +154,8 @@ func (c content) input(bucket, key string) *awss3.PutObjectInput {
 	return in
 }
 
-// put sends one PUT. It fails with blob.ErrMismatch where the answer's ETag is
-// not the MD5 of the bytes.
+// put sends one PUT. It fails with blob.ErrMismatch if the answer's ETag is not
+// the MD5 of the bytes.
 func (s *Store) put(ctx context.Context, bucket, key string, c content, ifAbsent bool) error {
 	in := c.input(bucket, key)
 	if ifAbsent {
@@ -171,8 +171,8 @@ func (s *Store) put(ctx context.Context, bucket, key string, c content, ifAbsent
 	return nil
 }
 
-// signedHash gives the signer a hash that was computed already, so that the
-// body is not hashed a second time.
+// signedHash passes the known hash to the signer, so that the body is not hashed
+// again.
 func signedHash(hash string) func(*awss3.Options) {
 	set := middleware.InitializeMiddlewareFunc("relayPayloadHash",
 		func(ctx context.Context, in middleware.InitializeInput, next middleware.InitializeHandler) (
@@ -187,7 +187,7 @@ func signedHash(hash string) func(*awss3.Options) {
 	}
 }
 
-// holds compares what is under key with c, by size and then byte for byte.
+// holds compares the object under key with c, by size and then byte for byte.
 func (s *Store) holds(ctx context.Context, bucket, key string, c content) (holding, error) {
 	obj, err := s.Stat(ctx, bucket, key)
 	if errors.Is(err, blob.ErrNotFound) {
@@ -220,7 +220,7 @@ func (s *Store) holds(ctx context.Context, bucket, key string, c content) (holdi
 // errDiffers ends a comparison early.
 var errDiffers = errors.New("s3: bytes differ")
 
-// matcher is a writer that compares what is written with rest.
+// matcher is a writer that compares the written bytes with rest.
 type matcher struct {
 	rest    []byte
 	differs bool

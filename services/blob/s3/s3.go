@@ -1,11 +1,11 @@
-// Package s3 is the blob.Store over an S3 endpoint, by aws-sdk-go-v2. It is
-// written for SeaweedFS from 3.39, which checks nothing it is sent, to 4.4x,
-// which checks much: what the server can do is probed (Probe) and used from
-// then on. Every object goes up in one PUT with a seekable body, its MD5 and
-// its SHA-256 in headers, never by the SDK's trailing checksums: SeaweedFS
-// before 3.85 stores their framing inside the object (seaweedfs issues 6526,
-// 6703, 6713, 6847). The SDK's own retries are off, because a PUT whose answer
-// was lost must be looked at before it is sent again.
+// Package s3 is the blob.Store on an S3 endpoint, by aws-sdk-go-v2. It works with
+// SeaweedFS from 3.39, which verifies nothing, to 4.4x, which verifies much:
+// Probe finds out the server's abilities, which are used from then on. Every
+// object is uploaded in one PUT with a seekable body and its MD5 and SHA-256 in
+// headers, never with the SDK's trailing checksums: SeaweedFS before 3.85 stores
+// their framing inside the object (seaweedfs issues 6526, 6703, 6713, 6847). The
+// SDK's own retries are off, because after a PUT whose answer was lost the key
+// must be looked at before the PUT is sent again.
 package s3
 
 import (
@@ -29,23 +29,23 @@ var (
 	_ blob.Prober = (*Store)(nil)
 )
 
-// Config says which endpoint to use and as whom.
+// Config is the endpoint and the credentials.
 type Config struct {
-	// Endpoint is the URL of the S3 service, http or https, without a path:
+	// Endpoint is the http or https URL of the S3 service, without a path:
 	// buckets are addressed in the path.
 	Endpoint string
-	// AccessKey and SecretKey are the credentials. Nothing is ever taken from
-	// the environment or from ~/.aws.
+	// AccessKey and SecretKey are the credentials. The environment and ~/.aws are
+	// never used.
 	AccessKey, SecretKey string
-	// Region is what requests are signed for; "us-east-1" when empty.
+	// Region is the region that requests are signed for; "us-east-1" if empty.
 	Region string
-	// AttemptTimeout bounds one try of one request, for Get until the answer's
-	// header and then for each read; 30 s when 0.
+	// AttemptTimeout bounds one try of a request; for Get it bounds the wait for
+	// the answer's header and then each read. 0 means 30 s.
 	AttemptTimeout time.Duration
-	// Attempts is how often a request is tried in all; 3 when 0. Pauses in
-	// between are short (together under 2 s): longer outages are the caller's.
+	// Attempts is the number of tries of a request in all; 0 means 3. The pauses
+	// between them are short (together under 2 s).
 	Attempts int
-	// Logger gets a line per repeated try; slog.Default() when nil.
+	// Logger gets a line per retry; it defaults to slog.Default().
 	Logger *slog.Logger
 }
 
@@ -53,17 +53,20 @@ type Config struct {
 type Store struct {
 	client    *awss3.Client
 	transport *http.Transport
+	endpoint  *url.URL // of requests that the SDK does not make: see unsigned.go
+	accessKey string
+	region    string
 	timeout   time.Duration
 	attempts  int
 	log       *slog.Logger
 
-	// What the last probe saw; before the first, the store is taken to be
-	// weak and is told everything.
+	// What the last probe found. Before the first one, the store counts as one
+	// that does no conditional puts and verifies SHA-256.
 	conditional   atomic.Bool // conditional puts work
-	ignoresSHA256 atomic.Bool // no SHA-256 is looked at, so none is computed
+	ignoresSHA256 atomic.Bool // the server ignores SHA-256, so none is computed
 }
 
-// New makes the client and sends nothing: Ping says whether it works.
+// New makes the client. It sends nothing; Ping does.
 func New(cfg Config) (*Store, error) {
 	u, err := url.Parse(cfg.Endpoint)
 	if err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {
@@ -92,8 +95,8 @@ func New(cfg Config) (*Store, error) {
 		MaxIdleConnsPerHost:   64,
 		MaxConnsPerHost:       256,
 		IdleConnTimeout:       60 * time.Second,
-		DisableCompression:    true, // the bytes are what is hashed
-		// Objects are megabytes: 4 KiB at a time would be a thousand writes each.
+		DisableCompression:    true, // the hash is that of the stored bytes
+		// Objects are megabytes: buffers of 4 KiB would mean a thousand writes each.
 		WriteBufferSize: 64 << 10,
 		ReadBufferSize:  64 << 10,
 	}
@@ -105,7 +108,7 @@ func New(cfg Config) (*Store, error) {
 		Retryer:      aws.NopRetryer{},
 		HTTPClient: &http.Client{
 			Transport: transport,
-			// A signed request is not for another host.
+			// A signed request must not go to another host.
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
 		RequestChecksumCalculation:                aws.RequestChecksumCalculationWhenRequired,
@@ -115,12 +118,13 @@ func New(cfg Config) (*Store, error) {
 	})
 	return &Store{
 		client: client, transport: transport,
+		endpoint: u, accessKey: cfg.AccessKey, region: cfg.Region,
 		timeout: cfg.AttemptTimeout, attempts: cfg.Attempts,
 		log: cfg.Logger.With("component", "blob", "endpoint", u.Host),
 	}, nil
 }
 
-// Close drops idle connections. Requests under way are not disturbed.
+// Close closes idle connections. It does not interrupt requests.
 func (s *Store) Close() error {
 	s.transport.CloseIdleConnections()
 	return nil

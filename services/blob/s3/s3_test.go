@@ -14,21 +14,21 @@ import (
 	"github.com/openova-io/bp-relay/services/blob"
 	"github.com/openova-io/bp-relay/services/blob/blobtest"
 	"github.com/openova-io/bp-relay/services/blob/s3"
-	"github.com/openova-io/bp-relay/services/local"
-	"github.com/openova-io/bp-relay/services/local/localtest"
+	"github.com/openova-io/bp-relay/services/dev/stack"
+	"github.com/openova-io/bp-relay/services/dev/stack/stacktest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 const bucket = "blobs"
 
-// weed is the real SeaweedFS of a test, and a client of it.
+// weed is the real SeaweedFS of a test and a client of it.
 type weed struct {
-	*local.S3
+	*stack.S3
 	store *s3.Store
 }
 
-// client returns a store at endpoint, which is the weed or a proxy before it.
+// client returns a store at endpoint: the weed's or that of a proxy in front.
 func (w weed) client(t testing.TB, endpoint string) *s3.Store {
 	t.Helper()
 	s, err := s3.New(s3.Config{
@@ -40,18 +40,30 @@ func (w weed) client(t testing.TB, endpoint string) *s3.Store {
 	return s
 }
 
-// TestSeaweedFS runs everything that needs the real server against one.
+// TestSeaweedFS runs everything that a store needs against the pinned version.
 func TestSeaweedFS(t *testing.T) {
-	w := weed{S3: localtest.SeaweedFS(t, bucket)}
+	w := weed{S3: stacktest.SeaweedFS(t, bucket)}
 	w.store = w.client(t, w.Endpoint)
 	t.Run("Conformance", func(t *testing.T) { blobtest.Run(t, w.store, "conformance") })
 	t.Run("Credentials", w.credentials)
+	t.Run("Holds", w.holds)
+	t.Run("Lock", w.lock)
+	t.Run("Faults", func(t *testing.T) { w.faults(t, false) })
+	t.Run("ConformanceProbed", func(t *testing.T) { blobtest.Run(t, w.store, "probed") })
+	t.Run("ServerAway", w.serverAway)
+}
+
+// TestWeakSeaweedFS does the same with 3.39, which has next to no abilities.
+func TestWeakSeaweedFS(t *testing.T) {
+	w := weed{S3: stacktest.WeakSeaweedFS(t, bucket)}
+	w.store = w.client(t, w.Endpoint)
+	t.Run("Conformance", func(t *testing.T) { blobtest.Run(t, w.store, "conformance") })
 	t.Run("WeakOverwrites", w.weakOverwrites)
 	t.Run("Probe", w.probe)
 	t.Run("ProbeStrong", w.probeStrong)
-	t.Run("Faults", w.faults)
+	t.Run("UnsignedWrites", w.unsignedWrites)
+	t.Run("Faults", func(t *testing.T) { w.faults(t, true) })
 	t.Run("ConformanceConditional", w.conformanceConditional)
-	t.Run("ServerAway", w.serverAway)
 }
 
 func TestConfig(t *testing.T) {
@@ -78,13 +90,13 @@ func TestNobodyThere(t *testing.T) {
 	require.ErrorIs(t, s.Put(t.Context(), bucket, "k", nil), blob.ErrUnavailable)
 	_, _, err = s.Get(t.Context(), bucket, "k")
 	require.ErrorIs(t, err, blob.ErrUnavailable)
-	require.Less(t, time.Since(start), 10*time.Second, "few retries of its own")
+	require.Less(t, time.Since(start), 10*time.Second, "few retries")
 	_, err = blob.Probe(t.Context(), s, bucket)
 	require.ErrorIs(t, err, blob.ErrUnavailable)
 }
 
-// A server that takes the connection and stays silent ends with the attempt's
-// own deadline, not with the caller's.
+// A call to a server that accepts the connection and stays silent ends with the
+// attempt's deadline, not with the caller's.
 func TestSilentServer(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
@@ -134,7 +146,7 @@ func (w weed) credentials(t *testing.T) {
 	}
 }
 
-// weakOverwrites shows why Put looks first here.
+// weakOverwrites shows why Put looks first on this version.
 func (w weed) weakOverwrites(t *testing.T) {
 	p := newProxy(t, w.Endpoint)
 	s := w.client(t, p.URL)
@@ -151,8 +163,8 @@ func (w weed) weakOverwrites(t *testing.T) {
 	require.Equal(t, 1, puts)
 }
 
-// serverAway: the real server is frozen, killed and started again. Calls fail
-// in time, nothing that was read back is lost, and the same client goes on.
+// serverAway: the real server is frozen, killed and restarted. Calls fail in time,
+// nothing that was read back is lost, and the same client continues to work.
 func (w weed) serverAway(t *testing.T) {
 	s, err := s3.New(s3.Config{
 		Endpoint: w.Endpoint, AccessKey: w.AccessKey, SecretKey: w.SecretKey, Region: w.Region,
@@ -176,7 +188,7 @@ func (w weed) serverAway(t *testing.T) {
 	fails("frozen")
 	require.NoError(t, w.Resume())
 	require.Eventually(t, func() bool { return s.Ping(t.Context()) == nil }, 10*time.Second, 20*time.Millisecond)
-	// It answers, but its first writes may take longer than an attempt may.
+	// It answers, but its first writes may take longer than one attempt.
 	goesOn := func(write func() error) {
 		t.Helper()
 		require.Eventually(t, func() bool { return write() == nil }, 20*time.Second, 20*time.Millisecond)

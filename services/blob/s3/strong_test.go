@@ -15,8 +15,8 @@ import (
 	"github.com/openova-io/bp-relay/services/blob"
 )
 
-// strong makes the weak store behave as later ones do, by what evidence.md
-// took from their code: only 3.39 can be run here.
+// strong makes SeaweedFS 3.39, the only version that runs here, behave as later
+// versions do according to their code (evidence.md).
 type strong struct {
 	direct     blob.Store // past the proxy
 	digests    bool       // compare digests (from 4.19)

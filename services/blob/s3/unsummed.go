@@ -11,10 +11,10 @@ import (
 	"github.com/openova-io/bp-relay/services/blob"
 )
 
-// PutUnsummed is one try of Put for a caller that reads every byte back and
-// whose key is the hash of body: it hashes nothing (MD5 alone costs as much as
-// encrypting), does not look first, and does not compare the ETag. After an
-// error the object may be there, whole or damaged: the caller looks.
+// PutUnsummed is one try of Put for a caller that reads every byte back and whose
+// key is the hash of body: it hashes nothing (MD5 alone costs as much as
+// encrypting), does not look first, and does not compare the ETag. After an error
+// the key may hold the object, complete or damaged: the caller checks.
 func (s *Store) PutUnsummed(ctx context.Context, bucket, key string, body []byte) error {
 	if len(body) > blob.MaxBody {
 		return fmt.Errorf("put %s/%s: %w: %d bytes of at most %d", bucket, key, blob.ErrTooLarge, len(body), blob.MaxBody)

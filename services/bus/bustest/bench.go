@@ -8,8 +8,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Bench measures what a tunnel's opening costs of a bus: one ticket put and
-// taken, and one use of a rate limit, by several callers at once.
+// Bench measures what opening a tunnel costs on a bus: putting and taking one
+// ticket, and one use of a rate limit, by several callers at once.
 func Bench(b *testing.B, open Open) {
 	live := open()
 	b.Run("Ticket", func(b *testing.B) {

@@ -1,12 +1,13 @@
-// Package bustest holds what every bus.Bus must do, as a list of cases: a test
-// of an implementation runs each of them, in a testing/synctest bubble where
-// the implementation allows it. Times are short and are waited for by looking,
-// so that the cases run against a real server's clock too.
+// Package bustest is the conformance suite of bus.Bus, as a list of cases. The
+// test of an implementation runs each of them, in a testing/synctest bubble if
+// the implementation allows it. Times are short and are waited for by polling,
+// so that the cases also run against a real server's clock.
 package bustest
 
 import (
 	"context"
 	"crypto/rand"
+	"strings"
 	"testing"
 	"time"
 
@@ -15,17 +16,17 @@ import (
 	"github.com/openova-io/bp-relay/services/bus"
 )
 
-// Open returns a bus on the state of the case: the same state each time, as
-// another replica would see it where buses are shared.
+// Open returns a bus. All buses of a case share one state, as those of several
+// replicas do.
 type Open func() bus.Bus
 
-// Case is one thing that every bus must do.
+// Case is one requirement of every bus.
 type Case struct {
 	Name string
 	Run  func(t *testing.T, open Open)
 }
 
-// Cases returns the whole suite. Cases do not disturb each other.
+// Cases returns the whole suite. Cases are independent of each other.
 func Cases() []Case {
 	return []Case{
 		{"Ping", ping},
@@ -59,11 +60,11 @@ func Cases() []Case {
 	}
 }
 
-// name is unique per case, so that runs on one server do not meet.
+// name returns a name that no other case or run uses.
 func name(t *testing.T) string { return t.Name() + "/" + rand.Text() }
 
-// until looks every few milliseconds until cond holds, and returns how long
-// it took; it fails after limit.
+// until polls every few milliseconds until cond holds and returns how long that
+// took. It fails after limit.
 func until(t *testing.T, limit time.Duration, what string, cond func() bool) time.Duration {
 	t.Helper()
 	start := time.Now()
@@ -74,7 +75,7 @@ func until(t *testing.T, limit time.Duration, what string, cond func() bool) tim
 	return time.Since(start)
 }
 
-// Expiry is tested with ttl: it must have come by ttl+late and not before
+// Expiry is tested with ttl: it must happen before ttl+late and not before
 // ttl-early (clocks round).
 const (
 	ttl   = 2 * time.Second
@@ -99,6 +100,8 @@ func invalid(t *testing.T, open Open) {
 	require.ErrorIs(t, err, bus.ErrInvalid)
 	require.ErrorIs(t, b.Publish(ctx, "", nil), bus.ErrInvalid)
 	_, err = b.Subscribe(ctx, "")
+	require.ErrorIs(t, err, bus.ErrInvalid)
+	_, _, err = b.Allow(ctx, strings.Repeat("x", bus.MaxKey+1), 1, ttl)
 	require.ErrorIs(t, err, bus.ErrInvalid)
 }
 

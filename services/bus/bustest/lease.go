@@ -65,8 +65,8 @@ func leaseRenew(t *testing.T, open Open) {
 		require.ErrorIs(t, err, bus.ErrHeld)
 		time.Sleep(ttl / 10)
 	}
-	// Nobody else took it, and yet it is lost: it may have been taken and
-	// given back in between.
+	// It is lost although no other holder took it: one may have taken and
+	// released it in between.
 	until(t, ttl+late, "the lease must expire", func() bool {
 		time.Sleep(2 * ttl)
 		return l.Renew(t.Context(), ttl) != nil

@@ -33,7 +33,7 @@ func ticketValues(t *testing.T, open Open) {
 		mine := append([]byte{}, v...)
 		require.NoError(t, b.PutTicket(t.Context(), id, mine, time.Minute))
 		for i := range mine {
-			mine[i] = 'x' // the caller's buffer is the caller's again
+			mine[i] = 'x' // the bus must not keep the caller's buffer
 		}
 		got, err := b.TakeTicket(t.Context(), id)
 		require.NoError(t, err)

@@ -1,6 +1,6 @@
 package inproc
 
-// Held is how many things the bus remembers.
+// Held is the number of entries that the bus keeps.
 func (b *Bus) Held() int {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -1,8 +1,8 @@
-// Package inproc is the bus of a single process: the embedded default, with
-// nothing to install. It has the semantics of the Redis bus, by the same
-// conformance suite, for as long as the process lives. What expires is
-// forgotten when it is next touched, and swept once a minute by whoever
-// writes, so there is no goroutine of its own.
+// Package inproc is the bus of a single process: the embedded default, which
+// needs no server. It passes the same conformance suite as the Redis bus and
+// keeps its state for as long as the process lives. Expired entries are dropped
+// when they are next touched, and once a minute by any call, so it needs no
+// goroutine of its own.
 package inproc
 
 import (
@@ -18,7 +18,7 @@ import (
 
 var _ bus.Bus = (*Bus)(nil)
 
-// sweepEvery is how often what expired is swept out.
+// sweepEvery is how often expired entries are dropped.
 const sweepEvery = time.Minute
 
 // Bus is the live state of one process.
@@ -28,7 +28,7 @@ type Bus struct {
 	mu       sync.Mutex
 	closed   bool
 	swept    time.Time
-	token    int64 // the last fencing token given, for any name
+	token    int64 // the newest fencing token of any name
 	leases   map[string]held
 	tickets  map[string]entry
 	presence map[string]map[string]entry
@@ -56,8 +56,8 @@ func New() *Bus {
 	}
 }
 
-// enter locks the bus for one call and sweeps when it is time. The caller
-// unlocks unless there is an error.
+// enter locks the bus for one call and sweeps if it is time. Unless it returns
+// an error, the caller unlocks.
 func (b *Bus) enter(ctx context.Context, now time.Time) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
@@ -182,10 +182,10 @@ func (b *Bus) prune(set string, now time.Time) {
 	}
 }
 
-// Allow implements bus.Bus by the generic cell rate algorithm (ITU-T I.371):
-// one time per key, the one at which the bucket would be full again.
+// Allow implements bus.Bus by the generic cell rate algorithm (ITU-T I.371): for
+// each key it keeps the time at which the bucket is full again.
 func (b *Bus) Allow(ctx context.Context, key string, limit int, window time.Duration) (bool, time.Duration, error) {
-	if key == "" || limit <= 0 || window <= 0 {
+	if key == "" || len(key) > bus.MaxKey || limit <= 0 || window <= 0 {
 		return false, 0, fmt.Errorf("allow: %w", bus.ErrInvalid)
 	}
 	now := time.Now()
@@ -214,7 +214,7 @@ func (b *Bus) Publish(ctx context.Context, topic string, payload []byte) error {
 		return err
 	}
 	defer b.mu.Unlock()
-	b.topics.Deliver(topic, payload) // under the lock: all readers see one order
+	b.topics.Deliver(topic, payload) // under the lock, so that all readers see the same order
 	return nil
 }
 
@@ -235,7 +235,7 @@ func (b *Bus) Subscribe(ctx context.Context, topic string) (<-chan []byte, error
 	return sub.C(), nil
 }
 
-// Shared implements bus.Bus: nobody else sees this bus.
+// Shared implements bus.Bus: no other process sees this bus.
 func (b *Bus) Shared() bool { return false }
 
 // Ping implements bus.Bus.
@@ -248,7 +248,7 @@ func (b *Bus) Ping(ctx context.Context) error {
 }
 
 // Close implements bus.Bus. It closes all subscriptions and waits for those
-// that are ending.
+// that are being closed.
 func (b *Bus) Close() error {
 	b.mu.Lock()
 	b.closed = true

@@ -41,8 +41,8 @@ func TestSharesNothing(t *testing.T) {
 	require.NotZero(t, m.Token())
 }
 
-// A process that died and came back has lost its memory, and its tokens must
-// still be greater.
+// A process that restarts has lost its memory, but its tokens must still be
+// greater.
 func TestTokensGrowOverRestart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var last int64
@@ -91,7 +91,7 @@ func TestExpiryIsExact(t *testing.T) {
 	})
 }
 
-// Whatever is put in and never touched again must not stay for ever.
+// Entries that are never touched again must not stay forever.
 func TestSweeps(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := inproc.New()

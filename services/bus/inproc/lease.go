@@ -8,10 +8,10 @@ import (
 	"github.com/openova-io/bp-relay/services/bus"
 )
 
-// Acquire implements bus.Bus. Tokens are microseconds since 1970, pushed on
-// where two would be equal: they grow over a restart too, since it takes
-// longer than a microsecond, for as long as the clock is not set back by more
-// than the process was away.
+// Acquire implements bus.Bus. A token is the time in microseconds since 1970, or
+// one more than the token before if that is greater. Tokens therefore also grow
+// over a restart, which takes longer than a microsecond, unless the clock is set
+// back by more than the process was down.
 func (b *Bus) Acquire(ctx context.Context, name string, ttl time.Duration) (bus.Lease, error) {
 	if name == "" || ttl <= 0 {
 		return nil, fmt.Errorf("acquire %q: %w", name, bus.ErrInvalid)

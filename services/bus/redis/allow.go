@@ -10,9 +10,9 @@ import (
 	"github.com/openova-io/bp-relay/services/bus"
 )
 
-// allow(key; limit, window us) is the generic cell rate algorithm (ITU-T
-// I.371): the key holds the time (us) at which the bucket is full again. It
-// returns 0, or how many microseconds to wait.
+// allow(key; limit, window µs) is the generic cell rate algorithm (ITU-T I.371):
+// the key holds the time (µs) at which the bucket is full again. It returns 0,
+// or how many microseconds to wait.
 var allow = goredis.NewScript(`
 local t = redis.call('TIME')
 local now = tonumber(t[1]) * 1000000 + tonumber(t[2])
@@ -26,10 +26,10 @@ redis.call('SET', KEYS[1], string.format('%.0f', full), 'PX', math.ceil((full - 
 return 0
 `)
 
-// Allow implements bus.Bus. More than a million uses per second of one key are
-// not told apart.
+// Allow implements bus.Bus, with a resolution of one microsecond: a limit above
+// a million uses per second of one key is not enforced exactly.
 func (b *Bus) Allow(ctx context.Context, key string, limit int, window time.Duration) (bool, time.Duration, error) {
-	if key == "" || limit <= 0 || window <= 0 {
+	if key == "" || len(key) > bus.MaxKey || limit <= 0 || window <= 0 {
 		return false, 0, fmt.Errorf("allow: %w", bus.ErrInvalid)
 	}
 	wait, err := call(ctx, "allow", func(ctx context.Context) (int64, error) {

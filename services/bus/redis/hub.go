@@ -16,13 +16,13 @@ import (
 	"github.com/openova-io/bp-relay/services/bus/internal/fanout"
 )
 
-// healthEvery is how soon a dead subscriber connection is noticed.
+// healthEvery is how often the subscriber connection is checked.
 const healthEvery = time.Second
 
 // hub shares one subscriber connection between all subscriptions of the
-// process. go-redis makes the connection again when it breaks, and subscribes
-// again to what it knows. It may hold its lock for seconds while it does, so
-// only the hub's own goroutine talks to it, and callers wait with a deadline.
+// process. When the connection breaks, go-redis makes a new one and subscribes
+// to the same topics. It may hold its lock for seconds meanwhile, so only the
+// hub's own goroutine calls it, and callers wait with a deadline.
 type hub struct {
 	ps     *goredis.PubSub
 	prefix string
@@ -33,7 +33,7 @@ type hub struct {
 
 	mu      sync.Mutex
 	changed map[string]struct{}     // topics to subscribe to or to leave
-	waiting map[string][]chan error // by topic: told of the next confirmation
+	waiting map[string][]chan error // by topic: who waits for a confirmation
 	wake    chan struct{}
 }
 
@@ -56,7 +56,7 @@ func newHub(client *goredis.Client, prefix string, log *slog.Logger) *hub {
 }
 
 // deliver runs until the connection is closed for good. It never blocks, so
-// go-redis never has to throw a message away.
+// go-redis never drops a message.
 func (h *hub) deliver(ch <-chan any) {
 	for m := range ch {
 		switch m := m.(type) {
@@ -70,7 +70,7 @@ func (h *hub) deliver(ch <-chan any) {
 	}
 }
 
-// tell lets those who wait for topic go on.
+// tell ends the wait of all callers that wait for topic.
 func (h *hub) tell(topic string, err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -80,7 +80,8 @@ func (h *hub) tell(topic string, err error) {
 	delete(h.waiting, topic)
 }
 
-// command brings the connection to what topics says, until ctx ends.
+// command subscribes and unsubscribes the connection as topics changes, until
+// ctx ends.
 func (h *hub) command(ctx context.Context) {
 	for {
 		select {
@@ -104,8 +105,8 @@ func (h *hub) next() (string, bool) {
 	return "", false
 }
 
-// send asks Redis for the topic even where it was asked before: the
-// confirmation shows that the connection lives.
+// send subscribes to the topic even if the connection already is: the
+// confirmation shows that the connection works.
 func (h *hub) send(ctx context.Context, topic string) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
@@ -116,13 +117,13 @@ func (h *hub) send(ctx context.Context, topic string) {
 		return
 	}
 	if err := h.ps.Unsubscribe(ctx, h.prefix+topic); err != nil {
-		// go-redis has forgotten the topic all the same: it is not asked for
-		// again on the next connection.
-		h.log.Debug("redis: unsubscribe failed", "error", err)
+		// go-redis has still forgotten the topic, so the next connection does not
+		// subscribe to it.
+		h.log.DebugContext(ctx, "redis: unsubscribe failed", "error", err)
 	}
 }
 
-// change has topic looked at by command.
+// change makes command look at topic.
 func (h *hub) change(topic string) {
 	h.mu.Lock()
 	h.changed[topic] = struct{}{}
@@ -164,7 +165,7 @@ func (h *hub) subscribe(ctx context.Context, topic string) (<-chan []byte, error
 	return sub.C(), nil
 }
 
-// giveUp forgets one who waited.
+// giveUp forgets a caller that no longer waits.
 func (h *hub) giveUp(topic string, live chan error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -174,7 +175,8 @@ func (h *hub) giveUp(topic string, live chan error) {
 	}
 }
 
-// left is called when a subscription has ended, the topic's last or not.
+// left is called after a subscription was removed; last: it was the topic's
+// last.
 func (h *hub) left(last bool, topic string) {
 	if last {
 		h.change(topic)

@@ -12,14 +12,13 @@ import (
 	"github.com/openova-io/bp-relay/services/bus"
 )
 
-// fenceFor is how long the last token of a name is remembered after its last
-// lease. When it is forgotten, or lost with Redis's memory, the clock alone
-// makes the next one greater.
+// fenceFor is how long the last token of a name is kept after its last lease.
+// Once it has expired or Redis has lost it, the clock alone makes the next token
+// greater.
 const fenceFor = 30 * 24 * time.Hour
 
-// acquire(lease, fence; ttl ms, fence ttl ms) returns the token, or false
-// where the lease is held. The lease's value is its token, which no two
-// holders share. Microseconds since 1970 stay below 2^53 until the year 2255,
+// acquire(lease, fence; ttl ms, fence ttl ms) returns the token, or false if
+// the lease is held. The lease's value is its token, which no two holders share. Microseconds since 1970 stay below 2^53 until the year 2255,
 // so Lua's numbers hold them exactly; %.0f keeps them out of 1.8e+15.
 var acquire = goredis.NewScript(`
 if redis.call('EXISTS', KEYS[1]) == 1 then return false end
@@ -33,21 +32,21 @@ redis.call('SET', KEYS[1], token, 'PX', ARGV[1])
 return token
 `)
 
-// renew(lease; token, ttl ms) returns 1, or 0 where the lease is not ours.
+// renew(lease; token, ttl ms) returns 1, or 0 if the token is not the lease's.
 var renew = goredis.NewScript(`
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
 return redis.call('PEXPIRE', KEYS[1], ARGV[2])
 `)
 
-// release(lease; token) removes the lease where it is ours.
+// release(lease; token) removes the lease if the token is the lease's.
 var release = goredis.NewScript(`
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
 return redis.call('DEL', KEYS[1])
 `)
 
 // Acquire implements bus.Bus. The token is the server's clock in microseconds,
-// or one more than the last token where that is greater. When the answer is
-// lost (bus.ErrUnavailable) the lease may be taken until ttl has passed.
+// or one more than the last token if that is greater. If the answer is lost
+// (bus.ErrUnavailable), the lease may be held until ttl has passed.
 func (b *Bus) Acquire(ctx context.Context, name string, ttl time.Duration) (bus.Lease, error) {
 	if name == "" || ttl <= 0 {
 		return nil, fmt.Errorf("acquire %q: %w", name, bus.ErrInvalid)

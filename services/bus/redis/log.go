@@ -8,15 +8,15 @@ import (
 	goredis "github.com/redis/go-redis/v9"
 )
 
-// LogTo sends what go-redis logs by itself (failed dials, broken connections)
-// to log at level debug; else it goes to standard error as plain text. The
-// setting is go-redis's own and holds for the whole process: main calls it
-// once, before New.
+// LogTo sends go-redis's own log (failed dials, broken connections) to log at
+// level debug; otherwise it goes to standard error as plain text. The setting
+// is go-redis's and holds for the whole process: main calls LogTo once, before
+// New.
 func LogTo(log *slog.Logger) { goredis.SetLogger(logger{log}) }
 
 type logger struct{ log *slog.Logger }
 
 // Printf implements go-redis's logging interface.
 func (l logger) Printf(ctx context.Context, format string, v ...any) {
-	l.log.DebugContext(ctx, "go-redis says", "text", fmt.Sprintf(format, v...), "component", "bus")
+	l.log.DebugContext(ctx, "go-redis", "text", fmt.Sprintf(format, v...), "component", "bus")
 }

@@ -10,10 +10,10 @@ import (
 	"github.com/openova-io/bp-relay/services/bus"
 )
 
-// A set is two keys: a sorted set of members by the time (ms) until which they
-// are here, and a hash of their values. Redis 7.0 has no expiry per hash
-// field (HPEXPIRE is 7.4), so each script first removes what has expired, and
-// the keys themselves expire with the last member.
+// A set is two keys: a sorted set of members by their expiry time (ms), and a
+// hash of their values. Redis 7.0 has no expiry per hash field (HPEXPIRE came
+// with 7.4), so each script first removes expired members, and the keys
+// themselves expire with the last member.
 
 const prune = `
 local t = redis.call('TIME')

@@ -1,9 +1,9 @@
-// Package redis is the bus over one Redis (7.0 or later), by go-redis: what
-// replicas share in production. Whatever must be atomic is one command or one
-// Lua script, and time is the server's, so that the replicas' clocks do not
-// matter. Nothing is retried by itself, because a command whose answer was
-// lost may have been carried out: the caller gets bus.ErrUnavailable within
-// about two seconds, and the next call works as soon as Redis is back.
+// Package redis is the bus on one Redis (7.0 or later), which replicas share in
+// production. Each atomic step is one command or one Lua script, and uses the
+// server's clock, so that the replicas' clocks do not matter. Nothing is retried
+// automatically, because a command whose answer was lost may have been executed:
+// the caller gets bus.ErrUnavailable within about two seconds, and the next call
+// works as soon as Redis is back.
 package redis
 
 import (
@@ -28,12 +28,11 @@ const callTimeout = 2 * time.Second
 type Config struct {
 	// URL is redis://[user[:password]@]host[:port][/db], or rediss:// for TLS.
 	URL string
-	// Username and Password go before those in URL, when set.
+	// Username and Password override those in URL if set.
 	Username, Password string
-	// Prefix is put before each key and channel; "relay:" when empty.
+	// Prefix is put before each key and channel; "relay:" if empty.
 	Prefix string
-	// Logger gets a line when a subscription cannot be ended; slog.Default()
-	// when nil.
+	// Logger defaults to slog.Default().
 	Logger *slog.Logger
 }
 
@@ -44,8 +43,7 @@ type Bus struct {
 	hub    *hub
 }
 
-// New makes the client. It does not wait for Redis: Ping says whether it is
-// there.
+// New makes the client. It does not connect; Ping does.
 func New(cfg Config) (*Bus, error) {
 	opt, err := goredis.ParseURL(cfg.URL)
 	if err != nil {
@@ -81,7 +79,7 @@ func New(cfg Config) (*Bus, error) {
 	}, nil
 }
 
-// call bounds a call and types its error.
+// call bounds a call to callTimeout and types its error.
 func call[T any](ctx context.Context, op string, do func(context.Context) (T, error)) (T, error) {
 	cctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
@@ -89,7 +87,8 @@ func call[T any](ctx context.Context, op string, do func(context.Context) (T, er
 	return v, typed(ctx, op, err)
 }
 
-// typed says whose fault an error is. goredis.Nil stays what it is.
+// typed wraps an error as the caller's (ctx), bus.ErrClosed or
+// bus.ErrUnavailable. goredis.Nil is returned as it is.
 func typed(ctx context.Context, op string, err error) error {
 	switch {
 	case err == nil, errors.Is(err, goredis.Nil):
@@ -102,7 +101,7 @@ func typed(ctx context.Context, op string, err error) error {
 	return fmt.Errorf("%s: %w: %w", op, bus.ErrUnavailable, err)
 }
 
-// millis is d in whole milliseconds, rounded up: what Redis takes for expiry.
+// millis is d in whole milliseconds, rounded up, as Redis takes an expiry.
 func millis(d time.Duration) int64 {
 	return int64((d + time.Millisecond - 1) / time.Millisecond)
 }
@@ -119,8 +118,8 @@ func (b *Bus) Publish(ctx context.Context, topic string, payload []byte) error {
 }
 
 // Subscribe implements bus.Bus. All subscriptions of a process share one
-// connection. When it breaks it is made again by itself; what was published
-// in between is not delivered.
+// connection, which is re-established when it breaks; messages published in
+// between are not delivered.
 func (b *Bus) Subscribe(ctx context.Context, topic string) (<-chan []byte, error) {
 	if topic == "" {
 		return nil, fmt.Errorf("subscribe: %w", bus.ErrInvalid)

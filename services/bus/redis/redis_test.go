@@ -52,8 +52,8 @@ func TestWrongPassword(t *testing.T) {
 	require.ErrorContains(t, err, "WRONGPASS", "the operator must see why")
 }
 
-// Redis may lose its memory: a holder must notice, and the next token must be
-// greater all the same.
+// If Redis loses its memory, a holder must notice and the next token must still
+// be greater.
 func TestMemoryLost(t *testing.T) {
 	s := startServer(t)
 	b, ctx := s.open(t), t.Context()
@@ -84,7 +84,7 @@ func TestClockSetBack(t *testing.T) {
 	}
 }
 
-// Whoever reads Redis learns neither a ticket's id nor its value.
+// A reader of Redis learns neither a ticket's id nor its value.
 func TestTicketsAreSecret(t *testing.T) {
 	s := startServer(t)
 	b, c, ctx := s.open(t), s.client(t), t.Context()
@@ -98,7 +98,7 @@ func TestTicketsAreSecret(t *testing.T) {
 	require.NoError(t, err)
 	require.NotContains(t, stored, value)
 
-	// Whoever writes Redis cannot make one up, nor give one the value of another.
+	// A writer to Redis can neither forge a ticket nor swap the values of two.
 	require.NoError(t, b.PutTicket(ctx, "another ticket's id, as long as this", []byte("other"), time.Minute))
 	all, err := c.Keys(ctx, "*").Result()
 	require.NoError(t, err)
@@ -112,7 +112,7 @@ func TestTicketsAreSecret(t *testing.T) {
 	require.Equal(t, value, string(got))
 }
 
-// Nothing may stay in Redis for ever, or it fills up.
+// Every key expires, or Redis would fill up.
 func TestEverythingExpires(t *testing.T) {
 	s := startServer(t)
 	b, c, ctx := s.open(t), s.client(t), t.Context()
@@ -137,8 +137,8 @@ func TestEverythingExpires(t *testing.T) {
 	}
 }
 
-// Redis goes away and comes back, empty: calls fail fast, subscriptions are
-// live again by themselves, and nothing has to be restarted.
+// Redis stops and restarts empty: calls fail fast, subscriptions recover, and
+// nothing has to be restarted.
 func TestServerAway(t *testing.T) {
 	s := startServer(t)
 	a, b, ctx := s.open(t), s.open(t), t.Context()
@@ -172,7 +172,7 @@ func TestServerAway(t *testing.T) {
 	require.Greater(t, again.Token(), l.Token())
 	require.NoError(t, a.PutTicket(ctx, "id", []byte("v"), time.Minute))
 
-	// The old subscription comes back by itself.
+	// The old subscription recovers.
 	deadline := time.Now().Add(15 * time.Second)
 	for {
 		require.NoError(t, b.Publish(ctx, "topic", []byte("back")))
@@ -189,7 +189,7 @@ func TestServerAway(t *testing.T) {
 	require.NoError(t, err)
 }
 
-// A server that takes connections and never answers is worse than none.
+// A server that accepts connections and never answers.
 func TestServerHangs(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)

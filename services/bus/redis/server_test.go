@@ -16,8 +16,8 @@ import (
 
 const password = "a password for tests"
 
-// server is a redis-server of the test's own: the tests stop it and start it
-// again, on the same port, without what it remembered.
+// server is the test's own redis-server: tests stop it and restart it on the
+// same port without its data.
 type server struct {
 	bin  string
 	port int
@@ -49,18 +49,18 @@ func (s *server) start(t testing.TB) {
 	require.Eventually(t, func() bool { return c.Ping(context.Background()).Err() == nil }, 10*time.Second, 10*time.Millisecond)
 }
 
-// stop kills the server: nobody is told.
+// stop kills the server.
 func (s *server) stop(t testing.TB) {
 	t.Helper()
 	if s.cmd == nil {
 		return
 	}
 	require.NoError(t, s.cmd.Process.Kill())
-	_ = s.cmd.Wait() // it says that it was killed
+	_ = s.cmd.Wait() // its error is that it was killed
 	s.cmd = nil
 }
 
-// client is a bare client, to look at the server behind the bus's back.
+// client is a bare client, to look at the server without the bus.
 func (s *server) client(t testing.TB) *goredis.Client {
 	t.Helper()
 	c := goredis.NewClient(&goredis.Options{Addr: fmt.Sprintf("127.0.0.1:%d", s.port), Password: password})

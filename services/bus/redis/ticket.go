@@ -16,17 +16,17 @@ import (
 	"github.com/openova-io/bp-relay/services/bus"
 )
 
-// Whoever can read Redis must not be able to use a ticket, nor to read what it
-// is for: the key in Redis is the SHA-256 of the id, and the value is sealed
-// with a key derived from the id, which only its bearer has.
+// A reader of Redis must be able neither to use a ticket nor to read its value:
+// the key in Redis is the SHA-256 of the id, and the value is encrypted with a
+// key derived from the id, which only the bearer has.
 
 func (b *Bus) ticketKey(id string) string {
 	sum := sha256.Sum256([]byte(id))
 	return b.prefix + "ticket:" + hex.EncodeToString(sum[:])
 }
 
-// sealer is AES-256-GCM with a random nonce, under a key for this id alone.
-func sealer(id string) (cipher.AEAD, error) {
+// cipherOf is AES-256-GCM with a random nonce, under a key for this id alone.
+func cipherOf(id string) (cipher.AEAD, error) {
 	key, err := hkdf.Key(sha256.New, []byte(id), nil, "bp-relay bus ticket v1", 32)
 	if err != nil {
 		return nil, err
@@ -43,13 +43,13 @@ func (b *Bus) PutTicket(ctx context.Context, id string, value []byte, ttl time.D
 	if id == "" || ttl <= 0 {
 		return fmt.Errorf("put ticket: %w", bus.ErrInvalid)
 	}
-	aead, err := sealer(id)
+	aead, err := cipherOf(id)
 	if err != nil {
 		return fmt.Errorf("put ticket: %w", err)
 	}
-	sealed := aead.Seal(nil, nil, value, nil)
+	ciphertext := aead.Seal(nil, nil, value, nil)
 	_, err = call(ctx, "put ticket", func(ctx context.Context) (string, error) {
-		return b.client.SetArgs(ctx, b.ticketKey(id), sealed, goredis.SetArgs{
+		return b.client.SetArgs(ctx, b.ticketKey(id), ciphertext, goredis.SetArgs{
 			Mode: "NX", TTL: time.Duration(millis(ttl)) * time.Millisecond,
 		}).Result()
 	})
@@ -59,10 +59,10 @@ func (b *Bus) PutTicket(ctx context.Context, id string, value []byte, ttl time.D
 	return err
 }
 
-// TakeTicket implements bus.Bus by GETDEL. When the answer is lost
-// (bus.ErrUnavailable) the ticket may be gone.
+// TakeTicket implements bus.Bus by GETDEL. If the answer is lost
+// (bus.ErrUnavailable), the ticket may be gone.
 func (b *Bus) TakeTicket(ctx context.Context, id string) ([]byte, error) {
-	sealed, err := call(ctx, "take ticket", func(ctx context.Context) ([]byte, error) {
+	ciphertext, err := call(ctx, "take ticket", func(ctx context.Context) ([]byte, error) {
 		return b.client.GetDel(ctx, b.ticketKey(id)).Bytes()
 	})
 	if errors.Is(err, goredis.Nil) {
@@ -71,13 +71,13 @@ func (b *Bus) TakeTicket(ctx context.Context, id string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	aead, err := sealer(id)
+	aead, err := cipherOf(id)
 	if err != nil {
 		return nil, fmt.Errorf("take ticket: %w", err)
 	}
-	value, err := aead.Open([]byte{}, nil, sealed, nil)
+	value, err := aead.Open([]byte{}, nil, ciphertext, nil)
 	if err != nil {
-		// Not what PutTicket wrote: somebody else's write to our Redis.
+		// PutTicket did not write this: somebody else wrote to this Redis.
 		return nil, fmt.Errorf("%w: its value was altered", bus.ErrNoTicket)
 	}
 	return value, nil

@@ -16,6 +16,56 @@ func check(t *testing.T, rules guac.ClientRules, raw []byte) (guac.Verdict, erro
 	return rules.Check(&in, 1000)
 }
 
+// What a stock client sends and guacd would misread has one meaning: a page at 125 %
+// has sizes with fractions, and JavaScript has true and false.
+func TestWhatOnlyLooksWrongIsPutRight(t *testing.T) {
+	rules := guac.ClientRules{Protocol: "ssh", DPI: 96}
+	for in, want := range map[string]string{
+		"4.size,7.1251.25,6.751.25;":                                     string(encode("size", "1251", "751")),
+		"3.key,2.97,4.true;":                                             string(encode("key", "97", "1")),
+		"3.key,2.97,5.false;":                                            string(encode("key", "97", "0")),
+		string(encode("mouse", "-3.5", "10.499", "1")):                   string(encode("mouse", "-4", "10", "1")),
+		string(encode("mouse", "1e2", "1e-7", "0")):                      string(encode("mouse", "100", "0", "0")),
+		string(encode("touch", "0", "1.2", "3.8", "2", "2", "0.5", "1")): string(encode("touch", "0", "1", "4", "2", "2", "0.5", "1")),
+		string(encode("size", "1", "1")):                                 string(encode("size", "192", "192")),
+		string(encode("size", "100000", "100000")):                       string(encode("size", "4096", "4096")),
+		string(encode("size", "1920", "1080")):                           string(encode("size", "1920", "1080")),
+	} {
+		var i guac.Instruction
+		require.NoError(t, i.Parse([]byte(in)))
+		verdict, err := rules.Check(&i, 0)
+		require.NoError(t, err, in)
+		require.Equal(t, guac.Forward, verdict, in)
+		require.Equal(t, want, string(i.Raw()), in)
+	}
+}
+
+// A screen in which no character has room crashes guacd's terminal, and a huge one
+// fills its memory.
+func TestBoundsOfAScreen(t *testing.T) {
+	b := guac.Bounds{Pixels: 1 << 20}
+	for _, dpi := range []int{1, 24, 96, 384, 1000} {
+		for _, size := range [][2]int{{1, 1}, {1, 8000}, {1251, 751}, {1 << 30, 1}, {1 << 30, 1 << 30}, {4000, 4000}} {
+			s := b.Screen(guac.Screen{Width: size[0], Height: size[1], DPI: dpi})
+			require.NoError(t, s.Check())
+			require.GreaterOrEqual(t, s.Width, 160)
+			require.GreaterOrEqual(t, s.Height, 120)
+			require.LessOrEqual(t, s.Width*s.Height, 1<<20)
+			require.GreaterOrEqual(t, s.Height*10, s.DPI*8, "a row of the largest font, %+v", s)
+		}
+	}
+	require.Equal(t, guac.Screen{Width: 1251, Height: 751, DPI: 120}, b.Screen(guac.Screen{Width: 1251, Height: 751, DPI: 120}))
+	for text, want := range map[string]int{"1251.25": 1251, "1024": 1024, "0": 0, "750.5": 751} {
+		got, ok := guac.Pixels(text)
+		require.True(t, ok)
+		require.Equal(t, want, got)
+	}
+	for _, bad := range []string{"", "x", "-1", "NaN", "Infinity", "1e99", "0x10", "12px"} {
+		_, ok := guac.Pixels(bad)
+		require.False(t, ok, bad)
+	}
+}
+
 func TestClientRules(t *testing.T) {
 	ssh := guac.ClientRules{Protocol: "ssh", Reserved: 56}
 	for name, c := range map[string]struct {
@@ -42,7 +92,9 @@ func TestClientRules(t *testing.T) {
 		"sync without a timestamp":     {encode("sync"), guac.Refuse, guac.ClientBadRequest},
 		"a size":                       {encode("size", "1024", "768"), guac.Forward, 0},
 		"size of a hidden element":     {encode("size", "0", "0"), guac.Drop, 0},
-		"size of a warehouse":          {encode("size", "100000", "100000"), guac.Drop, 0},
+		"size of a warehouse":          {encode("size", "100000", "100000"), guac.Forward, 0},
+		"size of nothing":              {encode("size", "NaN", "768"), guac.Refuse, guac.ClientBadRequest},
+		"a stream with a fraction":     {encode("end", "0.5"), guac.Refuse, guac.ClientBadRequest},
 		"a clipboard":                  {encode("clipboard", "0", "text/plain"), guac.Forward, 0},
 		"clipboard with a nul":         {[]byte("9.clipboard,1.0,10.text/pl\x00in;"), guac.Refuse, guac.ClientBadRequest},
 		"a blob":                       {encode("blob", "0", "aGVsbG8="), guac.Forward, 0},
@@ -82,7 +134,7 @@ func TestClientRules(t *testing.T) {
 	}
 }
 
-// guacd takes these from any user of a running rdp or vnc session.
+// guacd accepts these from any user of a running RDP or VNC session.
 func TestCredentialsAreNeverTheClientsToSet(t *testing.T) {
 	for _, protocol := range []string{"rdp", "vnc", "ssh", "telnet", "kubernetes", "", "$id"} {
 		for _, name := range []string{"username", "password", "domain", "hostname", "recording-path", ""} {
@@ -99,8 +151,8 @@ func TestRefusalsHoldNoValues(t *testing.T) {
 	}
 }
 
-// Parameters that no client may set (reference/guacamole.md, 2.2): what a
-// client sends about itself cannot reach any of them.
+// Parameters that no client may set (reference/guacamole.md, 2.2): nothing that a
+// client sends reaches any of them.
 func TestScreenReachesNoParameter(t *testing.T) {
 	require.Error(t, guac.Screen{Width: 1, Height: 1, DPI: 96, Timezone: "../../etc/passwd"}.Check())
 	require.Error(t, guac.Screen{Width: 1, Height: 1, DPI: 96, Timezone: "Local"}.Check())
@@ -119,7 +171,8 @@ func TestServerInstructionsThatConcernTheBroker(t *testing.T) {
 		guac.Required: {encode("required", "password")},
 		guac.Ack:      {encode("ack", "63", "OK", "0")},
 		guac.Foreign:  {encode("", "uuid"), encode("ready", "$x"), encode("args")},
-		guac.Plain:    {encode("syncs", "5"), encode("name", "4.sync,1.5;"), encode("nop"), encode("img", "1"), encode("disconnected!")},
+		guac.Joined:   {encode("msg", "1", "@id", "eve"), encode("mouse", "1", "2", "0", "5")},
+		guac.Plain:    {encode("msg", "2", "@id", "eve"), encode("mouses"), encode("syncs", "5"), encode("name", "4.sync,1.5;"), encode("nop"), encode("img", "1"), encode("disconnected!")},
 	} {
 		for _, raw := range list {
 			require.Equal(t, want, guac.See(raw), "%s", raw)

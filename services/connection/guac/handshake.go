@@ -9,18 +9,19 @@ import (
 	"strings"
 )
 
-// ErrHandshake says that guacd's side of the handshake was not the protocol's.
+// ErrHandshake: guacd broke the protocol of the handshake.
 var ErrHandshake = errors.New("guac: handshake")
 
-// versions are the protocol's versions in their order (protocol-types.h).
-// The newest we speak is the last.
+// versions are the supported versions of the protocol, oldest first
+// (protocol-types.h).
 func versions() []string {
 	return []string{"VERSION_1_0_0", "VERSION_1_1_0", "VERSION_1_3_0", "VERSION_1_5_0"}
 }
 
-// Opening is what a handshake needs.
+// Opening is what a handshake sends.
 type Opening struct {
-	// Select is the protocol ("ssh") or an existing connection's id ("$...").
+	// Select is a protocol by guacd's name, or an existing connection's id
+	// ("$...").
 	Select string
 	Screen Screen
 	Params Params
@@ -28,21 +29,24 @@ type Opening struct {
 
 // Opened is what guacd answered.
 type Opened struct {
-	// ID is the connection's id in that guacd: "$" and a UUID.
+	// ID is the connection's id in that guacd: "$" and a UUID. It is a secret:
+	// whoever knows it and reaches guacd can join the session and type into it.
 	ID string
-	// Version is the protocol's version that both speak.
+	// Version is the agreed version of the protocol.
 	Version string
-	// Rest is what came after "ready" in the same read: the first bytes of
-	// the session.
+	// Rest are the bytes that were read after "ready": the first bytes of the
+	// session.
 	Rest []byte
+	// Clipboard is how many bytes of a paste this guacd keeps.
+	Clipboard int
 }
 
-// Handshake opens a connection on rw, a fresh connection to guacd. The caller
-// sets the deadline (guacd gives 15 s per instruction) and closes rw when it
-// fails. Parameters are sent by name, in the order that this guacd asks for
-// them; one that we have no value for is ”. A *StatusError is guacd's own
-// refusal, with its status; "ready" is no proof that the target answers: that
-// error comes later, in the session.
+// Handshake opens a session on rw, a new connection to guacd. The caller sets the
+// deadline (guacd allows 15 s per instruction) and closes rw after an error.
+// Parameters are sent by name, in the order in which this guacd asks for them; a
+// parameter without a value is sent as "". A *StatusError is guacd's refusal with
+// its status. "ready" does not mean that the target answers: such an error
+// arrives later, in the session.
 func Handshake(rw io.ReadWriter, o Opening) (Opened, error) {
 	if err := o.Screen.Check(); err != nil {
 		return Opened{}, err
@@ -67,11 +71,15 @@ func Handshake(rw io.ReadWriter, o Opening) (Opened, error) {
 	if len(ready) != 1 || !strings.HasPrefix(ready[0], "$") {
 		return Opened{}, fmt.Errorf("%w: ready without a connection id", ErrHandshake)
 	}
-	return Opened{ID: ready[0], Version: version, Rest: slices.Clone(r.buf[r.from:r.to])}, nil
+	opened := Opened{ID: ready[0], Version: version, Rest: slices.Clone(r.buf[r.from:r.to]), Clipboard: smallClipboard}
+	if slices.Contains(args, clipboardBuffer) && o.Params[clipboardBuffer] != "" {
+		opened.Clipboard = bigClipboard
+	}
+	return opened, nil
 }
 
-// answer picks the version and puts the values into guacd's order. "connect"
-// must have exactly as many values as "args" had.
+// answer chooses the version and puts the values into guacd's order. "connect"
+// must have exactly as many values as "args".
 func answer(args []string, p Params) (version string, values []string) {
 	known := versions()
 	version = known[0]
@@ -89,7 +97,8 @@ func answer(args []string, p Params) (version string, values []string) {
 	return version, values
 }
 
-// newer says whether version a is greater than b; a malformed b is the oldest.
+// newer reports whether version a is greater than b. A malformed version is the
+// oldest.
 func newer(a, b string) bool {
 	return slices.Compare(numbers(a), numbers(b)) > 0
 }
@@ -122,7 +131,7 @@ func greet(version string, s Screen) [][]string {
 	return out
 }
 
-// send writes instructions with one write.
+// send sends instructions with one write.
 func send(w io.Writer, instructions ...[]string) error {
 	var buf []byte
 	for _, in := range instructions {
@@ -142,11 +151,11 @@ type reader struct {
 	src      io.Reader
 	scan     Scanner
 	buf      [2 * MaxInstruction]byte
-	from, to int // what has been read and not been returned
+	from, to int // buf[from:to] was read and not yet returned
 }
 
-// expect returns the arguments of the next instruction, which must have that
-// opcode. guacd's keep-alive is skipped; "error" keeps its status.
+// expect returns the arguments of the next instruction, which must have this
+// opcode. It skips guacd's keep-alive. "error" becomes a *StatusError.
 func (r *reader) expect(opcode string) ([]string, error) {
 	for {
 		raw, err := r.next()

@@ -13,8 +13,8 @@ import (
 	"github.com/openova-io/bp-relay/services/connection/guac"
 )
 
-// peer plays guacd for what a real one cannot be made to do: it reads whole
-// instructions and answers each opcode with bytes.
+// peer is a scripted guacd: it reads whole instructions and answers each opcode
+// with bytes.
 func peer(t *testing.T, conn net.Conn, answers map[string]string, got chan<- []string) {
 	t.Helper()
 	var s guac.Scanner
@@ -79,8 +79,8 @@ func opening() guac.Opening {
 func TestHandshakeMapsParametersByName(t *testing.T) {
 	opened, got, err := shake(t, opening(), map[string]string{
 		"select": string(encode("args", "VERSION_1_3_0", "password", "no-such-thing", "recording-path", "hostname", "username", "port", "host-key")),
-		// The keep-alive may come in between, and the session's first bytes in
-		// the same read as "ready".
+		// A keep-alive may arrive in between, and the session's first bytes in the
+		// same read as "ready".
 		"connect": "3.nop;" + string(encode("ready", "$0b2a")) + "4.size,1.0,4",
 	})
 	require.NoError(t, err)
@@ -114,7 +114,7 @@ func TestHandshakeVersion(t *testing.T) {
 			require.Contains(t, got, []string{"name", "Zoë"})
 		}
 	}
-	// Before versions there was no first argument for them.
+	// The oldest protocol has no version argument.
 	opened, got, err := shake(t, opening(), map[string]string{
 		"select": string(encode("args", "hostname", "port")), "connect": string(encode("ready", "$1")),
 	})

@@ -7,17 +7,17 @@ import (
 	"unicode/utf8"
 )
 
-// Instruction is a parsed view of one complete instruction: its elements point
-// into the bytes it was parsed from. The zero value is ready, and one value
-// can be used for many instructions without allocating.
+// Instruction is a view of one complete instruction: its elements point into the
+// bytes that were parsed. The zero value is ready to use, and one value can parse
+// many instructions without allocating.
 type Instruction struct {
 	raw      []byte
 	elements int
 	bounds   [MaxElements]struct{ from, to int }
 }
 
-// Parse takes raw, which must be exactly one complete instruction. The error
-// is a *SyntaxError. raw must stay unchanged while the result is in use.
+// Parse parses raw, which must be exactly one complete instruction. The error is
+// a *SyntaxError. raw must not change while the result is in use.
 func (in *Instruction) Parse(raw []byte) error {
 	in.raw, in.elements = raw, 0
 	var s Scanner
@@ -28,7 +28,7 @@ func (in *Instruction) Parse(raw []byte) error {
 	if !done || n != len(raw) {
 		return &SyntaxError{Offset: int64(n), Err: ErrIncomplete}
 	}
-	// The scanner has checked the form; here only the places are noted.
+	// The scanner has checked the syntax; only the bounds are noted here.
 	for i := 0; i < len(raw); {
 		length := 0
 		for ; raw[i] != '.'; i++ {
@@ -57,10 +57,10 @@ func (in *Instruction) Opcode() []byte { return in.element(0) }
 // Args returns the number of elements after the opcode.
 func (in *Instruction) Args() int { return in.elements - 1 }
 
-// Arg returns the argument at i, counted from 0; nil where there is none.
+// Arg returns the argument at i, counted from 0, or nil if there is none.
 func (in *Instruction) Arg(i int) []byte { return in.element(i + 1) }
 
-// Raw returns the bytes it was parsed from.
+// Raw returns the bytes that were parsed.
 func (in *Instruction) Raw() []byte { return in.raw }
 
 // Strings returns copies of all arguments.
@@ -80,9 +80,9 @@ func (in *Instruction) element(i int) []byte {
 	return in.raw[b.from:b.to]
 }
 
-// Append encodes an instruction and appends it to dst. What it appends always
-// passes the Scanner: the error is a *SyntaxError for a value that is not
-// UTF-8, holds NUL, or is over a bound; dst is then returned as it was.
+// Append encodes an instruction and appends it to dst. The result always passes
+// the Scanner: for a value that is not UTF-8, contains NUL, or exceeds a bound,
+// Append returns dst unchanged and a *SyntaxError.
 func Append(dst []byte, opcode string, args ...string) ([]byte, error) {
 	start := len(dst)
 	if 1+len(args) > MaxElements {
@@ -119,16 +119,16 @@ func appendElement(dst []byte, v string) ([]byte, error) {
 	return append(append(dst, '.'), v...), nil
 }
 
-// Is says whether a complete instruction, as the Scanner found it, has the
-// opcode whose encoded element is prefix ("4.sync"): lengths have no leading
-// zeros, so that the bytes decide.
+// Is reports whether a complete instruction that has passed the Scanner has the
+// opcode whose encoded element is prefix ("4.sync"). Lengths have no leading
+// zeros, so the bytes decide.
 func Is(raw []byte, prefix string) bool {
 	return len(raw) > len(prefix) && string(raw[:len(prefix)]) == prefix &&
 		(raw[len(prefix)] == ',' || raw[len(prefix)] == ';')
 }
 
-// Int parses a decimal integer of at most 18 digits with an optional "-":
-// what C's atoi reads without surprises. false for anything else.
+// Int parses a decimal integer of at most 18 digits with an optional "-", which
+// C's atoi reads alike. It returns false for anything else.
 func Int(b []byte) (int64, bool) {
 	neg := bytes.HasPrefix(b, []byte("-"))
 	if neg {

@@ -7,7 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
-	_ "time/tzdata" // the names of time zones, where the machine has none
+	_ "time/tzdata" // time zones, for machines without a database
 	"unicode/utf8"
 )
 
@@ -15,12 +15,15 @@ import (
 // GUAC_DISPLAY_MAX_WIDTH).
 const MaxSide = 8192
 
-// Params are a target's parameters by guacd's own names. A name that is not
-// here is sent as ”. They are made from typed definitions (SSH) and a few
-// bounded wishes of the client (Appearance), never from a map that a caller
-// filled: hostname, recording-path, command, ignore-cert and the like cannot
-// be set by anyone but the definition, because nothing else has a field for
-// them.
+// Locale is what a shell's LANG says, if the target accepts it: characters are
+// UTF-8 on the way and in the recording. Every glibc since 2.35, and every Debian,
+// has this locale.
+const Locale = "C.UTF-8"
+
+// Params are a target's parameters by guacd's names. A missing name is sent as
+// "". Params are made from typed definitions (SSH), never from a map that a caller
+// filled: a caller cannot set hostname, recording-path, command, ignore-cert and
+// the like, because it has no field for them.
 type Params map[string]string
 
 // SSH is a shell on a target.
@@ -31,25 +34,30 @@ type SSH struct {
 	Port int
 	// Username at the target.
 	Username string
-	// Password, PrivateKey (PEM) and Passphrase are the credentials that the
-	// definition has; what is empty is not sent.
+	// Password, PrivateKey (PEM) and Passphrase are the credentials; "" means
+	// none.
 	Password, PrivateKey, Passphrase string
 	// HostKey is the target's public key as sshd has it in its .pub file:
-	// "ssh-rsa AAAA...". Without it guacd would connect to anyone.
+	// "ssh-rsa AAAA...". Without it guacd connects to any host that answers.
 	HostKey string
 	// DisableCopy keeps the target's clipboard from the browser; DisablePaste
 	// keeps the browser's from the target.
 	DisableCopy, DisablePaste bool
 }
 
-// Params names the values as guacd's ssh settings do (protocols/ssh/settings.c).
+// Params returns the values by the names of protocols/ssh/settings.c.
 func (t SSH) Params() Params {
 	p := Params{
 		"hostname": t.Hostname, "port": strconv.Itoa(t.Port), "username": t.Username,
 		"password": t.Password, "private-key": t.PrivateKey, "passphrase": t.Passphrase,
-		// A session with nobody typing must still notice a dead target. guacd
-		// also looks for a logout no more often than this (ssh.c).
+		// An idle session must also notice a dead target. guacd checks for a
+		// logout at this interval (ssh.c).
 		"server-alive-interval": "2",
+		"locale":                Locale,
+		// guacd since 1.6 gives up a connection attempt after this many seconds;
+		// guacd since 1.6.1 keeps as much of a paste, in bytes.
+		"timeout":       "10",
+		clipboardBuffer: strconv.Itoa(bigClipboard),
 	}
 	if t.Port == 0 {
 		p["port"] = "22"
@@ -67,24 +75,34 @@ func (t SSH) Params() Params {
 	return p
 }
 
-// Screen is what the client says about itself in the handshake. Check must
-// have passed before it is used.
+// clipboardBuffer is the parameter for the most bytes of a paste. A guacd that does
+// not ask for it keeps smallClipboard bytes and cuts the rest off
+// (common/clipboard.c).
+const (
+	clipboardBuffer = "clipboard-buffer-size"
+	smallClipboard  = 262_144
+	bigClipboard    = 8 << 20
+)
+
+// Screen is what the client says about itself in the handshake. Call Check before
+// using it.
 type Screen struct {
-	// Width and Height are in pixels, 1 to MaxSide; DPI is 1 to 1000.
+	// Width and Height are in pixels, 1 to MaxSide; DPI is 1 to 1000. Bounds.Screen
+	// brings what a browser says within what guacd can draw.
 	Width, Height, DPI int
-	// Audio, Video and Image are the mime types the client can take, at most
+	// Audio, Video and Image are the MIME types that the client accepts, at most
 	// 16 of each.
 	Audio, Video, Image []string
 	// Timezone is a name of the IANA database, or "".
 	Timezone string
-	// Name is shown to other users of the session, or ""; protocol >= 1.5.0.
+	// Name is shown to other users of the session (protocol 1.5.0), or "".
 	Name string
 }
 
-// ErrScreen says that what the client says about itself is out of bounds.
+// ErrScreen: a value of a Screen is out of bounds.
 var ErrScreen = errors.New("guac: bad screen")
 
-// Check enforces the bounds.
+// Check checks the bounds. Its error wraps ErrScreen.
 func (s Screen) Check() error {
 	switch {
 	case s.Width < 1 || s.Width > MaxSide || s.Height < 1 || s.Height > MaxSide:
@@ -107,8 +125,8 @@ func (s Screen) Check() error {
 	return nil
 }
 
-// knownZone keeps "Local" and paths out: guacd hands the name to a child's
-// environment.
+// knownZone reports whether name is a time zone. It refuses "Local" and paths,
+// since guacd passes the name to a child's environment.
 func knownZone(name string) bool {
 	if name == "" {
 		return true
@@ -120,10 +138,10 @@ func knownZone(name string) bool {
 	return err == nil
 }
 
-// ClientArgv says whether a client may change this parameter of a running
-// session: only what concerns its own terminal's looks. guacd would also take
-// rdp and vnc credentials while it waits for "required"; those are answered
-// from the definition.
+// ClientArgv reports whether a client may change this parameter of a running
+// session: only the appearance of its terminal. guacd would also accept RDP and
+// VNC credentials while it waits for "required"; the broker answers those from
+// the definition.
 func ClientArgv(protocol, name string) bool {
 	switch protocol {
 	case "ssh", "telnet", "kubernetes":

@@ -5,12 +5,12 @@ import (
 	"unicode/utf8"
 )
 
-// Scanner finds where instructions end in a stream that comes in pieces. Each
-// byte is looked at once, however the stream is cut: a piece may end inside a
-// length, a value or a character. It checks the bounds and that values are
-// valid UTF-8, so that the bytes up to a boundary are a valid WebSocket text
-// message. The zero value is ready; it must not be copied while in use, is
-// not safe for concurrent use, and after an error stays failed.
+// Scanner finds the ends of instructions in a stream that arrives in pieces. It
+// examines each byte once, wherever the stream is cut: a piece may end inside a
+// length, a value or a character. It checks the bounds and that values are valid
+// UTF-8, so that the bytes up to a boundary are a valid WebSocket text message.
+// The zero value is ready to use. It must not be copied while in use, is not safe
+// for concurrent use, and stays failed after an error.
 type Scanner struct {
 	state     state
 	digits    int   // digits of the length so far
@@ -18,7 +18,7 @@ type Scanner struct {
 	elements  int   // elements of this instruction so far
 	size      int   // bytes of this instruction so far
 	offset    int64 // bytes of the stream before this piece
-	// A character cut by the end of a piece, or being read byte by byte:
+	// A character that the end of a piece cuts, or that is read byte by byte:
 	need   int  // continuation bytes still to come
 	lo, hi byte // bounds of the next one (Unicode 15.0, table 3-7)
 	err    error
@@ -35,9 +35,9 @@ const (
 // highBits has the bit set that only non-ASCII bytes have.
 const highBits = 0x8080808080808080
 
-// Next consumes bytes of p up to the end of the current instruction, or all of
-// them where it does not end in p. It returns how many it consumed and whether
-// the instruction is complete. The error is a *SyntaxError.
+// Next consumes p up to the end of the current instruction, or all of p if it
+// does not end there. It returns the number of consumed bytes and whether the
+// instruction is complete. The error is a *SyntaxError.
 func (s *Scanner) Next(p []byte) (n int, done bool, err error) {
 	if s.err != nil {
 		return 0, false, s.err
@@ -49,7 +49,7 @@ func (s *Scanner) Next(p []byte) (n int, done bool, err error) {
 			if s.digits == 0 {
 				k, done := s.short(p, i)
 				if i = k; done {
-					return s.end(i)
+					return s.complete(i)
 				}
 				if i == len(p) {
 					continue
@@ -93,7 +93,7 @@ func (s *Scanner) Next(p []byte) (n int, done bool, err error) {
 			switch c {
 			case ',':
 			case ';':
-				return s.end(i)
+				return s.complete(i)
 			default:
 				return s.fail(i-1, ErrTerminator)
 			}
@@ -107,8 +107,8 @@ func (s *Scanner) Next(p []byte) (n int, done bool, err error) {
 	return i, false, nil
 }
 
-// end closes the instruction whose last byte is before i.
-func (s *Scanner) end(i int) (int, bool, error) {
+// complete finishes the instruction whose last byte is before i.
+func (s *Scanner) complete(i int) (int, bool, error) {
 	if s.size+i > MaxInstruction {
 		return s.fail(i, ErrInstructionTooLong)
 	}
@@ -117,10 +117,9 @@ func (s *Scanner) end(i int) (int, bool, error) {
 	return i, true, nil
 }
 
-// short consumes elements of at most 99 ASCII characters that lie whole in p:
-// most of what a session is made of. What it does not like it leaves to the
-// careful path. It returns where it got to and whether an instruction ended
-// there.
+// short consumes complete elements of at most 99 ASCII characters, which are most
+// of a session. It stops at anything else, which Next then handles. It returns
+// where it stopped and whether an instruction ended there.
 func (s *Scanner) short(p []byte, i int) (int, bool) {
 	for len(p)-i >= 12 && s.elements < MaxElements {
 		n, from := int(p[i]-'0'), i+2 // a byte below '0' wraps to above 9
@@ -139,7 +138,7 @@ func (s *Scanner) short(p []byte, i int) (int, bool) {
 			return i, false
 		}
 		if n <= 8 && len(p)-from >= 8 {
-			// The bits over the value's own bytes do not count.
+			// Ignore the bits above the value's own bytes.
 			if binary.LittleEndian.Uint64(p[from:])&(highBits>>(64-8*n)) != 0 {
 				return i, false
 			}
@@ -160,7 +159,7 @@ func (s *Scanner) short(p []byte, i int) (int, bool) {
 	return i, false
 }
 
-// Between says whether the stream stands between two instructions.
+// Between reports whether the stream is between two instructions.
 func (s *Scanner) Between() bool {
 	return s.err == nil && s.state == inLength && s.digits == 0 && s.elements == 0
 }
@@ -170,14 +169,14 @@ func (s *Scanner) fail(at int, err error) (int, bool, error) {
 	return at, false, s.err
 }
 
-// value consumes as much of the value as p holds and returns how many bytes
-// that was; false where the next byte is not UTF-8.
+// value consumes as much of the value as p holds and returns the number of
+// bytes. It returns false if the next byte is not UTF-8.
 func (s *Scanner) value(p []byte) (int, bool) {
 	i := 0
 	for s.remaining > 0 || s.need > 0 {
 		if s.need == 0 {
-			// A code point has at least one byte, so that within min(remaining,
-			// len) bytes an ASCII run never leaves the value.
+			// A code point has at least one byte, so an ASCII run of at most
+			// min(remaining, len) bytes never leaves the value.
 			k := asciiRun(p[i:min(len(p), i+s.remaining)])
 			i += k
 			s.remaining -= k
@@ -209,9 +208,9 @@ func (s *Scanner) value(p []byte) (int, bool) {
 	return i, true
 }
 
-// multibyte takes one byte of a character that is not ASCII: the bounds of
-// its second byte keep out overlong forms, surrogates and what is over
-// U+10FFFF (Unicode 15.0, table 3-7).
+// multibyte consumes one byte of a character that is not ASCII. The bounds of the
+// second byte exclude overlong forms, surrogates and code points above U+10FFFF
+// (Unicode 15.0, table 3-7).
 func (s *Scanner) multibyte(c byte) bool {
 	if s.need > 0 {
 		if c < s.lo || c > s.hi {
@@ -246,8 +245,8 @@ func (s *Scanner) multibyte(c byte) bool {
 	return true
 }
 
-// asciiRun returns how many bytes at the start of p are ASCII, looking at 32
-// and then 8 at a time.
+// asciiRun returns the number of ASCII bytes at the start of p. It examines 32 and
+// then 8 at a time.
 func asciiRun(p []byte) int {
 	i := 0
 	for len(p)-i >= 32 {

@@ -14,7 +14,7 @@ import (
 	"github.com/openova-io/bp-relay/services/connection/guac"
 )
 
-// encode panics where a test's own words cannot be encoded.
+// encode encodes an instruction of a test; it panics on an error.
 func encode(opcode string, args ...string) []byte {
 	b, err := guac.Append(nil, opcode, args...)
 	if err != nil {
@@ -23,8 +23,7 @@ func encode(opcode string, args ...string) []byte {
 	return b
 }
 
-// feed gives the scanner the stream in the given pieces and returns where
-// instructions ended.
+// feed gives the scanner a stream in pieces and returns where instructions ended.
 func feed(pieces ...[]byte) (ends []int, err error) {
 	var s guac.Scanner
 	at := 0
@@ -44,7 +43,7 @@ func feed(pieces ...[]byte) (ends []int, err error) {
 	return ends, nil
 }
 
-// stream holds what other brokers break on: characters of 2, 3 and 4 bytes
+// stream holds what breaks other brokers: characters of 2, 3 and 4 bytes
 // (one code point each, but up to two UTF-16 units), terminators inside
 // values, empty elements, an empty opcode.
 func stream() (all []byte, ends []int) {
@@ -165,7 +164,7 @@ func TestErrorsHoldNoBytesOfTheStream(t *testing.T) {
 	require.NotContains(t, fmt.Sprintf("%v %+v", err, err), "hunter")
 }
 
-// reference is the same protocol the slow way: decode everything to runes.
+// reference is a simple and slow parser: it decodes everything to runes.
 func reference(b []byte) (ends []int, ok bool) {
 	at := 0
 	for at < len(b) {

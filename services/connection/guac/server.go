@@ -1,30 +1,34 @@
 package guac
 
-// ServerSeen is what the broker must notice in guacd's stream. Everything
-// else goes through untouched.
+import "bytes"
+
+// ServerSeen is what the broker must notice in guacd's stream.
 type ServerSeen int
 
-// What was seen.
+// The values of ServerSeen.
 const (
-	// Plain: nothing that concerns the broker.
+	// Plain: anything else; it is passed on unchanged.
 	Plain ServerSeen = iota
-	// Sync: a frame ended; the instruction has its timestamp.
+	// Sync: the end of a frame, with a timestamp.
 	Sync
 	// Failed: an "error" with its status.
 	Failed
 	// Gone: guacd's "disconnect".
 	Gone
-	// Required: guacd waits for parameters, which it names.
+	// Required: guacd waits for the parameters that it names.
 	Required
-	// Ack: an answer to a stream.
+	// Ack: the answer to a blob of a stream.
 	Ack
-	// Foreign: an instruction that guacd never sends after the handshake; an
-	// empty opcode belongs to the tunnel alone and would be believed by the
-	// browser.
+	// Foreign: an instruction that guacd never sends after the handshake. An
+	// empty opcode belongs to the tunnel, and the browser would believe it.
 	Foreign
+	// Joined: somebody else takes part in the session. From version 1.5 guacd says
+	// so to the session's owner ("msg"); every version tells a user about the
+	// mouse only when another user has moved it (common/cursor.c).
+	Joined
 )
 
-// See sorts a complete instruction as the Scanner found it, by its first
+// See classifies a complete instruction that has passed the Scanner, by its first
 // bytes.
 func See(raw []byte) ServerSeen {
 	switch raw[0] {
@@ -33,6 +37,9 @@ func See(raw []byte) ServerSeen {
 	case '3':
 		if Is(raw, "3.ack") {
 			return Ack
+		}
+		if bytes.HasPrefix(raw, []byte("3.msg,1.1,")) { // GUAC_MESSAGE_USER_JOINED
+			return Joined
 		}
 	case '4':
 		if Is(raw, "4.sync") {
@@ -44,6 +51,9 @@ func See(raw []byte) ServerSeen {
 	case '5':
 		if Is(raw, "5.error") {
 			return Failed
+		}
+		if Is(raw, "5.mouse") {
+			return Joined
 		}
 		if Is(raw, "5.ready") {
 			return Foreign
@@ -60,8 +70,8 @@ func See(raw []byte) ServerSeen {
 	return Plain
 }
 
-// SyncTime reads the timestamp of a complete "sync" without a full parse:
-// milliseconds of guacd's own monotonic clock.
+// SyncTime reads the timestamp of a complete "sync" without parsing it fully:
+// milliseconds of guacd's monotonic clock. It returns false if it is malformed.
 func SyncTime(raw []byte) (int64, bool) {
 	b := raw[min(len(raw), len("4.sync,")):]
 	length := 0

@@ -5,9 +5,9 @@ import (
 	"strconv"
 )
 
-// Status is a Guacamole status code: how a session or a stream ended. The
-// WebSocket tunnel sends it as the close frame's reason, in decimal, and
-// guacamole-common-js reads it from there.
+// Status is a Guacamole status code: how a session or a stream ended. The tunnel
+// sends it in decimal as the close frame's reason, where guacamole-common-js
+// reads it.
 type Status uint16
 
 // The status codes of guacamole/protocol-types.h.
@@ -35,8 +35,8 @@ const (
 	ClientTooMany       Status = 0x031D
 )
 
-// ParseStatus reads the decimal code of an "error" or "ack" instruction;
-// ServerError where it is none.
+// ParseStatus reads the decimal code of an "error" or "ack" instruction. It
+// returns ServerError if b is malformed.
 func ParseStatus(b []byte) Status {
 	if v, ok := Int(b); ok && v >= 0 && v <= 0xFFFF {
 		return Status(v)
@@ -44,11 +44,11 @@ func ParseStatus(b []byte) Status {
 	return ServerError
 }
 
-// Decimal is how the protocol writes it.
+// Decimal returns the status as the protocol writes it.
 func (s Status) Decimal() string { return strconv.Itoa(int(s)) }
 
-// WebSocketCode is the close code (RFC 6455, section 7.4.1) that goes with it,
-// as GuacamoleStatus.java has them.
+// WebSocketCode returns the matching close code (RFC 6455, section 7.4.1), as
+// GuacamoleStatus.java maps it.
 func (s Status) WebSocketCode() uint16 {
 	switch s {
 	case Success:
@@ -68,7 +68,7 @@ func (s Status) WebSocketCode() uint16 {
 
 func (s Status) String() string { return fmt.Sprintf("0x%04X", uint16(s)) }
 
-// StatusError is an "error" instruction: what guacd said and its status.
+// StatusError is an "error" instruction: guacd's message and status.
 type StatusError struct {
 	Status  Status
 	Message string
@@ -78,7 +78,7 @@ func (e *StatusError) Error() string {
 	return fmt.Sprintf("guacd: %s (status %s)", e.Message, e.Status)
 }
 
-// AsStatusError reads an "error" instruction; a missing or malformed code is
+// AsStatusError reads an "error" instruction. A missing or malformed code becomes
 // ServerError.
 func AsStatusError(in *Instruction) *StatusError {
 	return &StatusError{Status: ParseStatus(in.Arg(1)), Message: string(in.Arg(0))}

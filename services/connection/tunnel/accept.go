@@ -7,60 +7,78 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/gobwas/ws"
 )
 
-// Subprotocol is the WebSocket subprotocol of the tunnel.
-const Subprotocol = "guacamole"
-
 // ticketPrefix marks the ticket among the offered subprotocols.
 const ticketPrefix = "ticket."
 
-// ErrRejected says that the request was answered with an HTTP error.
+// patience is how long either direction may stand still, unless Options say
+// otherwise.
+const patience = 15 * time.Second
+
+// ErrRejected means that the request was answered with an HTTP error.
 var ErrRejected = errors.New("tunnel: request rejected")
 
-// Accept upgrades a request to a WebSocket. An error wraps ErrRejected and
-// has been answered.
-//
-// A browser's page can open a WebSocket to any host, with that host's cookies
-// (cross-site WebSocket hijacking). So a request that has an Origin, as every
-// browser's has, must come from the host it goes to or from one of origins
-// ("https://desk.example.com", exactly). Programs that are no browser send
-// none and could send any; the ticket is what stops them.
-func Accept(w http.ResponseWriter, r *http.Request, origins []string) (*Browser, error) {
-	return accept(w, r, origins, usual())
+// Options are the rules for accepting a WebSocket.
+type Options struct {
+	// Subprotocols are those that the server speaks; the first one offered by
+	// the client that is among them is agreed.
+	Subprotocols []string
+	// Origins are the origins besides the request's own host whose pages may
+	// connect: "https://desk.example.com", compared exactly.
+	Origins []string
+	// Read is the longest silence of the client and Write the longest time it
+	// may take to accept one message; 0 means 15 s.
+	Read, Write time.Duration
 }
 
-func accept(w http.ResponseWriter, r *http.Request, origins []string, t times) (*Browser, error) {
+// Accept upgrades a request to a WebSocket. An error wraps ErrRejected, and
+// the request has been answered.
+//
+// A page in a browser can open a WebSocket to any host, with that host's
+// cookies (cross-site WebSocket hijacking). A request with an Origin header,
+// which every browser sends, must therefore come from the host it goes to or
+// from one of the allowed origins. Other programs send no Origin or could
+// forge one; the ticket stops them.
+func Accept(w http.ResponseWriter, r *http.Request, o Options) (*Socket, error) {
+	if o.Read == 0 {
+		o.Read = patience
+	}
+	if o.Write == 0 {
+		o.Write = patience
+	}
+	agreed := agree(r, o.Subprotocols)
 	switch {
 	case r.Method != http.MethodGet || !strings.EqualFold(r.Header.Get("Upgrade"), "websocket"):
 		w.Header().Set("Upgrade", "websocket")
 		return nil, reject(w, http.StatusUpgradeRequired, "this is a WebSocket endpoint")
-	case !originAllowed(r, origins):
+	case !originAllowed(r, o.Origins):
 		return nil, reject(w, http.StatusForbidden, "pages of this origin may not open a session here; ask the operator to add it to the allowed origins")
-	case !slices.Contains(subprotocols(r), Subprotocol):
-		return nil, reject(w, http.StatusBadRequest, `offer the WebSocket subprotocol "guacamole"`)
+	case agreed == "":
+		return nil, reject(w, http.StatusBadRequest, fmt.Sprintf("offer one of the WebSocket subprotocols %q", o.Subprotocols))
 	}
-	up := ws.HTTPUpgrader{Protocol: func(p string) bool { return p == Subprotocol }, Timeout: t.write}
+	up := ws.HTTPUpgrader{Protocol: func(p string) bool { return p == agreed }, Timeout: o.Write}
 	conn, rw, _, err := up.Upgrade(r, w)
 	if err != nil {
 		if conn != nil {
-			_ = conn.Close() // hijacked, answered, and of no use
+			_ = conn.Close() // hijacked and answered
 		}
 		return nil, fmt.Errorf("%w: upgrade: %w", ErrRejected, err)
 	}
 	early, _ := rw.Reader.Peek(rw.Reader.Buffered())
-	return newBrowser(conn, early, t), nil
+	return newSocket(conn, agreed, early, o), nil
 }
 
 // Ticket returns the one-time ticket of a request: the offered subprotocol
-// "ticket.<ticket>" or, for guacamole-common-js, whose WebSocketTunnel can send
-// nothing but a query, the parameter "ticket". A query lands in the logs of
-// proxies; the ticket is worthless there, since it works once and for 30 s.
-// Our own logs never hold a query.
+// "ticket.<ticket>" or, for guacamole-common-js, whose WebSocketTunnel can
+// send only a query, the parameter "ticket". Proxies may log a query; the
+// ticket is worthless there, since it works once and for 30 s. The relay's
+// own logs never hold a query.
 func Ticket(r *http.Request) string {
-	for _, p := range subprotocols(r) {
+	for _, p := range offered(r) {
 		if t, is := strings.CutPrefix(p, ticketPrefix); is {
 			return t
 		}
@@ -68,7 +86,17 @@ func Ticket(r *http.Request) string {
 	return r.URL.Query().Get("ticket")
 }
 
-func subprotocols(r *http.Request) []string {
+// agree returns the first offered subprotocol that is among known, or "".
+func agree(r *http.Request, known []string) string {
+	for _, p := range offered(r) {
+		if slices.Contains(known, p) {
+			return p
+		}
+	}
+	return ""
+}
+
+func offered(r *http.Request) []string {
 	var out []string
 	for _, line := range r.Header.Values("Sec-WebSocket-Protocol") {
 		for p := range strings.SplitSeq(line, ",") {

@@ -2,23 +2,16 @@ package tunnel
 
 import (
 	"encoding/binary"
-	"errors"
 
 	"github.com/gobwas/ws"
 )
 
-// headroom is the longest header of an unmasked frame: RFC 6455, section 5.2.
-const headroom = 10
-
-// What a browser's frame can do wrong.
-var (
-	errFrame    = errors.New("tunnel: malformed WebSocket frame")
-	errTooLarge = errors.New("tunnel: WebSocket message too large")
-	errBinary   = errors.New("tunnel: binary WebSocket message")
-)
+// Headroom is the length of the longest header of an unmasked frame, in bytes
+// (RFC 6455, section 5.2).
+const Headroom = 10
 
 // putHeader writes the header of an unmasked, final frame so that it ends at
-// buf[at] and returns where it starts. at must be at least headroom.
+// buf[at] and returns where it starts. at must be at least Headroom.
 func putHeader(buf []byte, at int, op ws.OpCode, payload int) int {
 	switch {
 	case payload < 126:
@@ -42,12 +35,12 @@ type frame struct {
 	op   ws.OpCode
 	fin  bool
 	mask [4]byte
-	// head and length are the header's and the payload's bytes.
+	// head and length are the sizes of the header and the payload in bytes.
 	head, length int
 }
 
-// parseHeader reads a client's frame header from the start of b; ok is false
-// where b does not hold all of it yet.
+// parseHeader reads a client's frame header from the start of b. ok is false
+// if b does not hold all of it yet. The error is ErrFrame or ErrTooLarge.
 func parseHeader(b []byte) (f frame, ok bool, err error) {
 	if len(b) < 2 {
 		return f, false, nil
@@ -56,13 +49,13 @@ func parseHeader(b []byte) (f frame, ok bool, err error) {
 	f.length, f.head = int(b[1]&0x7F), 2
 	switch {
 	case b[0]&0x70 != 0:
-		return f, false, errFrame // no extension was agreed: RSV must be 0
+		return f, false, ErrFrame // section 5.2: RSV must be 0, since no extension was agreed
 	case b[1]&0x80 == 0:
-		return f, false, errFrame // section 5.1: a client masks every frame
+		return f, false, ErrFrame // section 5.1: a client masks every frame
 	case f.op.IsControl() && (!f.fin || f.length > 125):
-		return f, false, errFrame // section 5.5
+		return f, false, ErrFrame // section 5.5
 	case f.op.IsReserved():
-		return f, false, errFrame
+		return f, false, ErrFrame
 	}
 	switch f.length {
 	case 126:
@@ -78,13 +71,13 @@ func parseHeader(b []byte) (f frame, ok bool, err error) {
 		f.length = int(binary.BigEndian.Uint16(b[2:]))
 	case 10:
 		n := binary.BigEndian.Uint64(b[2:])
-		if n > maxMessage {
-			return f, false, errTooLarge
+		if n > MaxMessage {
+			return f, false, ErrTooLarge
 		}
 		f.length = int(n)
 	}
-	if f.length > maxMessage {
-		return f, false, errTooLarge
+	if f.length > MaxMessage {
+		return f, false, ErrTooLarge
 	}
 	copy(f.mask[:], b[f.head:])
 	f.head += 4

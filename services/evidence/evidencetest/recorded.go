@@ -11,14 +11,15 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/openova-io/bp-relay/services/capture/manifest"
 	"github.com/openova-io/bp-relay/services/evidence"
-	"github.com/openova-io/bp-relay/services/evidence/leaf"
-	"github.com/openova-io/bp-relay/services/store"
+	"github.com/openova-io/bp-relay/services/format/bag"
+	"github.com/openova-io/bp-relay/services/format/leaf"
+	"github.com/openova-io/bp-relay/services/format/manifest"
+	"github.com/openova-io/bp-relay/services/records"
 )
 
 // Recorded is a small sealed capture whose bytes are in memory. Its segments
-// are not encrypted, only told apart: a verifier does not decrypt.
+// have a prefix instead of encryption: a verifier does not decrypt.
 type Recorded struct {
 	M        manifest.Manifest
 	Envelope []byte
@@ -26,15 +27,14 @@ type Recorded struct {
 	played   map[string][]byte // by stream
 }
 
-// Record makes a capture "orgs/acme/captures/{id}" of streams with segs
-// segments of about size bytes each, with the leaves that a recorder writes.
+// Record makes a capture "orgs/acme/captures/{id}". Each stream has segs
+// segments of about size bytes. The leaves are those that a recorder writes.
 func (r *Rig) Record(t testing.TB, id string, streams []string, segs, size int) *Recorded {
 	t.Helper()
 	return r.Forge(t, id, streams, segs, size, nil)
 }
 
-// Forge is Record by an installation that changes the manifest before it
-// seals it.
+// Forge is Record by an installation that changes the manifest before sealing.
 func (r *Rig) Forge(t testing.TB, id string, streams []string, segs, size int, change func(*manifest.Manifest)) *Recorded {
 	t.Helper()
 	rnd := rand.NewChaCha8([32]byte([]byte(fmt.Sprintf("%-32s", id))[:32]))
@@ -49,10 +49,12 @@ func (r *Rig) Forge(t testing.TB, id string, streams []string, segs, size int, c
 		r.Add(t, leaf.Act{Type: typ, Org: "acme", Actor: "u1", Subject: subject, Detail: detail})
 	}
 	act("recording.started", rec.M.Owner, map[string]string{"room": "orgs/acme/rooms/r"})
-	act("capture.opened", name, map[string]string{"owner": rec.M.Owner})
+	act("capture.opened", name, map[string]any{
+		"owner": rec.M.Owner, "mode": rec.M.Mode, "bucket": rec.M.Bucket, "key_id": manifest.SHA256([]byte(rec.M.KeyID)), "start": rec.M.Start,
+	})
 	heads := map[string]any{}
 	for i, stream := range streams {
-		act("capture.stream_opened", name, map[string]string{"name": stream})
+		act("capture.stream_opened", name, map[string]string{"name": stream, "media_type": "video/webm", "ext": ".webm"})
 		c := manifest.NewChain(name, stream)
 		s := manifest.StreamManifest{Name: stream, MediaType: "video/webm", Ext: ".webm"}
 		for seq := range segs {
@@ -81,18 +83,21 @@ func (r *Rig) Forge(t testing.TB, id string, streams []string, segs, size int, c
 		rec.M.Streams = append(rec.M.Streams, s)
 	}
 	act("capture.head", name, map[string]any{"capture": name, "heads": heads})
+	act("capture.sealing", name, map[string]any{"abandoned": rec.M.Abandoned, "end": rec.M.End})
 	if change != nil {
 		change(&rec.M)
 	}
 	env, err := manifest.Sign(rec.M, r.Keys.Ed25519(ManifestKey))
 	require.NoError(t, err)
 	rec.Envelope = env
-	act("capture.sealed", name, map[string]any{"manifest_sha256": manifest.SHA256(env)})
+	act("capture.sealed", name, map[string]any{
+		"manifest_sha256": manifest.SHA256(env), "segments": rec.M.Segments(), "bytes": rec.M.Bytes(), "gaps": rec.M.Gaps(),
+	})
 	act("recording.stored", rec.M.Owner, nil)
 	return rec
 }
 
-// Export makes the bag.
+// Export returns the bag of a capture.
 func (r *Rig) Export(t testing.TB, rec *Recorded) []byte {
 	t.Helper()
 	var out bytes.Buffer
@@ -100,31 +105,55 @@ func (r *Rig) Export(t testing.TB, rec *Recorded) []byte {
 	return out.Bytes()
 }
 
-// ExportTo writes the bag.
+// ExportTo writes the bag of a capture to w.
 func (r *Rig) ExportTo(ctx context.Context, rec *Recorded, w io.Writer) error {
-	e := evidence.Exporter{Store: r.Store, Ledger: r.Ledger, Sealed: rec, Signer: r.Keys.Ed25519(BagKey)}
-	return e.Export(ctx, rec.M.Capture, "auditor", w)
+	e := evidence.Exporter{Records: r.Records, Ledger: r.Ledger, Captures: rec, Signer: r.Keys.Ed25519(BagKey)}
+	_, err := e.Export(ctx, rec.M.Capture, "auditor", w)
+	return err
 }
 
-// Manifest implements evidence.Sealed.
+// Manifest implements evidence.Captures.
 func (rec *Recorded) Manifest(_ context.Context, name string) (manifest.Manifest, []byte, error) {
 	if name != rec.M.Capture {
-		return manifest.Manifest{}, nil, store.ErrNotFound
+		return manifest.Manifest{}, nil, records.ErrNotFound
 	}
 	return rec.M, rec.Envelope, nil
 }
 
+// Lose makes the store lose a segment: it has other bytes of it from now on, or
+// none if bytes is nil.
+func (rec *Recorded) Lose(stream string, seq int, bytes []byte) {
+	s, _ := rec.M.Stream(stream)
+	key := s.Segments[seq].Key
+	if rec.stored[key] = bytes; bytes == nil {
+		delete(rec.stored, key)
+	}
+}
+
 // Segment implements bag.Media.
 func (rec *Recorded) Segment(_ context.Context, _ manifest.Manifest, g manifest.Segment) (io.ReadCloser, error) {
-	return io.NopCloser(bytes.NewReader(rec.stored[g.Key])), nil
+	body, ok := rec.stored[g.Key]
+	if !ok {
+		return nil, bag.ErrMissing
+	}
+	return io.NopCloser(bytes.NewReader(body)), nil
 }
 
-// Playable implements bag.Media.
-func (rec *Recorded) Playable(_ context.Context, _ manifest.Manifest, stream string) (io.ReadCloser, error) {
-	return io.NopCloser(bytes.NewReader(rec.played[stream])), nil
+// Plain implements bag.Media.
+func (rec *Recorded) Plain(_ context.Context, _ manifest.Manifest, stream string) (bag.Plain, error) {
+	return plain(rec.played[stream]), nil
 }
 
-// Trim cuts the playable bytes to what the manifest lists, after Forge.
+// plain implements bag.Plain.
+type plain []byte
+
+func (p plain) Segment(_ context.Context, g manifest.Segment) ([]byte, error) {
+	return p[g.Offset : g.Offset+g.PlainLen], nil
+}
+
+func (plain) Close() error { return nil }
+
+// Trim cuts the playable bytes to the length in the manifest, after Forge.
 func (rec *Recorded) Trim() {
 	for _, s := range rec.M.Streams {
 		rec.played[s.Name] = rec.played[s.Name][:s.Bytes]

@@ -7,28 +7,28 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/openova-io/bp-relay/services/dev/stack/stacktest"
 	"github.com/openova-io/bp-relay/services/evidence/evidencetest"
-	"github.com/openova-io/bp-relay/services/evidence/leaf"
 	"github.com/openova-io/bp-relay/services/evidence/ledger"
-	"github.com/openova-io/bp-relay/services/local/localtest"
-	"github.com/openova-io/bp-relay/services/store"
-	"github.com/openova-io/bp-relay/services/store/postgres"
+	"github.com/openova-io/bp-relay/services/format/leaf"
+	"github.com/openova-io/bp-relay/services/internal/change"
+	"github.com/openova-io/bp-relay/services/records"
+	"github.com/openova-io/bp-relay/services/records/postgres"
 )
 
-// BenchmarkAppends writes leaves from many callers at once, each durable on
-// its own, until all are numbered, hashed and in a signed checkpoint.
-// "appends/s" counts both.
+// BenchmarkAppends writes leaves from many concurrent callers, each in its own
+// transaction, until all are in a signed checkpoint. "appends/s" includes both.
 func BenchmarkAppends(b *testing.B) {
 	b.Run("sqlite", func(b *testing.B) {
 		appends(b, evidencetest.New(b, 31, seaweed(b), bucket(b)))
 	})
 	b.Run("postgres", func(b *testing.B) {
-		pg := localtest.Postgres(b)
+		pg := stacktest.Postgres(b)
 		st, err := postgres.Open(b.Context(), postgres.Config{URL: pg.URL})
 		require.NoError(b, err)
 		b.Cleanup(func() { require.NoError(b, st.Close()) })
-		r := evidencetest.New(b, 32, seaweed(b), func(c *ledger.Config) { bucket(b)(c); c.Store = st })
-		r.Store = st
+		r := evidencetest.New(b, 32, seaweed(b), func(c *ledger.Config) { bucket(b)(c); c.Records = st })
+		r.Records = st
 		appends(b, r)
 	})
 }
@@ -42,9 +42,9 @@ func appends(b *testing.B, r *evidencetest.Rig) {
 	b.RunParallel(func(pb *testing.PB) {
 		ctx := context.Background()
 		for pb.Next() {
-			l, err := leaf.New(leaf.Act{Type: "test.appended", Org: "acme", Actor: "u", Subject: "orgs/acme/rooms/r"})
+			l, err := change.Leaf(leaf.Act{Type: "test.appended", Org: "acme", Actor: "u", Subject: "orgs/acme/rooms/r"})
 			if err == nil {
-				err = r.Store.Update(ctx, func(tx store.Tx) error { return tx.Leaf(ctx, l) })
+				err = r.Records.Update(ctx, func(tx records.Tx) error { return tx.Leaf(ctx, l) })
 			}
 			if err != nil {
 				b.Error(err)

@@ -1,18 +1,23 @@
-// Package ledger is the append-only evidence log: an RFC 6962 Merkle tree
+// Package ledger runs the append-only evidence log: an RFC 6962 Merkle tree
 // over the leaves that every mutation, view and export writes.
 //
 // One process at a time is the sequencer: it holds the bus lease
-// "evidence-sequencer" and its fencing token goes with each write. It numbers
-// committed leaves in commit order, computes the tree's new hashes and signs
-// a checkpoint (C2SP tlog-checkpoint), all in one transaction of the records:
-// that row is the truth. What it determined it then publishes to the bucket
-// as C2SP tlog-tiles; the object store is not trusted, may be away (the log
-// goes on and publishing catches up), and is compared with the row on start
-// and every minute, so that a store that lies is noticed and leaves a leaf.
+// "evidence-sequencer", whose fencing token goes with each write. It numbers
+// committed leaves in commit order, computes the tree's new hashes and signs a
+// checkpoint (C2SP tlog-checkpoint), all in one transaction of the records.
+// The checkpoint in the records is authoritative. The sequencer then publishes
+// the log to the bucket as C2SP tlog-tiles. Neither side is trusted blindly. The
+// object store may be unreachable (the log grows meanwhile, and publishing
+// catches up), may lose data (it is published again) or lie; the records may be
+// an old backup. So they are compared before the first signature of each term,
+// every minute, and before each checkpoint is published. A mismatch is logged
+// and gets a leaf. If the published log has what the records do not have,
+// nothing is signed, published or overwritten until an operator has answered
+// the alarm LogAlarm: leaves are kept in the records meanwhile.
 //
-// A process that dies at any line loses nothing: numbers, hashes and
-// checkpoint are committed together, and everything published is a function
-// of them, so the next sequencer publishes the same bytes again.
+// A process that dies at any line loses nothing: numbers, hashes and checkpoint
+// are committed together, and all that is published follows from them, so that
+// the next sequencer publishes the same bytes.
 package ledger
 
 import (
@@ -29,24 +34,24 @@ import (
 
 	"github.com/openova-io/bp-relay/services/blob"
 	"github.com/openova-io/bp-relay/services/bus"
-	"github.com/openova-io/bp-relay/services/evidence/proof"
+	"github.com/openova-io/bp-relay/services/format/proof"
 	"github.com/openova-io/bp-relay/services/internal/keyring"
-	"github.com/openova-io/bp-relay/services/store"
+	"github.com/openova-io/bp-relay/services/internal/lease"
+	"github.com/openova-io/bp-relay/services/records"
 )
 
 // Errors that callers decide by.
 var (
 	// ErrPending: the leaf is committed but not yet numbered; ask again.
 	ErrPending = errors.New("ledger: leaf is not numbered yet")
-	// ErrSize: no tree of that size can be proven from.
+	// ErrSize: the log has no tree of that size, or no such index in it.
 	ErrSize = errors.New("ledger: no such tree size")
-	// ErrKey: the newest checkpoint was signed by another key or for another
-	// origin: signing on would fork the log.
-	ErrKey = errors.New("ledger: newest checkpoint is not by this key")
-	// ErrAhead: the object store shows a larger log signed by this key: the
-	// records were rolled back. Nothing is published over it: restore the
-	// records' newest backup, or move the bucket's content aside.
-	ErrAhead = errors.New("ledger: the published log is ahead of the records, which were rolled back")
+	// ErrKey: another key signed the newest checkpoint, or it has another
+	// origin. Signing another one would fork the log.
+	ErrKey = errors.New("ledger: newest checkpoint is not signed by this key")
+	// ErrStopped: nothing is signed or published, because the object store holds
+	// what the records do not have. An operator must answer LogAlarm.
+	ErrStopped = errors.New("ledger: the log is stopped; an operator must answer its alarm")
 	// ErrCorrupt: the stored hashes do not give the stored root.
 	ErrCorrupt = errors.New("ledger: stored hashes do not give the signed root")
 )
@@ -54,35 +59,36 @@ var (
 const (
 	// LeaseName is the bus lease of the sequencer.
 	LeaseName = "evidence-sequencer"
-	// KeyPurpose is the keyring's purpose of the log's signing key.
+	// KeyPurpose is the key ring's purpose of the log's signing key.
 	KeyPurpose = "evidence-log"
-	// DefaultBucket is where tiles and checkpoints go.
+	// DefaultBucket is the bucket for tiles and checkpoints.
 	DefaultBucket = "relay-evidence"
 )
 
-// Config is what a ledger needs. Store, Bus, Blob and Keys are required.
+// Config is what a ledger needs. Records, Bus, Blob and Keys are required.
 type Config struct {
-	Store store.Store
-	Bus   bus.Bus
-	Blob  blob.Store
-	Keys  *keyring.Keyring
-	// Origin names the log in its checkpoints; "" means
-	// "bp-relay/<installation id>", the id being derived from the master key.
-	// It must not change once the log has entries.
+	Records records.DB
+	Bus     bus.Bus
+	Blob    blob.Store
+	Keys    *keyring.Keyring
+	// Origin names the log in its checkpoints; "" is "bp-relay/<installation
+	// id>", where the id is derived from the master key. It must not change once
+	// the log has entries.
 	Origin string
-	// Bucket is where the log is published; "" means DefaultBucket.
+	// Bucket is where the log is published; "" is DefaultBucket.
 	Bucket string
 	// Signing are the public keys that sign manifests and bags. Each gets a
-	// "log.key" leaf, by which the log's own key vouches for it.
+	// "log.key" leaf, which vouches for it.
 	Signing []proof.Key
-	// LeaseTTL is how long a dead sequencer blocks its successor; 0 means 10 s.
+	// LeaseTTL is how long a dead sequencer blocks its successor; 0 is 10 s.
 	LeaseTTL time.Duration
-	// Poll is how often new leaves are looked for without a Wake; 0 means 200 ms.
+	// Poll is how often the sequencer looks for leaves without a Wake; 0 is
+	// 200 ms.
 	Poll time.Duration
-	// Publish is the least time between two published checkpoints; 0 means 1 s.
+	// Publish is the least time between two published checkpoints; 0 is 1 s.
 	Publish time.Duration
-	// Audit is how often the object store is compared with the records; 0
-	// means 1 minute.
+	// Audit is how often the object store is compared with the records; 0 is
+	// 1 minute.
 	Audit  time.Duration
 	Logger *slog.Logger
 }
@@ -101,26 +107,28 @@ type Ledger struct {
 	status Status
 }
 
-// Status is what an operator and a health check ask for.
+// Status is the ledger's state, for operators and health checks.
 type Status struct {
-	// Leader says whether this process is the sequencer.
+	// Leader reports whether this process is the sequencer.
 	Leader bool
-	// Sequenced and Published are tree sizes; Published lags while the object
-	// store is away.
+	// Sequenced and Published are tree sizes. Published lags while the object
+	// store is unreachable.
 	Sequenced, Published int64
-	// SequenceError and PublishError are what failed last, "" once it works.
+	// SequenceError and PublishError are the last failures, "" after a success.
 	SequenceError, PublishError string
-	// Mismatch is what the object store last showed that the records do not
-	// say, "" where they agree.
+	// Mismatch is how the object store differed from the records at the last
+	// comparison, "" if it did not.
 	Mismatch string
-	// Audited is when the object store was compared last.
+	// Stopped says why nothing is signed, "" if leaves are numbered.
+	Stopped string
+	// Audited is the time of the last comparison.
 	Audited time.Time
 }
 
 // New checks the configuration and derives the log's key and origin.
 func New(cfg Config) (*Ledger, error) {
-	if cfg.Store == nil || cfg.Bus == nil || cfg.Blob == nil || cfg.Keys == nil {
-		return nil, errors.New("ledger: Store, Bus, Blob and Keys are required")
+	if cfg.Records == nil || cfg.Bus == nil || cfg.Blob == nil || cfg.Keys == nil {
+		return nil, errors.New("ledger: Records, Bus, Blob and Keys are required")
 	}
 	if cfg.Origin == "" {
 		cfg.Origin = "bp-relay/" + hex.EncodeToString(cfg.Keys.Key("installation-id", 8))
@@ -141,7 +149,7 @@ func New(cfg Config) (*Ledger, error) {
 	}
 	v, err := note.NewVerifier(vkey)
 	if err != nil {
-		return nil, fmt.Errorf("log's public key: %w", err)
+		return nil, fmt.Errorf("parse the log's public key: %w", err)
 	}
 	return &Ledger{
 		cfg: cfg, log: cfg.Logger.With("log", cfg.Origin), signer: signer, verify: v, vkey: vkey,
@@ -155,17 +163,18 @@ func orDefault(d *time.Duration, v time.Duration) {
 	}
 }
 
-// VerifierKey is the log's public key in signed-note form: all that a
+// VerifierKey is the log's public key as a vkey (C2SP signed-note): all that a
 // verifier needs.
 func (l *Ledger) VerifierKey() string { return l.vkey }
 
-// Origin names the log.
+// Origin is the log's name.
 func (l *Ledger) Origin() string { return l.cfg.Origin }
 
-// Wake makes the sequencer look for new leaves now. It never blocks.
+// Wake makes the sequencer of this process look for new leaves now. It never
+// blocks.
 func (l *Ledger) Wake() { poke(l.wake) }
 
-// Status tells how the log is doing in this process.
+// Status returns the state of the log as this process sees it.
 func (l *Ledger) Status() Status {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -185,62 +194,60 @@ func poke(c chan struct{}) {
 	}
 }
 
-// Run competes for the lease and is the sequencer while it holds it, until
-// ctx ends; then it gives the lease up and returns nil.
+// Run competes for the lease and sequences the log while it holds it, until
+// ctx ends; it then releases the lease and returns nil.
 func (l *Ledger) Run(ctx context.Context) error {
 	for ctx.Err() == nil {
-		lease, err := l.cfg.Bus.Acquire(ctx, LeaseName, l.cfg.LeaseTTL)
+		// What Claim compares with must be read before the lease is acquired.
+		seen, err := l.cfg.Records.Log().Checkpoint(ctx)
+		if err != nil {
+			if ctx.Err() == nil {
+				l.log.WarnContext(ctx, "cannot read the log's state; trying again", "error", err)
+			}
+			pause(ctx, nil, l.cfg.LeaseTTL/10)
+			continue
+		}
+		held, err := lease.Acquire(ctx, lease.Config{Bus: l.cfg.Bus, Name: LeaseName, TTL: l.cfg.LeaseTTL, Logger: l.log})
 		if err != nil {
 			if !errors.Is(err, bus.ErrHeld) && ctx.Err() == nil {
-				l.log.WarnContext(ctx, "cannot get the sequencer's lease; trying again", "error", err)
+				l.log.WarnContext(ctx, "cannot acquire the sequencer's lease; trying again", "error", err)
 			}
 			pause(ctx, nil, l.cfg.LeaseTTL/10)
 			continue
 		}
 		l.note(func(s *Status) { s.Leader = true })
-		err = l.term(ctx, lease)
+		err = held.Hold(ctx, func(ctx context.Context) error {
+			fence, err := l.cfg.Records.Log().Claim(ctx, seen.Fence, held.Token())
+			if err != nil {
+				return fmt.Errorf("claim the log: %w", err)
+			}
+			return l.term(ctx, fence)
+		})
 		l.note(func(s *Status) { s.Leader = false })
 		if err != nil && ctx.Err() == nil {
-			l.log.ErrorContext(ctx, "sequencer's term ended", "error", err, "token", lease.Token())
+			l.log.ErrorContext(ctx, "sequencer's term ended", "error", err, "token", held.Token())
 			l.note(func(s *Status) { s.SequenceError = err.Error() })
 		}
-		release, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
-		if err := lease.Release(release); err != nil {
+		if err := held.Release(ctx); err != nil {
 			l.log.WarnContext(ctx, "cannot release the sequencer's lease; it will expire", "error", err)
 		}
-		cancel()
 		pause(ctx, nil, l.cfg.LeaseTTL/10)
 	}
 	return nil
 }
 
-// term is the time of one lease: it ends when ctx ends, the lease is lost, a
-// newer holder has written, or the log may not be signed on.
-func (l *Ledger) term(ctx context.Context, lease bus.Lease) error {
+// term is the work under one lease. It ends when ctx ends (with it or with the
+// lease), a later holder has written, or the log must not be signed on.
+func (l *Ledger) term(ctx context.Context, fence int64) error {
+	gate := newGate()
 	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return l.renew(ctx, lease) })
-	g.Go(func() error { return l.sequence(ctx, lease.Token()) })
-	g.Go(func() error { return l.publish(ctx, lease.Token()) })
+	g.Go(func() error { return l.sequence(ctx, fence, gate) })
+	g.Go(func() error { return l.publish(ctx, fence, gate) })
 	return g.Wait()
 }
 
-// renew keeps the lease. A bus that does not answer is asked again until the
-// lease must have run out: fencing guards what is written meanwhile.
-func (l *Ledger) renew(ctx context.Context, lease bus.Lease) error {
-	good := time.Now()
-	for pause(ctx, nil, l.cfg.LeaseTTL/3) {
-		err := lease.Renew(ctx, l.cfg.LeaseTTL)
-		switch {
-		case err == nil:
-			good = time.Now()
-		case errors.Is(err, bus.ErrLost), time.Since(good) > l.cfg.LeaseTTL:
-			return fmt.Errorf("renew lease: %w", err)
-		}
-	}
-	return nil
-}
-
-// pause waits for d, for a poke or for the end of ctx: then it says false.
+// pause waits until d has passed, wake receives, or ctx ends. It reports whether
+// ctx still runs.
 func pause(ctx context.Context, wake <-chan struct{}, d time.Duration) bool {
 	t := time.NewTimer(d)
 	defer t.Stop()

@@ -18,17 +18,17 @@ import (
 	"github.com/openova-io/bp-relay/services/blob"
 	"github.com/openova-io/bp-relay/services/blob/blobtest"
 	"github.com/openova-io/bp-relay/services/blob/s3"
+	"github.com/openova-io/bp-relay/services/dev/stack/stacktest"
 	"github.com/openova-io/bp-relay/services/evidence/evidencetest"
-	"github.com/openova-io/bp-relay/services/evidence/leaf"
 	"github.com/openova-io/bp-relay/services/evidence/ledger"
-	"github.com/openova-io/bp-relay/services/evidence/proof"
+	"github.com/openova-io/bp-relay/services/format/leaf"
+	"github.com/openova-io/bp-relay/services/format/proof"
 	"github.com/openova-io/bp-relay/services/internal/keyring"
-	"github.com/openova-io/bp-relay/services/local/localtest"
-	"github.com/openova-io/bp-relay/services/store"
-	"github.com/openova-io/bp-relay/services/store/postgres"
+	"github.com/openova-io/bp-relay/services/records"
+	"github.com/openova-io/bp-relay/services/records/postgres"
 )
 
-var shared localtest.Shared
+var shared stacktest.Shared
 
 func TestMain(m *testing.M) { os.Exit(shared.Run(m)) }
 
@@ -72,26 +72,26 @@ func eventually(t testing.TB, what string, ok func() bool) {
 func TestLeavesAreNumberedProvenAndPublished(t *testing.T) {
 	t.Run("sqlite", func(t *testing.T) { numbered(t, nil) })
 	t.Run("postgres", func(t *testing.T) {
-		st, err := postgres.Open(t.Context(), postgres.Config{URL: localtest.Postgres(t).URL})
+		st, err := postgres.Open(t.Context(), postgres.Config{URL: stacktest.Postgres(t).URL})
 		require.NoError(t, err)
 		defer func() { require.NoError(t, st.Close()) }()
 		numbered(t, st)
 	})
 }
 
-// numbered runs on SQLite where st is nil.
-func numbered(t *testing.T, st store.Store) {
+// numbered runs on SQLite if st is nil.
+func numbered(t *testing.T, st records.DB) {
 	b := seaweed(t)
 	var bkt string
 	r := evidencetest.New(t, 1, b, func(c *ledger.Config) {
 		bucket(t)(c)
 		bkt = c.Bucket
 		if st != nil {
-			c.Store = st
+			c.Records = st
 		}
 	})
 	if st != nil {
-		r.Store = st
+		r.Records = st
 	}
 	// Kept-alive connections are the S3 client's, not the ledger's.
 	defer goleak.VerifyNone(t, goleak.IgnoreCurrent(), goleak.IgnoreAnyFunction("net/http.(*persistConn).readLoop"), goleak.IgnoreAnyFunction("net/http.(*persistConn).writeLoop"))
@@ -103,7 +103,7 @@ func numbered(t *testing.T, st store.Store) {
 	require.Equal(t, int64(302), index, "two log.key leaves come first")
 
 	v := verifier(t, r.Ledger)
-	lf, err := r.Store.Log().LeafByID(t.Context(), id)
+	lf, err := r.Records.Log().LeafByID(t.Context(), id)
 	require.NoError(t, err)
 	p, err := r.Ledger.InclusionProof(t.Context(), id)
 	require.NoError(t, err)
@@ -116,7 +116,7 @@ func numbered(t *testing.T, st store.Store) {
 	require.ErrorIs(t, err, proof.ErrInclusion)
 
 	eventually(t, "published", func() bool { return r.Ledger.Status().Published == 303 })
-	// What is published is a C2SP tlog-tiles log: read it as a stranger would.
+	// The published log is a C2SP tlog-tiles log: read it with the specification.
 	got, err := proof.Open(object(t, b, bkt, "checkpoint"), v)
 	require.NoError(t, err)
 	require.Equal(t, cp.Root, got.Root)
@@ -176,24 +176,25 @@ func reader(hashes []tlog.Hash) tlog.HashReader {
 	})
 }
 
-// The store is away: the log goes on and proves; publishing catches up.
+// The store is unreachable: the log grows and proves; publishing catches up.
 func TestTheLogGoesOnWithoutTheObjectStore(t *testing.T) {
 	b := seaweed(t)
-	b.Down(nil)
 	r := evidencetest.New(t, 2, b, bucket(t))
 	r.Run(t)
+	eventually(t, "published", func() bool { return r.Ledger.Status().Published == 2 })
+	b.FailAll(nil)
 	r.Fill(t, 50)
 	st := r.Ledger.Status()
 	require.True(t, st.Leader)
-	require.Zero(t, st.Published)
+	require.EqualValues(t, 2, st.Published)
 	eventually(t, "the outage is told", func() bool { return r.Ledger.Status().PublishError != "" })
-	b.Up()
+	b.Restore()
 	eventually(t, "publishing catches up", func() bool { return r.Ledger.Status().Published == 52 })
 	require.Empty(t, r.Ledger.Status().PublishError)
 }
 
-// Whatever the object store does at any of its calls, failing before or after
-// it stored, the next start ends with the same published log.
+// Whichever call of the object store fails, before or after it took effect, the
+// next start leads to the same published log.
 func TestPublishingSurvivesAFaultAtAnyCall(t *testing.T) {
 	for _, kind := range []blobtest.Kind{blobtest.FailBefore, blobtest.FailAfter, blobtest.LieLost, blobtest.LieFlipped} {
 		for _, op := range []blobtest.Op{blobtest.Put, blobtest.Replace, blobtest.Get} {
@@ -247,6 +248,7 @@ func TestAnObjectStoreThatLiesIsNoticed(t *testing.T) {
 	}{
 		{ledger.Older, func(t *testing.T, r *evidencetest.Rig, b blob.Store, bkt string, first []byte) {
 			require.NoError(t, b.Replace(t.Context(), bkt, "checkpoint", first))
+			require.NoError(t, b.Delete(t.Context(), bkt, "tile/0/000.p/8"))
 		}},
 		{ledger.Missing, func(t *testing.T, r *evidencetest.Rig, b blob.Store, bkt string, first []byte) {
 			require.NoError(t, b.Delete(t.Context(), bkt, "checkpoint"))
@@ -261,6 +263,13 @@ func TestAnObjectStoreThatLiesIsNoticed(t *testing.T) {
 		}},
 		{ledger.Ahead, func(t *testing.T, r *evidencetest.Rig, b blob.Store, bkt string, first []byte) {
 			forge(t, r, b, bkt, 1000)
+		}},
+		{ledger.Foreign, func(t *testing.T, r *evidencetest.Rig, b blob.Store, bkt string, first []byte) {
+			s, _, err := proof.NewSigner("another/log", r.Keys.Ed25519("another-log"))
+			require.NoError(t, err)
+			cp, err := proof.Sign(s, 5, tlog.RecordHash([]byte("another log")))
+			require.NoError(t, err)
+			require.NoError(t, b.Replace(t.Context(), bkt, "checkpoint", cp.Note))
 		}},
 	} {
 		t.Run(c.kind, func(t *testing.T) {
@@ -278,8 +287,13 @@ func TestAnObjectStoreThatLiesIsNoticed(t *testing.T) {
 			r.Restart(t, nil)
 			r.Run(t)
 			eventually(t, "a leaf", func() bool { return mismatch(t, r) == c.kind })
-			if c.kind == ledger.Ahead {
-				require.NotEmpty(t, r.Ledger.Status().Mismatch)
+			if c.kind == ledger.Ahead || c.kind == ledger.Different || c.kind == ledger.Foreign {
+				shown := object(t, b, bkt, "checkpoint")
+				eventually(t, "an operator is asked", func() bool { return asked(t, r) })
+				r.Add(t, leaf.Act{Type: "test.filled", Org: "acme", Actor: "u", Subject: "orgs/acme/rooms/r"})
+				time.Sleep(50 * time.Millisecond) // ten times as long as it takes to publish
+				require.NotEmpty(t, r.Ledger.Status().Stopped)
+				require.Equal(t, shown, object(t, b, bkt, "checkpoint"), "nothing is overwritten")
 				return
 			}
 			eventually(t, "published again", func() bool {
@@ -294,7 +308,7 @@ func TestAnObjectStoreThatLiesIsNoticed(t *testing.T) {
 	}
 }
 
-// forge puts a checkpoint with the right key over a tree that never was.
+// forge puts a checkpoint, signed by the right key, of a tree that never existed.
 func forge(t *testing.T, r *evidencetest.Rig, b blob.Store, bkt string, size int64) {
 	t.Helper()
 	s, _, err := proof.NewSigner(r.Ledger.Origin(), r.Keys.Ed25519(ledger.KeyPurpose))
@@ -308,12 +322,12 @@ func forge(t *testing.T, r *evidencetest.Rig, b blob.Store, bkt string, size int
 func mismatch(t *testing.T, r *evidencetest.Rig) string {
 	t.Helper()
 	kind := ""
-	require.NoError(t, r.Ledger.EachOf(t.Context(), "", proof.LogSubject, func(l store.Leaf) error {
+	require.NoError(t, r.Ledger.EachOf(t.Context(), "", proof.LogSubject, func(l records.Leaf) error {
 		body, o, err := leaf.Open(l.Body, l.Opening)
 		if err != nil || body.Type != ledger.TypeMismatch {
 			return err
 		}
-		for _, k := range []string{ledger.Older, ledger.Missing, ledger.Garbled, ledger.Different, ledger.Ahead} {
+		for _, k := range []string{ledger.Older, ledger.Missing, ledger.Garbled, ledger.Different, ledger.Ahead, ledger.Foreign} {
 			if strings.Contains(string(o.Detail), `"kind":"`+k+`"`) {
 				kind = k
 			}
@@ -323,7 +337,7 @@ func mismatch(t *testing.T, r *evidencetest.Rig) string {
 	return kind
 }
 
-// Two processes: one is the sequencer, and when it goes the other goes on.
+// Two processes: one is the sequencer; when it stops, the other takes over.
 func TestOneSequencerAtATime(t *testing.T) {
 	b := seaweed(t)
 	r := evidencetest.New(t, 5, b, bucket(t))
@@ -333,7 +347,7 @@ func TestOneSequencerAtATime(t *testing.T) {
 	r.Restart(t, nil)
 	second := r.Ledger
 	r.Run(t)
-	r.Fill(t, 10) // Await works on the one that does not lead
+	r.Fill(t, 10) // Await works on the process that does not lead
 	require.False(t, second.Status().Leader)
 	stop()
 	eventually(t, "second leads", func() bool { return second.Status().Leader })
@@ -370,11 +384,11 @@ func TestEventsAreNumbered(t *testing.T) {
 	r := evidencetest.New(t, 7, seaweed(t), bucket(t))
 	r.Run(t)
 	for i := range 10 {
-		e := store.Event{ID: fmt.Sprintf("019a0000-0000-7000-8000-%012d", i), Org: "acme", Type: "room.created", Subject: "orgs/acme/rooms/r", Time: time.Now(), Body: []byte("{}")}
-		require.NoError(t, r.Store.Update(t.Context(), func(tx store.Tx) error { return tx.Event(t.Context(), e) }))
+		e := records.Event{ID: fmt.Sprintf("019a0000-0000-7000-8000-%012d", i), Org: "acme", Type: "room.created", Subject: "orgs/acme/rooms/r", Time: time.Now(), Body: []byte("{}")}
+		require.NoError(t, r.Records.Update(t.Context(), func(tx records.Tx) error { return tx.Event(t.Context(), e) }))
 	}
 	eventually(t, "numbered", func() bool {
-		es, err := r.Store.Log().Events(context.Background(), "acme", 0, 100)
+		es, err := r.Records.Log().Events(context.Background(), "acme", 0, 100)
 		return err == nil && len(es) == 10 && es[9].Seq == 10
 	})
 }

@@ -6,13 +6,13 @@ import (
 
 	"golang.org/x/mod/sumdb/tlog"
 
-	"github.com/openova-io/bp-relay/services/evidence/proof"
+	"github.com/openova-io/bp-relay/services/format/proof"
 )
 
-// Checkpoint returns the newest signed checkpoint: the zero value for an
-// empty log.
+// Checkpoint returns the newest signed checkpoint. In an empty log, it has an
+// origin only.
 func (l *Ledger) Checkpoint(ctx context.Context) (proof.Checkpoint, error) {
-	row, err := l.cfg.Store.Log().Checkpoint(ctx)
+	row, err := l.cfg.Records.Log().Checkpoint(ctx)
 	if err != nil {
 		return proof.Checkpoint{}, fmt.Errorf("read checkpoint: %w", err)
 	}
@@ -22,10 +22,11 @@ func (l *Ledger) Checkpoint(ctx context.Context) (proof.Checkpoint, error) {
 	return proof.Checkpoint{Origin: l.cfg.Origin, Size: row.Size, Root: row.Root, Note: row.Note}, nil
 }
 
-// InclusionProof proves a leaf in the newest checkpoint. store.ErrNotFound
-// where there is no such leaf, ErrPending where it has no number yet.
+// InclusionProof proves that a leaf is in the newest checkpoint. It returns
+// records.ErrNotFound if there is no such leaf, and ErrPending if the leaf is
+// not numbered yet.
 func (l *Ledger) InclusionProof(ctx context.Context, leafID string) (proof.Inclusion, error) {
-	leaf, err := l.cfg.Store.Log().LeafByID(ctx, leafID)
+	leaf, err := l.cfg.Records.Log().LeafByID(ctx, leafID)
 	if err != nil {
 		return proof.Inclusion{}, fmt.Errorf("look up leaf: %w", err)
 	}
@@ -39,13 +40,13 @@ func (l *Ledger) InclusionProof(ctx context.Context, leafID string) (proof.Inclu
 	return l.ProveIn(ctx, cp, leaf.Index)
 }
 
-// ProveIn proves the entry at index in the tree of a given checkpoint of this
-// log.
+// ProveIn proves that the entry at index is in a given checkpoint of this log.
+// It returns ErrSize if the checkpoint's tree has no such index.
 func (l *Ledger) ProveIn(ctx context.Context, cp proof.Checkpoint, index int64) (proof.Inclusion, error) {
 	if index < 0 || index >= cp.Size {
 		return proof.Inclusion{}, fmt.Errorf("%w: index %d in a tree of %d", ErrSize, index, cp.Size)
 	}
-	path, err := tlog.ProveRecord(cp.Size, index, l.cfg.Store.Log().Hashes(ctx))
+	path, err := tlog.ProveRecord(cp.Size, index, l.cfg.Records.Log().Hashes(ctx))
 	if err != nil {
 		return proof.Inclusion{}, fmt.Errorf("prove entry %d in %d: %w", index, cp.Size, err)
 	}
@@ -53,7 +54,8 @@ func (l *Ledger) ProveIn(ctx context.Context, cp proof.Checkpoint, index int64) 
 }
 
 // ConsistencyProof proves that the newest checkpoint extends the tree of an
-// older size, 0 to the newest size.
+// older size. It returns ErrSize unless old is 0 to the newest size, and if the
+// log is empty.
 func (l *Ledger) ConsistencyProof(ctx context.Context, old int64) (proof.Consistency, error) {
 	cp, err := l.Checkpoint(ctx)
 	if err != nil {
@@ -66,7 +68,7 @@ func (l *Ledger) ConsistencyProof(ctx context.Context, old int64) (proof.Consist
 	if old == 0 {
 		return p, nil
 	}
-	path, err := tlog.ProveTree(cp.Size, old, l.cfg.Store.Log().Hashes(ctx))
+	path, err := tlog.ProveTree(cp.Size, old, l.cfg.Records.Log().Hashes(ctx))
 	if err != nil {
 		return p, fmt.Errorf("prove that %d extends %d: %w", cp.Size, old, err)
 	}

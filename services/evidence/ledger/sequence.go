@@ -9,26 +9,31 @@ import (
 
 	"golang.org/x/mod/sumdb/tlog"
 
-	"github.com/openova-io/bp-relay/services/evidence/proof"
-	"github.com/openova-io/bp-relay/services/store"
+	"github.com/openova-io/bp-relay/services/format/proof"
+	"github.com/openova-io/bp-relay/services/records"
 )
 
-// batch is how many leaves or events one transaction numbers at most.
+// batch is the most leaves or events that one transaction numbers.
 const batch = 4096
 
-// sequence numbers leaves and events until ctx ends. An outage of the records
-// is waited out; being fenced, or a log that must not be signed on, ends the
-// term.
-func (l *Ledger) sequence(ctx context.Context, fence int64) error {
+// sequence numbers leaves and events until ctx ends. While the records are
+// unreachable it retries. It returns an error if it is fenced, or if the log
+// must not be signed any more. Events are numbered even while the gate is
+// closed: nothing about them is signed.
+func (l *Ledger) sequence(ctx context.Context, fence int64, gate *gate) error {
 	if err := l.announce(ctx); err != nil && ctx.Err() == nil {
 		return err
 	}
 	for {
-		err := l.step(ctx, fence)
+		err := l.step(ctx, fence, gate)
 		switch {
 		case ctx.Err() != nil:
-			return nil //nolint:nilerr // stopped, and err is only that
-		case errors.Is(err, store.ErrFenced), errors.Is(err, ErrKey), errors.Is(err, ErrCorrupt):
+			return nil //nolint:nilerr // err is the consequence of stopping
+		case errors.Is(err, errRolledBack):
+			l.log.ErrorContext(ctx, "the records have lost entries of the log; nothing is signed before the object store was compared", "error", err)
+			gate.doubt()
+			poke(l.grown) // the publisher compares
+		case errors.Is(err, records.ErrFenced), errors.Is(err, ErrKey), errors.Is(err, ErrCorrupt):
 			return err
 		case err != nil:
 			l.log.WarnContext(ctx, "cannot number leaves; trying again", "error", err)
@@ -42,29 +47,52 @@ func (l *Ledger) sequence(ctx context.Context, fence int64) error {
 	}
 }
 
-// step numbers everything that is committed now.
-func (l *Ledger) step(ctx context.Context, fence int64) error {
+// step numbers all that is committed now: events, and leaves if the gate is
+// open.
+func (l *Ledger) step(ctx context.Context, fence int64, gate *gate) error {
 	for {
-		n, err := l.cfg.Store.Log().Grow(ctx, fence, batch, l.build)
-		if err != nil {
-			return fmt.Errorf("number leaves: %w", err)
+		n, err := l.grow(ctx, fence, gate)
+		if err != nil && !errors.Is(err, errRolledBack) {
+			return err
 		}
-		if n > 0 {
-			poke(l.grown)
-		}
-		m, err := l.cfg.Store.Log().NumberEvents(ctx, fence, batch)
+		rolledBack := err
+		m, err := l.cfg.Records.Log().NumberEvents(ctx, fence, batch)
 		if err != nil {
 			return fmt.Errorf("number events: %w", err)
 		}
-		if n < batch && m < batch {
-			return nil
+		if rolledBack != nil || (n < batch && m < batch) {
+			return rolledBack
 		}
 	}
 }
 
-// build computes the stored hashes of new leaves and signs the new
-// checkpoint. It has no side effect: Grow may run it again.
-func (l *Ledger) build(old store.Checkpoint, leaves []store.Leaf, kept tlog.HashReader) ([]tlog.Hash, store.Checkpoint, error) {
+// grow numbers leaves if the gate is open.
+func (l *Ledger) grow(ctx context.Context, fence int64, gate *gate) (int, error) {
+	if !gate.open() {
+		return 0, nil
+	}
+	var signed records.Checkpoint
+	n, err := l.cfg.Records.Log().Grow(ctx, fence, batch,
+		func(old records.Checkpoint, leaves []records.Leaf, kept tlog.HashReader) (hashes []tlog.Hash, next records.Checkpoint, err error) {
+			if err := gate.follows(old); err != nil {
+				return nil, old, err
+			}
+			hashes, signed, err = l.build(old, leaves, kept)
+			return hashes, signed, err
+		})
+	if err != nil {
+		return 0, fmt.Errorf("number leaves: %w", err)
+	}
+	if n > 0 {
+		gate.signed(signed)
+		poke(l.grown)
+	}
+	return n, nil
+}
+
+// build computes the stored hashes of new leaves and signs the new checkpoint.
+// The records' Grow may call it again for the same leaves.
+func (l *Ledger) build(old records.Checkpoint, leaves []records.Leaf, kept tlog.HashReader) ([]tlog.Hash, records.Checkpoint, error) {
 	tree, err := openTree(old.Size, kept)
 	if err != nil {
 		return nil, old, err
@@ -91,22 +119,22 @@ func (l *Ledger) build(old store.Checkpoint, leaves []store.Leaf, kept tlog.Hash
 		return nil, old, err
 	}
 	l.note(func(s *Status) { s.Sequenced = size })
-	next := old // Published and Fence are the store's to keep
+	next := old // the records keep Published and Fence
 	next.Size, next.Root, next.Note = size, root, cp.Note
 	return fresh, next, nil
 }
 
-// mayFollow refuses to sign after a checkpoint that is not this log's or
-// whose root the stored hashes do not give: C2SP tlog-checkpoint, "a log MUST
-// not sign any checkpoint which is inconsistent with any checkpoint it
+// mayFollow returns ErrKey or ErrCorrupt if the last checkpoint is not this
+// log's, or if the stored hashes do not give its root. C2SP tlog-checkpoint: "a
+// log MUST not sign any checkpoint which is inconsistent with any checkpoint it
 // previously signed".
-func (l *Ledger) mayFollow(old store.Checkpoint, tree *edge) error {
+func (l *Ledger) mayFollow(old records.Checkpoint, tree *edge) error {
 	if old.Size == 0 {
 		return nil
 	}
 	c, err := proof.Open(old.Note, l.verify)
 	if err != nil {
-		return fmt.Errorf("%w: restore the master key that the log was begun with: %w", ErrKey, err)
+		return fmt.Errorf("%w: restore the master key with which the log was created: %w", ErrKey, err)
 	}
 	root, err := tlog.TreeHash(old.Size, tree)
 	if err != nil {
@@ -119,13 +147,13 @@ func (l *Ledger) mayFollow(old store.Checkpoint, tree *edge) error {
 }
 
 // edge is the right edge of a tree: the roots of its complete subtrees, which
-// is all that appending needs, and what was appended since.
+// are all that appending needs, and the hashes appended since.
 type edge struct {
 	next   int64 // storage index of the next appended hash
 	hashes map[int64]tlog.Hash
 }
 
-// openTree reads the right edge of a tree of that size in one call.
+// openTree reads the right edge of a tree in one call.
 func openTree(size int64, r tlog.HashReader) (*edge, error) {
 	var at []int64
 	for n, done := size, int64(0); n > 0; {
@@ -155,7 +183,7 @@ func (e *edge) add(hs []tlog.Hash) {
 	}
 }
 
-// ReadHashes implements tlog.HashReader over the edge.
+// ReadHashes implements tlog.HashReader for the edge.
 func (e *edge) ReadHashes(at []int64) ([]tlog.Hash, error) {
 	out := make([]tlog.Hash, len(at))
 	for i, x := range at {
@@ -168,14 +196,14 @@ func (e *edge) ReadHashes(at []int64) ([]tlog.Hash, error) {
 	return out, nil
 }
 
-// Await waits, at most for d, until the leaf is numbered, and returns its
-// index. It works on every replica, also on one that is not the sequencer.
+// Await waits until the leaf is numbered and returns its index. It returns
+// ErrPending after d. It works on every replica, not only on the sequencer.
 func (l *Ledger) Await(ctx context.Context, leafID string, d time.Duration) (int64, error) {
 	ctx, cancel := context.WithTimeout(ctx, d)
 	defer cancel()
 	for wait := 2 * time.Millisecond; ; wait = min(2*wait, 50*time.Millisecond) {
 		l.Wake()
-		leaf, err := l.cfg.Store.Log().LeafByID(ctx, leafID)
+		leaf, err := l.cfg.Records.Log().LeafByID(ctx, leafID)
 		if err == nil && leaf.Index >= 0 {
 			return leaf.Index, nil
 		}

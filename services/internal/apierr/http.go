@@ -7,8 +7,8 @@ import (
 	"google.golang.org/protobuf/encoding/protojson"
 )
 
-// WriteHTTP answers a plain HTTP request with the error: the status as JSON,
-// as the transcoded API does.
+// WriteHTTP answers a plain HTTP request with the error: the status as JSON, as in
+// the transcoded API.
 func WriteHTTP(w http.ResponseWriter, e *Error) {
 	raw, err := protojson.Marshal(e.GRPCStatus().Proto())
 	if err != nil {
@@ -17,10 +17,10 @@ func WriteHTTP(w http.ResponseWriter, e *Error) {
 	}
 	w.Header().Set("content-type", "application/json")
 	w.WriteHeader(httpCode(e.Code()))
-	_, _ = w.Write(raw) // the client went away: nothing to do
+	_, _ = w.Write(raw) // an error means that the client has left
 }
 
-// httpCode maps as google.rpc.Code's comments do.
+// httpCode maps codes as the comments of google.rpc.Code state.
 func httpCode(c codes.Code) int {
 	switch c {
 	case codes.OK:

@@ -12,15 +12,15 @@ import (
 	"github.com/go-jose/go-jose/v4/jwt"
 )
 
-// Tokens between our own services.
+// Tokens between relay services.
 const (
 	internalIssuer   = "bp-relay-internal"
 	internalAudience = "bp-relay"
 	internalTTL      = 5 * time.Minute
 )
 
-// Internal mints and verifies the tokens that our services show each other:
-// HS256 over a secret that only they share, good for five minutes, for one
+// Internal mints and verifies the tokens of calls between relay services: HS256
+// with a secret that only they have, valid for five minutes, for one
 // organisation. It is safe for concurrent use.
 type Internal struct {
 	key    []byte
@@ -35,7 +35,7 @@ type mintedToken struct {
 	till time.Time
 }
 
-// NewInternal takes the shared secret, at least 32 bytes.
+// NewInternal makes an Internal with the shared secret, at least 32 bytes.
 func NewInternal(secret []byte) (*Internal, error) {
 	if len(secret) < 32 {
 		return nil, fmt.Errorf("auth: internal secret has %d bytes, want at least 32", len(secret))
@@ -53,8 +53,8 @@ type internalClaims struct {
 	Org string `json:"org"`
 }
 
-// Mint returns a token for a service acting for an organisation. It is kept
-// and given again while it has more than half of its time left.
+// Mint returns a token for a service that acts for an organisation. The same
+// token is returned until half of its lifetime has passed.
 func (i *Internal) Mint(service, org string) (string, error) {
 	now := time.Now()
 	key := service + "\x00" + org
@@ -83,8 +83,8 @@ func (i *Internal) Mint(service, org string) (string, error) {
 	return text, nil
 }
 
-// minted says whether the token claims to be one of ours: its signature is
-// checked by verify.
+// minted reports whether the token claims to be internal; verify checks its
+// signature.
 func (i *Internal) minted(token string) bool {
 	t, err := jwt.ParseSigned(token, []jose.SignatureAlgorithm{jose.HS256})
 	return err == nil && len(t.Headers) == 1 && t.Headers[0].KeyID == internalIssuer
@@ -111,7 +111,7 @@ func (i *Internal) verify(token string) (verified, error) {
 	return verified{who: Principal{Subject: c.Subject, Org: c.Org, Service: true}, expiry: c.Expiry.Time()}, nil
 }
 
-// Credentials makes gRPC per-call credentials for a service that acts for the
+// Credentials returns gRPC per-call credentials for a service that acts for the
 // organisation of the principal in each call's context.
 func (i *Internal) Credentials(service string) *ServiceCredentials {
 	return &ServiceCredentials{internal: i, service: service}
@@ -127,7 +127,7 @@ type ServiceCredentials struct {
 func (c *ServiceCredentials) GetRequestMetadata(ctx context.Context, _ ...string) (map[string]string, error) {
 	org := From(ctx).Org
 	if org == "" {
-		return nil, fmt.Errorf("auth: call of service %s for no organisation", c.service)
+		return nil, fmt.Errorf("auth: service %s makes a call without an organisation in its context", c.service)
 	}
 	token, err := c.internal.Mint(c.service, org)
 	if err != nil {
@@ -136,6 +136,6 @@ func (c *ServiceCredentials) GetRequestMetadata(ctx context.Context, _ ...string
 	return map[string]string{"authorization": "Bearer " + token}, nil
 }
 
-// RequireTransportSecurity is false: between processes the operator's network
-// (mTLS mesh or loopback) protects the call, in one process it is memory.
+// RequireTransportSecurity returns false: between processes, the operator's
+// network (mTLS mesh or loopback) protects the call; within one, memory does.
 func (c *ServiceCredentials) RequireTransportSecurity() bool { return false }

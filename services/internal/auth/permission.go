@@ -16,7 +16,7 @@ import (
 // Roles maps a role to the permissions it gives.
 type Roles map[string][]optionsv1.Permission
 
-// DefaultRoles are the roles that work without any configuration.
+// DefaultRoles returns the roles of an installation that configures none.
 func DefaultRoles() Roles {
 	all := make([]optionsv1.Permission, 0, len(optionsv1.Permission_name))
 	for n := range optionsv1.Permission_name {
@@ -31,6 +31,7 @@ func DefaultRoles() Roles {
 			optionsv1.Permission_PERMISSION_ROOMS_READ, optionsv1.Permission_PERMISSION_ROOMS_WRITE, optionsv1.Permission_PERMISSION_ROOMS_JOIN,
 			optionsv1.Permission_PERMISSION_RECORDINGS_READ, optionsv1.Permission_PERMISSION_RECORDINGS_WRITE,
 			optionsv1.Permission_PERMISSION_GATEWAYS_READ, optionsv1.Permission_PERMISSION_ICE_SERVERS_MINT,
+			optionsv1.Permission_PERMISSION_EVENTS_READ,
 		},
 		"relay-operator": {
 			optionsv1.Permission_PERMISSION_CONNECTIONS_READ, optionsv1.Permission_PERMISSION_SESSIONS_OPEN,
@@ -39,11 +40,12 @@ func DefaultRoles() Roles {
 			optionsv1.Permission_PERMISSION_ROOMS_READ, optionsv1.Permission_PERMISSION_RECORDINGS_READ, optionsv1.Permission_PERMISSION_RECORDINGS_PLAY,
 			optionsv1.Permission_PERMISSION_CONNECTIONS_READ, optionsv1.Permission_PERMISSION_SESSIONS_READ,
 			optionsv1.Permission_PERMISSION_EVIDENCE_READ, optionsv1.Permission_PERMISSION_EVIDENCE_EXPORT,
+			optionsv1.Permission_PERMISSION_EVENTS_READ,
 		},
 	}
 }
 
-// servicePermissions are what our own services may ask of each other.
+// servicePermissions are the permissions of calls between relay services.
 func servicePermissions() []optionsv1.Permission {
 	return []optionsv1.Permission{
 		optionsv1.Permission_PERMISSION_ROOMS_READ,
@@ -52,7 +54,7 @@ func servicePermissions() []optionsv1.Permission {
 	}
 }
 
-// PermissionName is the permission as configuration and errors spell it:
+// PermissionName returns the permission as in configuration and errors:
 // "rooms.read".
 func PermissionName(p optionsv1.Permission) string {
 	s := strings.ToLower(strings.TrimPrefix(p.String(), "PERMISSION_"))
@@ -63,7 +65,7 @@ func PermissionName(p optionsv1.Permission) string {
 	return s[:i] + "." + s[i+1:]
 }
 
-// ParsePermission reads what PermissionName writes.
+// ParsePermission parses what PermissionName returns.
 func ParsePermission(name string) (optionsv1.Permission, error) {
 	var known []string
 	for n := range optionsv1.Permission_name {
@@ -80,19 +82,21 @@ func ParsePermission(name string) (optionsv1.Permission, error) {
 	return 0, fmt.Errorf("auth: no permission %q; known are %s", name, strings.Join(known, ", "))
 }
 
-// Policy says which methods ask for which permission, and who has it. It is
-// safe for concurrent use.
+// Policy holds the permission that each method requires and the permissions that
+// each role has. It is safe for concurrent use.
 type Policy struct {
 	methods map[string]optionsv1.Permission // full method name
+	streams map[string]bool                 // full names of methods that stream
 	grants  map[string]map[optionsv1.Permission]bool
 	service map[optionsv1.Permission]bool
 }
 
-// NewPolicy reads the permission that each method of the given services
-// declares. A method without one is an error: nothing is open by omission.
+// NewPolicy reads the permissions that the methods of the given services declare.
+// A method without one is an error: no method is open by omission.
 func NewPolicy(roles Roles, services ...string) (*Policy, error) {
 	p := &Policy{
 		methods: make(map[string]optionsv1.Permission),
+		streams: make(map[string]bool),
 		grants:  make(map[string]map[optionsv1.Permission]bool, len(roles)),
 		service: set(servicePermissions()),
 	}
@@ -114,7 +118,11 @@ func NewPolicy(roles Roles, services ...string) (*Policy, error) {
 			if perm == optionsv1.Permission_PERMISSION_UNSPECIFIED {
 				return nil, fmt.Errorf("auth: %s declares no permission", m.FullName())
 			}
-			p.methods["/"+name+"/"+string(m.Name())] = perm
+			full := "/" + name + "/" + string(m.Name())
+			p.methods[full] = perm
+			if m.IsStreamingServer() || m.IsStreamingClient() {
+				p.streams[full] = true
+			}
 		}
 	}
 	return p, nil
@@ -128,14 +136,17 @@ func set(perms []optionsv1.Permission) map[optionsv1.Permission]bool {
 	return out
 }
 
-// Method returns the permission that a method asks for; UNSPECIFIED for one
-// that is unknown, which nobody may call.
+// Method returns the permission that a method requires. It is UNSPECIFIED, which
+// no caller has, for an unknown method.
 func (p *Policy) Method(full string) optionsv1.Permission { return p.methods[full] }
 
-// Methods returns every method that the policy knows, sorted.
+// Streams reports whether the method sends or takes a stream of messages.
+func (p *Policy) Streams(full string) bool { return p.streams[full] }
+
+// Methods returns the full names of all methods of the policy, sorted.
 func (p *Policy) Methods() []string { return slices.Sorted(maps.Keys(p.methods)) }
 
-// Allows says whether the principal has the permission.
+// Allows reports whether the principal has the permission.
 func (p *Policy) Allows(who Principal, perm optionsv1.Permission) bool {
 	if perm == optionsv1.Permission_PERMISSION_UNSPECIFIED {
 		return false

@@ -5,19 +5,18 @@ import (
 	"time"
 )
 
-// Principal is who makes a call.
+// Principal is the caller of a call.
 type Principal struct {
-	// Subject is the token's sub: for people the identity provider's opaque
-	// id, for services "service:<name>".
+	// Subject is the token's sub: the identity provider's opaque id, or
+	// "service:<name>" for a relay service.
 	Subject string
-	// Org is the organisation's id; a principal sees nothing of another one.
+	// Org is the organisation's id; a principal sees this organisation only.
 	Org string
-	// Roles are realm_access.roles; Groups are groups.
+	// Roles and Groups are the token's realm_access.roles and groups.
 	Roles, Groups []string
-	// Service is true for calls between our own services.
+	// Service is true for calls between relay services.
 	Service bool
-	// Expires is when the token's time is over: what lasts longer than a call
-	// ends then.
+	// Expires is when the token expires: streams end then.
 	Expires time.Time
 }
 
@@ -28,7 +27,7 @@ func With(ctx context.Context, p Principal) context.Context {
 	return context.WithValue(ctx, principalKey{}, p)
 }
 
-// From returns the caller's principal; the zero value where there is none.
+// From returns the caller's principal, the zero value if there is none.
 func From(ctx context.Context) Principal {
 	p, _ := ctx.Value(principalKey{}).(Principal)
 	return p

@@ -1,15 +1,16 @@
-// Package auth says who makes a call and whether it may: OIDC bearer tokens
-// (issuer discovery, JWKS, audience, expiry), roles mapped to the permissions
-// that the protos declare, and short-lived tokens between our own services.
+// Package auth authenticates and authorises callers: OIDC bearer tokens (issuer
+// discovery, JWKS, audience, expiry), roles mapped to the permissions that the
+// protos declare, and short-lived tokens between relay services.
 package auth
 
 import (
 	"context"
 	"crypto/sha256"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
+	"net/netip"
+	"net/url"
 	"regexp"
 	"sync/atomic"
 	"time"
@@ -21,7 +22,7 @@ import (
 
 // Errors of verification.
 var (
-	// ErrExpired: the token's time is over.
+	// ErrExpired: the token has expired.
 	ErrExpired = errors.New("auth: token expired")
 	// ErrInvalid: signature, issuer, audience, organisation or form is wrong.
 	ErrInvalid = errors.New("auth: token invalid")
@@ -29,27 +30,29 @@ var (
 	ErrIssuer = errors.New("auth: issuer does not answer")
 )
 
-// Bounds of the cache of verified tokens: a token is looked at again after
-// cacheTTL at the latest, so a key that the issuer withdrew stops to count.
+// Bounds of the cache of verified tokens. A token is verified again after
+// cacheTTL, so a key that the issuer has withdrawn stops being accepted.
 const (
 	cacheSize = 16384
 	cacheTTL  = time.Minute
-	// skew is how far the issuer's clock may be ahead or behind.
+	// skew is how far the issuer's clock may be ahead. A token never lives longer
+	// than it says.
 	skew = 10 * time.Second
 )
 
-// OIDCConfig says whose tokens are accepted.
+// OIDCConfig states which tokens are accepted.
 type OIDCConfig struct {
-	// Issuer is the issuer's URL, as it stands in iss; its discovery document
-	// is fetched from there.
+	// Issuer is the issuer's URL, as in iss; the discovery document is below
+	// it.
 	Issuer string
-	// Audience must be among the token's aud.
+	// Audience must be in the token's aud.
 	Audience string
-	// OrgClaim names the claim that holds the organisation's id; "org" where
-	// it is empty.
+	// OrgClaim is the claim that has the organisation's id; "org" if empty.
 	OrgClaim string
-	// Client fetches discovery and keys; a client with a 5 s timeout where it
-	// is nil.
+	// Plaintext allows keys over http:// from another host than this one.
+	Plaintext bool
+	// Client fetches the discovery document and keys; one with a timeout of 5 s
+	// if nil.
 	Client *http.Client
 }
 
@@ -59,8 +62,9 @@ type Verifier struct {
 	internal *Internal
 	seen     *expirable.LRU[[sha256.Size]byte, verified]
 
-	oid       atomic.Pointer[oidc.IDTokenVerifier]
+	keys      atomic.Pointer[keySet]
 	discovery singleflight.Group
+	paused    atomic.Int64 // until when discovery is not tried again, in Unix nanoseconds
 }
 
 type verified struct {
@@ -71,8 +75,8 @@ type verified struct {
 // orgID is the form of an organisation's id.
 var orgID = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,62}$`)
 
-// NewVerifier makes a verifier. The issuer is asked at the first token, not
-// now: it may start after us. internal may be nil.
+// NewVerifier makes a verifier. It contacts the issuer at the first token, not
+// now: the issuer may start later. internal may be nil.
 func NewVerifier(cfg OIDCConfig, internal *Internal) (*Verifier, error) {
 	if cfg.Issuer == "" || cfg.Audience == "" {
 		return nil, errors.New("auth: issuer and audience are needed (auth.issuer, auth.audience)")
@@ -90,16 +94,30 @@ func NewVerifier(cfg OIDCConfig, internal *Internal) (*Verifier, error) {
 	}, nil
 }
 
-// Verify returns who the token stands for, or ErrExpired, ErrInvalid, ErrIssuer.
+// Verify returns the token's principal, or ErrExpired, ErrInvalid or ErrIssuer.
 func (v *Verifier) Verify(ctx context.Context, token string) (Principal, error) {
+	return v.verify(ctx, token, true)
+}
+
+// VerifyLocal is Verify without any request to the issuer: ok is false if the
+// answer needs one.
+func (v *Verifier) VerifyLocal(token string) (who Principal, ok bool, err error) {
+	who, err = v.verify(context.Background(), token, false)
+	if errors.Is(err, errNeedsIssuer) {
+		return Principal{}, false, nil
+	}
+	return who, true, err
+}
+
+func (v *Verifier) verify(ctx context.Context, token string, wait bool) (Principal, error) {
 	sum := sha256.Sum256([]byte(token))
 	if got, ok := v.seen.Get(sum); ok {
-		if time.Now().After(got.expiry.Add(skew)) {
+		if !time.Now().Before(got.expiry) {
 			return Principal{}, ErrExpired
 		}
 		return got.who, nil
 	}
-	got, err := v.verify(ctx, token)
+	got, err := v.check(ctx, token, wait)
 	if err != nil {
 		return Principal{}, err
 	}
@@ -108,81 +126,88 @@ func (v *Verifier) Verify(ctx context.Context, token string) (Principal, error) 
 	return got.who, nil
 }
 
-func (v *Verifier) verify(ctx context.Context, token string) (verified, error) {
+// check verifies a token that was not seen before.
+func (v *Verifier) check(ctx context.Context, token string, wait bool) (verified, error) {
+	if !compact(token) {
+		return verified{}, fmt.Errorf("%w: not in compact form, or longer than %d bytes", ErrInvalid, maxToken)
+	}
 	if v.internal != nil && v.internal.minted(token) {
 		return v.internal.verify(token)
 	}
-	oid, err := v.provider(ctx)
+	jws, got, err := v.read(token)
 	if err != nil {
 		return verified{}, err
 	}
-	id, err := oid.Verify(oidc.ClientContext(ctx, v.cfg.Client), token)
-	var expired *oidc.TokenExpiredError
-	switch {
-	case errors.As(err, &expired):
-		return verified{}, fmt.Errorf("%w at %s", ErrExpired, expired.Expiry.UTC().Format(time.RFC3339))
-	case err != nil:
-		return verified{}, fmt.Errorf("%w: %w", ErrInvalid, err)
+	keys := v.keys.Load()
+	if keys == nil {
+		if !wait {
+			return verified{}, errNeedsIssuer
+		}
+		if keys, err = v.provider(ctx); err != nil {
+			return verified{}, err
+		}
 	}
-	return v.principal(id)
+	return got, keys.verify(ctx, jws, wait)
 }
 
-func (v *Verifier) principal(id *oidc.IDToken) (verified, error) {
-	var c struct {
-		RealmAccess struct {
-			Roles []string `json:"roles"`
-		} `json:"realm_access"`
-		Groups []string `json:"groups"`
-	}
-	var all map[string]json.RawMessage
-	if err := errors.Join(id.Claims(&c), id.Claims(&all)); err != nil {
-		return verified{}, fmt.Errorf("%w: claims: %w", ErrInvalid, err)
-	}
-	var org string
-	if err := json.Unmarshal(all[v.cfg.OrgClaim], &org); err != nil || !orgID.MatchString(org) {
-		return verified{}, fmt.Errorf("%w: claim %q does not name an organisation", ErrInvalid, v.cfg.OrgClaim)
-	}
-	if id.Subject == "" {
-		return verified{}, fmt.Errorf("%w: no subject", ErrInvalid)
-	}
-	return verified{
-		who:    Principal{Subject: id.Subject, Org: org, Roles: c.RealmAccess.Roles, Groups: c.Groups},
-		expiry: id.Expiry,
-	}, nil
-}
-
-// provider discovers the issuer once; a failed attempt is made again with the
-// next token. Calls that come while an attempt is under way share it, and give
-// up when their own time is over: an issuer that hangs makes no queue.
-func (v *Verifier) provider(ctx context.Context) (*oidc.IDTokenVerifier, error) {
-	if oid := v.oid.Load(); oid != nil {
-		return oid, nil
-	}
+// provider discovers the issuer once; if that fails, a token tries again after
+// failurePause. Concurrent calls share one attempt, and each gives up at its own
+// deadline: an issuer that hangs causes no queue.
+func (v *Verifier) provider(ctx context.Context) (*keySet, error) {
 	shared := context.WithoutCancel(ctx)
-	done := v.discovery.DoChan("", func() (any, error) { return v.discover(shared) })
+	done := v.discovery.DoChan("", func() (any, error) {
+		if keys := v.keys.Load(); keys != nil {
+			return keys, nil
+		}
+		if time.Now().UnixNano() < v.paused.Load() {
+			return nil, fmt.Errorf("%w: it did not a moment ago", ErrIssuer)
+		}
+		keys, err := v.discover(shared)
+		if err != nil {
+			v.paused.Store(time.Now().Add(failurePause).UnixNano())
+			return nil, err
+		}
+		v.keys.Store(keys)
+		return keys, nil
+	})
 	select {
 	case got := <-done:
-		oid, _ := got.Val.(*oidc.IDTokenVerifier)
-		return oid, got.Err
+		keys, _ := got.Val.(*keySet)
+		return keys, got.Err
 	case <-ctx.Done():
 		return nil, fmt.Errorf("%w: %w", ErrIssuer, ctx.Err())
 	}
 }
 
-// discover asks the issuer. The key set fetches for as long as the verifier
-// lives, so neither hangs on the context of the first call.
-func (v *Verifier) discover(ctx context.Context) (*oidc.IDTokenVerifier, error) {
+// discover asks the issuer where its keys are (OpenID Connect Discovery 1.0 §4).
+func (v *Verifier) discover(ctx context.Context) (*keySet, error) {
 	p, err := oidc.NewProvider(oidc.ClientContext(ctx, v.cfg.Client), v.cfg.Issuer)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrIssuer, err)
 	}
-	oid := p.VerifierContext(oidc.ClientContext(context.Background(), v.cfg.Client), &oidc.Config{
-		ClientID: v.cfg.Audience,
-		SupportedSigningAlgs: []string{
-			oidc.RS256, oidc.RS384, oidc.RS512, oidc.PS256, oidc.PS384, oidc.PS512,
-			oidc.ES256, oidc.ES384, oidc.ES512, oidc.EdDSA,
-		},
-	})
-	v.oid.Store(oid)
-	return oid, nil
+	var said struct {
+		Keys string `json:"jwks_uri"`
+	}
+	if err := p.Claims(&said); err != nil {
+		return nil, fmt.Errorf("%w: discovery document: %w", ErrIssuer, err)
+	}
+	if err := SafeIssuer(said.Keys, v.cfg.Plaintext); err != nil {
+		return nil, fmt.Errorf("%w: its jwks_uri: %w", ErrIssuer, err)
+	}
+	return newKeySet(said.Keys, v.cfg.Client), nil
+}
+
+// SafeIssuer returns nil if keys that come from this URL can be trusted: it is
+// https, or http on loopback, or plaintext is allowed.
+func SafeIssuer(raw string, plaintext bool) error {
+	u, err := url.Parse(raw)
+	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+		return fmt.Errorf("%.100q: want an https:// URL", raw)
+	}
+	ip, err := netip.ParseAddr(u.Hostname())
+	loopback := u.Hostname() == "localhost" || err == nil && ip.IsLoopback()
+	if u.Scheme == "http" && !loopback && !plaintext {
+		return fmt.Errorf("%.100q: keys that come over http:// can be anybody's; use https://, or allow it with auth.plaintext_issuer", raw)
+	}
+	return nil
 }

@@ -1,8 +1,8 @@
-// Package keyring keeps the installation's master secret and derives from it:
-// sealing keys for small secrets that live in the records (a capture's age
-// identity, a target's password), the evidence log's signing key and other
-// purpose-bound keys. The master secret is 32 random bytes in one file of
-// mode 0600; what is derived is never written anywhere.
+// Package keyring holds the installation's master secret and derives keys from
+// it: the key that encrypts small secrets in the records (a capture's age
+// identity, a target's password), the evidence log's signing key, and other
+// keys, each for one purpose. The master secret is 32 random bytes in one file
+// of mode 0600; derived keys are never written anywhere.
 package keyring
 
 import (
@@ -23,15 +23,15 @@ import (
 // masterLen is the length of the master secret in bytes.
 const masterLen = 32
 
-// ErrSealed: the sealed value was made with another key, for another context,
+// ErrDecrypt: the ciphertext was made with another key or for another context,
 // or was altered.
-var ErrSealed = errors.New("keyring: cannot open sealed value")
+var ErrDecrypt = errors.New("keyring: cannot decrypt")
 
 // Keyring derives keys from one master secret. It is safe for concurrent use.
 type Keyring struct{ master [masterLen]byte }
 
-// Load reads the master secret from path and makes it, with mode 0600 and
-// fsynced, where the file is missing. A file that others can read is refused.
+// Load reads the master secret from path. If the file is missing, Load creates
+// it with mode 0600 and fsyncs it. It refuses a file that others can read.
 func Load(path string) (*Keyring, error) {
 	k := new(Keyring)
 	f, err := os.Open(path)
@@ -58,8 +58,8 @@ func Load(path string) (*Keyring, error) {
 	return k, nil
 }
 
-// create writes a new secret beside path and links it into place, so that of
-// two starting processes both use the one that won.
+// create writes a new secret beside path and links it into place. If two
+// processes start at once, both use the file that was linked first.
 func (k *Keyring) create(path string) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return fmt.Errorf("make key folder: %w", err)
@@ -100,8 +100,8 @@ func syncDir(dir string) error {
 	return nil
 }
 
-// New returns a keyring over a given master secret of 32 bytes: for tests and
-// for installations that inject it.
+// New returns a keyring of a given master secret, which must have 32 bytes: for
+// tests, and for installations that inject it.
 func New(master []byte) (*Keyring, error) {
 	if len(master) != masterLen {
 		return nil, fmt.Errorf("master key has %d bytes, want %d", len(master), masterLen)
@@ -114,7 +114,7 @@ func New(master []byte) (*Keyring, error) {
 // Key derives n bytes (at most 255*32) for a purpose: HKDF-SHA256, RFC 5869.
 func (k *Keyring) Key(purpose string, n int) []byte {
 	out, err := hkdf.Key(sha256.New, k.master[:], nil, "bp-relay/v1/"+purpose, n)
-	if err != nil { // only for n out of bounds: a mistake in the program
+	if err != nil { // only for n out of bounds: a programming error
 		panic(err)
 	}
 	return out
@@ -125,9 +125,10 @@ func (k *Keyring) Ed25519(purpose string) ed25519.PrivateKey {
 	return ed25519.NewKeyFromSeed(k.Key("ed25519/"+purpose, ed25519.SeedSize))
 }
 
-// Seal encrypts plain for a context (the resource name it belongs to), with
-// XChaCha20-Poly1305 and a random nonce in front.
-func (k *Keyring) Seal(context string, plain []byte) ([]byte, error) {
+// Encrypt encrypts plain with XChaCha20-Poly1305 and puts the random nonce in
+// front. context is the name of the resource that plain belongs to; it is
+// authenticated, not contained.
+func (k *Keyring) Encrypt(context string, plain []byte) ([]byte, error) {
 	a := k.aead()
 	nonce := make([]byte, a.NonceSize(), a.NonceSize()+len(plain)+a.Overhead())
 	if _, err := rand.Read(nonce); err != nil {
@@ -136,22 +137,23 @@ func (k *Keyring) Seal(context string, plain []byte) ([]byte, error) {
 	return a.Seal(nonce, nonce, plain, []byte(context)), nil
 }
 
-// Open decrypts what Seal made for the same context, or fails with ErrSealed.
-func (k *Keyring) Open(context string, sealed []byte) ([]byte, error) {
+// Decrypt returns what Encrypt was given for the same context. Its only error
+// is ErrDecrypt.
+func (k *Keyring) Decrypt(context string, ciphertext []byte) ([]byte, error) {
 	a := k.aead()
-	if len(sealed) < a.NonceSize() {
-		return nil, ErrSealed
+	if len(ciphertext) < a.NonceSize() {
+		return nil, ErrDecrypt
 	}
-	plain, err := a.Open(nil, sealed[:a.NonceSize()], sealed[a.NonceSize():], []byte(context))
+	plain, err := a.Open(nil, ciphertext[:a.NonceSize()], ciphertext[a.NonceSize():], []byte(context))
 	if err != nil {
-		return nil, ErrSealed
+		return nil, ErrDecrypt
 	}
 	return plain, nil
 }
 
 func (k *Keyring) aead() cipher.AEAD {
 	a, err := chacha20poly1305.NewX(k.Key("seal", chacha20poly1305.KeySize))
-	if err != nil { // only for a wrong key length: a mistake in the program
+	if err != nil { // only for a wrong key length: a programming error
 		panic(err)
 	}
 	return a

@@ -12,26 +12,26 @@ import (
 	"github.com/openova-io/bp-relay/services/internal/keyring"
 )
 
-func TestSealedValuesOpenOnlyInTheirContext(t *testing.T) {
+func TestSecretsDecryptOnlyInTheirContext(t *testing.T) {
 	k, err := keyring.New(bytes.Repeat([]byte{7}, 32))
 	require.NoError(t, err)
-	sealed, err := k.Seal("orgs/acme/captures/1", []byte("identity"))
+	ciphertext, err := k.Encrypt("orgs/acme/captures/1", []byte("identity"))
 	require.NoError(t, err)
-	plain, err := k.Open("orgs/acme/captures/1", sealed)
+	plain, err := k.Decrypt("orgs/acme/captures/1", ciphertext)
 	require.NoError(t, err)
 	require.Equal(t, "identity", string(plain))
 
-	_, err = k.Open("orgs/acme/captures/2", sealed)
-	require.ErrorIs(t, err, keyring.ErrSealed)
-	for i := range sealed {
-		bad := bytes.Clone(sealed)
+	_, err = k.Decrypt("orgs/acme/captures/2", ciphertext)
+	require.ErrorIs(t, err, keyring.ErrDecrypt)
+	for i := range ciphertext {
+		bad := bytes.Clone(ciphertext)
 		bad[i] ^= 1
-		_, err := k.Open("orgs/acme/captures/1", bad)
-		require.ErrorIs(t, err, keyring.ErrSealed)
+		_, err := k.Decrypt("orgs/acme/captures/1", bad)
+		require.ErrorIs(t, err, keyring.ErrDecrypt)
 	}
-	for n := range len(sealed) {
-		_, err := k.Open("orgs/acme/captures/1", sealed[:n])
-		require.ErrorIs(t, err, keyring.ErrSealed)
+	for n := range len(ciphertext) {
+		_, err := k.Decrypt("orgs/acme/captures/1", ciphertext[:n])
+		require.ErrorIs(t, err, keyring.ErrDecrypt)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"time"
 
 	"buf.build/go/protovalidate"
 	"google.golang.org/grpc/codes"
@@ -17,49 +18,51 @@ import (
 	"github.com/openova-io/bp-relay/services/internal/auth"
 )
 
-// authenticate verifies the bearer token: RFC 6750, section 2.1.
-func (g *gate) authenticate(ctx context.Context) (context.Context, auth.Principal, error) {
-	token, err := bearer(metadata.ValueFromIncomingContext(ctx, "authorization"))
-	if err != nil {
-		return ctx, auth.Principal{}, err
+// authenticate returns the caller that Enter let in; a call that came past Enter
+// goes through it now.
+func (g *Gate) authenticate(ctx context.Context) (context.Context, auth.Principal, error) {
+	if who := auth.From(ctx); who.Org != "" {
+		return ctx, who, nil
 	}
-	who, err := g.Verifier.Verify(ctx, token)
-	if err != nil {
-		return ctx, auth.Principal{}, TokenError(err)
+	ctx, refusal := g.enter(ctx, metadata.ValueFromIncomingContext(ctx, "authorization"))
+	if refusal != nil {
+		return ctx, auth.Principal{}, refusal
 	}
-	return auth.With(ctx, who), who, nil
+	return ctx, auth.From(ctx), nil
 }
 
-func bearer(headers []string) (string, error) {
+// bearer returns the token of the authorization headers: RFC 6750, section 2.1.
+func bearer(headers []string) (string, *apierr.Error) {
 	if len(headers) == 0 {
 		return "", apierr.New(codes.Unauthenticated, errorsv1.Reason_REASON_TOKEN_MISSING,
-			`no token; send the header "authorization: Bearer <token>" (in development: relay token)`)
+			`no token; send the header "authorization: Bearer <token>" (in development: relay-dev token)`)
 	}
 	scheme, token, _ := strings.Cut(headers[0], " ")
 	if len(headers) > 1 || !strings.EqualFold(scheme, "Bearer") || token == "" {
 		return "", apierr.New(codes.Unauthenticated, errorsv1.Reason_REASON_TOKEN_INVALID,
-			`the authorization header is not of the form "Bearer <token>"`)
+			`the authorization header is not "Bearer <token>"`)
 	}
 	return token, nil
 }
 
-// TokenError turns an error of auth.Verifier into what callers see.
+// TokenError maps an error of auth.Verifier to what callers see.
 func TokenError(err error) *apierr.Error {
 	switch {
 	case errors.Is(err, auth.ErrExpired):
 		return apierr.New(codes.Unauthenticated, errorsv1.Reason_REASON_TOKEN_EXPIRED,
 			"the token has expired; get a new one from the issuer").Because(err)
 	case errors.Is(err, auth.ErrIssuer):
-		return apierr.New(codes.Unavailable, errorsv1.Reason_REASON_TOKEN_INVALID,
-			"the token cannot be checked because its issuer does not answer; try again later").Because(err)
+		return apierr.New(codes.Unavailable, errorsv1.Reason_REASON_ISSUER_UNAVAILABLE,
+			"the token cannot be verified because its issuer does not answer; try again later").WithRetry(time.Second).Because(err)
 	}
 	return apierr.New(codes.Unauthenticated, errorsv1.Reason_REASON_TOKEN_INVALID,
-		"the token is not valid here; check its issuer, audience and organisation").Because(err)
+		"the token is invalid; check its issuer, audience and organisation").Because(err)
 }
 
-// admit checks permission, then the organisation, then the request's rules:
-// nothing about a resource, not even its existence, is said before.
-func (g *gate) admit(_ context.Context, who auth.Principal, method string, req any) error {
+// admit checks the permission, then the organisation, then the request's rules.
+// No answer before that reveals anything about a resource, not even whether it
+// exists.
+func (g *Gate) admit(_ context.Context, who auth.Principal, method string, req any) error {
 	perm := g.Policy.Method(method)
 	if !g.Policy.Allows(who, perm) {
 		name := auth.PermissionName(perm)
@@ -76,8 +79,8 @@ func (g *gate) admit(_ context.Context, who auth.Principal, method string, req a
 	return g.rules(m)
 }
 
-// ownOrganisation refuses resource names of another organisation in any
-// top-level field of the request.
+// ownOrganisation refuses a resource name of another organisation in any top-level
+// field of the request.
 func ownOrganisation(who auth.Principal, m protoreflect.Message) error {
 	own := "orgs/" + who.Org
 	var foreign *apierr.Error
@@ -100,7 +103,7 @@ func ownOrganisation(who auth.Principal, m protoreflect.Message) error {
 	return nil
 }
 
-// freeText are the fields that hold people's words, never a resource name.
+// freeText reports whether a field holds free text, never a resource name.
 func freeText(field protoreflect.Name) bool {
 	switch field {
 	case "identity", "display_name", "metadata", "reason":
@@ -109,8 +112,8 @@ func freeText(field protoreflect.Name) bool {
 	return false
 }
 
-// rules checks the protovalidate rules of the proto.
-func (g *gate) rules(m proto.Message) error {
+// rules checks the request's protovalidate rules.
+func (g *Gate) rules(m proto.Message) error {
 	err := g.validate.Validate(m)
 	if err == nil {
 		return nil
@@ -128,7 +131,7 @@ func (g *gate) rules(m proto.Message) error {
 	return e
 }
 
-// says words a violation; an empty one comes from a custom rule without text.
+// says returns the text of a violation; a custom rule may have none.
 func says(message string) string {
 	if message == "" {
 		return "breaks its rule"

@@ -19,7 +19,7 @@ import (
 )
 
 // grpc/health/v1: "If the service name is not registered, the server returns
-// a NOT_FOUND GRPC status." A prober that has no token hears it.
+// a NOT_FOUND GRPC status." A prober without a token gets it.
 func TestHealthOfAnUnknownService(t *testing.T) {
 	srv, err := rpc.NewServer(rpc.Config{Logger: slog.New(slog.DiscardHandler), Open: []string{"/grpc.health.v1.Health/"}})
 	require.NoError(t, err)

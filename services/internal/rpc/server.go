@@ -1,8 +1,8 @@
-// Package rpc builds the gRPC server that every service registers with, and
-// the interceptors that every call passes: recover, trace, request id and log,
-// authenticate, authorise, validate, map errors. The same chain runs whether
-// the services share one process or not, since they call each other through
-// the same server (over memory, in one process).
+// Package rpc builds the gRPC server with which the services register, and the
+// interceptors that every call passes: recover, trace, request id and log,
+// authenticate, authorise, validate, map errors. The same chain runs whether or
+// not the services share a process: within one, they call each other through the
+// same server over memory.
 package rpc
 
 import (
@@ -30,40 +30,74 @@ import (
 )
 
 const (
-	// MaxMessage bounds a request in bytes, in whatever form it comes: the
-	// largest field is 64 KiB of metadata.
+	// MaxMessage bounds a request in bytes, in any encoding: the largest field
+	// is 64 KiB of metadata. grpc-go refuses a longer one before the interceptors
+	// run: RESOURCE_EXHAUSTED without ErrorInfo.
 	MaxMessage = 1 << 20
-	// maxStreams bounds the calls that one connection has under way; grpc-go's
-	// own default is no bound. Our services' own calls share one connection.
-	maxStreams = 1024
+	// MaxHeaders bounds the headers of a request in bytes, uncompressed.
+	MaxHeaders = 16 << 10
+	// maxStreams bounds the concurrent calls of one connection; further ones
+	// wait at the client. grpc-go's default is no bound. Calls between relay
+	// services share one connection.
+	maxStreams = 256
+	// readBuffer is the size of a connection's read buffer in bytes.
+	readBuffer = 16 << 10
+	// idle is how long a connection without calls stays open.
+	idle = 15 * time.Minute
 )
 
-// streamWorkers are goroutines that take one call after another: their stacks
-// have grown already, which was 8 % of the CPU of a join answer. Calls beyond
-// them get goroutines of their own.
+// streamWorkers is how many goroutines serve one call after another. Their stacks
+// have grown already; growing them was 8 % of the CPU of a join answer. Further
+// calls get goroutines of their own.
 const streamWorkers = 64
 
 // Config is what a server needs.
 type Config struct {
 	Verifier *auth.Verifier
 	Policy   *auth.Policy
-	// Denied is told of each authenticated call that was refused, so that it
-	// is entered in the evidence log; may be nil.
+	// Denied is called for each authenticated call that was refused, to record
+	// it in the evidence log; may be nil.
 	Denied func(ctx context.Context, who auth.Principal, method string, err *apierr.Error)
-	// Open lists full method prefixes that need no token: health, reflection.
-	Open   []string
+	// Open lists prefixes of the full methods that need no token: health,
+	// reflection.
+	Open []string
+	// Logger is slog.Default() if nil.
 	Logger *slog.Logger
 	// Metrics counts calls; may be nil.
 	Metrics *Metrics
+	// Limits bound the calls of one caller; the zero value is no bound.
+	Limits Limits
+	// Judged is called for each call that was let in or refused by its headers,
+	// with a context of its connection; may be nil.
+	Judged func(ctx context.Context, in bool)
+	// Opened is called for each call that needs no token, before its message is
+	// read: it refuses one too many of a connection, or returns what to call at
+	// the call's end; may be nil.
+	Opened func(ctx context.Context) (release func(), ok bool)
 }
 
-type gate struct {
+// Gate is the server and what every call passes before its handler.
+type Gate struct {
 	Config
+	server   *grpc.Server
 	validate protovalidate.Validator
+	limits   *limiter
 }
 
-// NewServer makes the server. Services are registered with it before Serve.
+// Server returns the gRPC server. Register services with it before Serve.
+func (g *Gate) Server() *grpc.Server { return g.server }
+
+// NewServer makes a gate and returns its server.
 func NewServer(cfg Config) (*grpc.Server, error) {
+	g, err := New(cfg)
+	if err != nil {
+		return nil, err
+	}
+	return g.server, nil
+}
+
+// New makes the gate.
+func New(cfg Config) (*Gate, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.Default()
 	}
@@ -71,22 +105,31 @@ func NewServer(cfg Config) (*grpc.Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make validator: %w", err)
 	}
-	g := &gate{Config: cfg, validate: v}
-	return grpc.NewServer(
+	limits, err := newLimiter(cfg.Limits)
+	if err != nil {
+		return nil, fmt.Errorf("make limiter: %w", err)
+	}
+	g := &Gate{Config: cfg, validate: v, limits: limits}
+	g.server = grpc.NewServer(
+		grpc.InTapHandle(g.tap),
 		grpc.StatsHandler(otelgrpc.NewServerHandler()),
 		grpc.UnaryInterceptor(g.unary),
 		grpc.StreamInterceptor(g.stream),
 		grpc.MaxRecvMsgSize(MaxMessage),
+		grpc.MaxHeaderListSize(MaxHeaders),
 		grpc.MaxConcurrentStreams(maxStreams),
-		grpc.KeepaliveParams(keepalive.ServerParameters{Time: 30 * time.Second, Timeout: 10 * time.Second}),
+		grpc.ConnectionTimeout(10*time.Second),
+		grpc.ReadBufferSize(readBuffer),
+		grpc.KeepaliveParams(keepalive.ServerParameters{MaxConnectionIdle: idle, Time: 30 * time.Second, Timeout: 10 * time.Second}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 10 * time.Second, PermitWithoutStream: true}),
 		grpc.WaitForHandlers(true),
 		grpc.NumStreamWorkers(streamWorkers),
-	), nil
+	)
+	return g, nil
 }
 
-// open says whether the method needs no token.
-func (g *gate) open(method string) bool {
+// open reports whether the method needs no token.
+func (g *Gate) open(method string) bool {
 	for _, p := range g.Open {
 		if strings.HasPrefix(method, p) {
 			return true
@@ -95,7 +138,7 @@ func (g *gate) open(method string) bool {
 	return false
 }
 
-func (g *gate) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (resp any, err error) {
+func (g *Gate) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (resp any, err error) {
 	started := time.Now()
 	id := requestID(ctx)
 	var who auth.Principal
@@ -118,7 +161,7 @@ func (g *gate) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, h
 	return handler(ctx, req)
 }
 
-func (g *gate) stream(srv any, ss grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) (err error) {
+func (g *Gate) stream(srv any, ss grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) (err error) {
 	started := time.Now()
 	ctx := ss.Context()
 	id := requestID(ctx)
@@ -135,15 +178,18 @@ func (g *gate) stream(srv any, ss grpc.ServerStream, info *grpc.StreamServerInfo
 	if ctx, who, err = g.authenticate(ctx); err != nil {
 		return err
 	}
-	return handler(srv, &admittedStream{ServerStream: ss, ctx: ctx, who: who, gate: g, method: info.FullMethod})
+	ctx, end := whileValid(ctx, who)
+	defer end()
+	err = handler(srv, &admittedStream{ServerStream: ss, ctx: ctx, who: who, gate: g, method: info.FullMethod})
+	return endedBy(ctx, who, err)
 }
 
-// admittedStream checks each message as it comes, before the handler sees it.
+// admittedStream checks each received message before the handler sees it.
 type admittedStream struct {
 	grpc.ServerStream
 	ctx    context.Context //nolint:containedctx // grpc.ServerStream's Context returns it
 	who    auth.Principal
-	gate   *gate
+	gate   *Gate
 	method string
 }
 
@@ -156,16 +202,16 @@ func (s *admittedStream) RecvMsg(m any) error {
 	return s.gate.admit(s.ctx, s.who, s.method, m)
 }
 
-func (g *gate) panicked(ctx context.Context, method, id string, p any) error {
+func (g *Gate) panicked(ctx context.Context, method, id string, p any) error {
 	g.Logger.ErrorContext(ctx, "a handler panicked", "method", method, "request", id, "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
 	return apierr.New(codes.Internal, errorsv1.Reason_REASON_INTERNAL, "internal error; the operator's log has it under the request id", "request", id)
 }
 
-// finish maps the error, logs what is ours, counts, and reports denials.
-func (g *gate) finish(ctx context.Context, method, id string, who auth.Principal, started time.Time, err error) error {
+// finish maps the error, logs internal ones, counts the call, and reports denials.
+func (g *Gate) finish(ctx context.Context, method, id string, who auth.Principal, started time.Time, err error) error {
 	if g.open(method) {
-		// Health's and reflection's own answers are part of their protocols: an
-		// unknown service is NOT_FOUND (grpc/health/v1).
+		// Errors of health and reflection are part of their protocols: an unknown
+		// service is NOT_FOUND (grpc/health/v1).
 		g.Metrics.observe(method, status.Code(err), time.Since(started))
 		return err
 	}
@@ -190,13 +236,14 @@ func (g *gate) finish(ctx context.Context, method, id string, who auth.Principal
 	return e.GRPCStatus().Err()
 }
 
-// requestID takes the caller's x-request-id where it is sane, else makes one.
+// requestID returns the caller's x-request-id, if it is 1 to 64 printable ASCII
+// characters, or a new one.
 func requestID(ctx context.Context) string {
 	if v := metadata.ValueFromIncomingContext(ctx, "x-request-id"); len(v) == 1 && len(v[0]) > 0 && len(v[0]) <= 64 && printable(v[0]) {
 		return v[0]
 	}
 	var b [8]byte
-	_, _ = rand.Read(b[:]) // crypto/rand never fails: it ends the program instead
+	_, _ = rand.Read(b[:]) // crypto/rand never returns an error: it ends the program
 	return hex.EncodeToString(b[:])
 }
 

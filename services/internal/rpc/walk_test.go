@@ -25,15 +25,16 @@ import (
 	"google.golang.org/protobuf/types/dynamicpb"
 
 	connectionv1 "github.com/openova-io/bp-relay/gen/relay/connection/v1"
+	eventv1 "github.com/openova-io/bp-relay/gen/relay/event/v1"
 	evidencev1 "github.com/openova-io/bp-relay/gen/relay/evidence/v1"
 	optionsv1 "github.com/openova-io/bp-relay/gen/relay/options/v1"
 	recordingv1 "github.com/openova-io/bp-relay/gen/relay/recording/v1"
 	roomv1 "github.com/openova-io/bp-relay/gen/relay/room/v1"
 	turnv1 "github.com/openova-io/bp-relay/gen/relay/turn/v1"
 
+	"github.com/openova-io/bp-relay/services/dev/issuer"
 	"github.com/openova-io/bp-relay/services/internal/apierr"
 	"github.com/openova-io/bp-relay/services/internal/auth"
-	"github.com/openova-io/bp-relay/services/internal/devissuer"
 	"github.com/openova-io/bp-relay/services/internal/rpc"
 )
 
@@ -42,6 +43,7 @@ const audience = "bp-relay"
 func serviceNames() []string {
 	return []string{
 		roomv1.RoomService_ServiceDesc.ServiceName,
+		eventv1.EventService_ServiceDesc.ServiceName,
 		recordingv1.RecordingService_ServiceDesc.ServiceName,
 		connectionv1.ConnectionService_ServiceDesc.ServiceName,
 		turnv1.TurnService_ServiceDesc.ServiceName,
@@ -49,7 +51,8 @@ func serviceNames() []string {
 	}
 }
 
-// permissions is the verdict on every RPC: one that is not here fails the test.
+// permissions is the permission of every RPC: the test fails for one that is not
+// here.
 func permissions() map[string]string {
 	return map[string]string{
 		"RoomService/CreateRoom":             "rooms.write",
@@ -57,7 +60,7 @@ func permissions() map[string]string {
 		"RoomService/ListRooms":              "rooms.read",
 		"RoomService/DeleteRoom":             "rooms.write",
 		"RoomService/JoinRoom":               "rooms.join",
-		"RoomService/WatchEvents":            "rooms.read",
+		"EventService/WatchEvents":           "events.read",
 		"RecordingService/StartRecording":    "recordings.write",
 		"RecordingService/StopRecording":     "recordings.write",
 		"RecordingService/GetRecording":      "recordings.read",
@@ -70,6 +73,7 @@ func permissions() map[string]string {
 		"ConnectionService/OpenSession":      "sessions.open",
 		"ConnectionService/GetSession":       "sessions.read",
 		"ConnectionService/ListSessions":     "sessions.read",
+		"ConnectionService/RenewSession":     "sessions.open",
 		"ConnectionService/TerminateSession": "sessions.terminate",
 		"TurnService/GetGateway":             "gateways.read",
 		"TurnService/ListGateways":           "gateways.read",
@@ -83,21 +87,31 @@ func permissions() map[string]string {
 
 type bench struct {
 	conn   *grpc.ClientConn
-	issuer *devissuer.Issuer
+	issuer *issuer.Issuer
 	mu     sync.Mutex
 	denied []string
 }
 
-// newBench runs a real issuer and a real server whose services implement
-// nothing: what passes the gate answers UNIMPLEMENTED.
+// newBench runs a real issuer and a real server whose services implement no RPC: a
+// call that passes the gate gets UNIMPLEMENTED.
 func newBench(t *testing.T) *bench {
 	t.Helper()
+	return newBenchOf(t, rpc.Limits{}, nil)
+}
+
+// newBenchOf is newBench with limits, and with an event service if events is not
+// nil.
+func newBenchOf(t *testing.T, limits rpc.Limits, events eventv1.EventServiceServer) *bench {
+	t.Helper()
+	if events == nil {
+		events = eventv1.UnimplementedEventServiceServer{}
+	}
 	b := new(bench)
 	mux := http.NewServeMux()
 	web := httptest.NewServer(mux)
 	t.Cleanup(web.Close)
 	var err error
-	b.issuer, err = devissuer.New(web.URL+"/realm", filepath.Join(t.TempDir(), "issuer.pem"))
+	b.issuer, err = issuer.New(web.URL+"/realm", filepath.Join(t.TempDir(), "issuer.pem"))
 	require.NoError(t, err)
 	b.issuer.Routes(mux, "/realm")
 
@@ -111,7 +125,7 @@ func newBench(t *testing.T) *bench {
 	policy, err := auth.NewPolicy(roles, serviceNames()...)
 	require.NoError(t, err)
 	srv, err := rpc.NewServer(rpc.Config{
-		Verifier: verifier, Policy: policy, Logger: slog.New(slog.DiscardHandler),
+		Verifier: verifier, Policy: policy, Logger: slog.New(slog.DiscardHandler), Limits: limits,
 		Denied: func(_ context.Context, who auth.Principal, method string, _ *apierr.Error) {
 			b.mu.Lock()
 			defer b.mu.Unlock()
@@ -120,6 +134,7 @@ func newBench(t *testing.T) *bench {
 	})
 	require.NoError(t, err)
 	roomv1.RegisterRoomServiceServer(srv, roomv1.UnimplementedRoomServiceServer{})
+	eventv1.RegisterEventServiceServer(srv, events)
 	recordingv1.RegisterRecordingServiceServer(srv, recordingv1.UnimplementedRecordingServiceServer{})
 	connectionv1.RegisterConnectionServiceServer(srv, connectionv1.UnimplementedConnectionServiceServer{})
 	turnv1.RegisterTurnServiceServer(srv, turnv1.UnimplementedTurnServiceServer{})
@@ -138,12 +153,20 @@ func newBench(t *testing.T) *bench {
 
 func (b *bench) as(t *testing.T, ttl time.Duration, roles ...string) context.Context {
 	t.Helper()
-	token, err := b.issuer.Token(devissuer.Claims{Subject: "someone", Org: "acme", Roles: roles, Audience: audience, TTL: ttl})
+	token, err := b.issuer.Token(issuer.Claims{Subject: "someone", Org: "acme", Roles: roles, Audience: audience, TTL: ttl})
 	require.NoError(t, err)
 	return metadata.AppendToOutgoingContext(t.Context(), "authorization", "Bearer "+token)
 }
 
-// call makes any call with an empty request and returns its error.
+// whoIs returns the context of an administrator.
+func (b *bench) whoIs(t *testing.T, subject, org string) context.Context {
+	t.Helper()
+	token, err := b.issuer.Token(issuer.Claims{Subject: subject, Org: org, Roles: []string{"relay-admin"}, Audience: audience, TTL: time.Minute})
+	require.NoError(t, err)
+	return metadata.AppendToOutgoingContext(t.Context(), "authorization", "Bearer "+token)
+}
+
+// call makes a call and returns its error.
 func (b *bench) call(ctx context.Context, m protoreflect.MethodDescriptor, req proto.Message) error {
 	full := "/" + string(m.Parent().FullName()) + "/" + string(m.Name())
 	resp := dynamicpb.NewMessage(m.Output())
@@ -174,7 +197,7 @@ func TestEveryRPCAsksForItsPermission(t *testing.T) {
 			m := methods.Get(i)
 			short := string(d.Name()) + "/" + string(m.Name())
 			perm, ok := want[short]
-			require.True(t, ok, "%s has no verdict in this test's table", short)
+			require.True(t, ok, "%s is not in this test's table", short)
 			delete(want, short)
 			empty := dynamicpb.NewMessage(m.Input())
 
@@ -195,7 +218,7 @@ func TestEveryRPCAsksForItsPermission(t *testing.T) {
 	require.True(t, strings.HasPrefix(b.denied[0], "someone /relay."))
 }
 
-// other is some permission that is not this one.
+// other returns another permission.
 func other(perm string) string {
 	if perm == "rooms.read" {
 		return "rooms.write"
@@ -214,13 +237,13 @@ func TestRefusals(t *testing.T) {
 	bearer := func(v string) context.Context {
 		return metadata.AppendToOutgoingContext(t.Context(), "authorization", v)
 	}
-	stranger, err := devissuer.New(b.issuer.URL(), filepath.Join(t.TempDir(), "other.pem"))
+	stranger, err := issuer.New(b.issuer.URL(), filepath.Join(t.TempDir(), "other.pem"))
 	require.NoError(t, err)
-	forged, err := stranger.Token(devissuer.Claims{Subject: "x", Org: "acme", Roles: []string{"relay-admin"}, Audience: audience, TTL: time.Minute})
+	forged, err := stranger.Token(issuer.Claims{Subject: "x", Org: "acme", Roles: []string{"relay-admin"}, Audience: audience, TTL: time.Minute})
 	require.NoError(t, err)
-	wrongAudience, err := b.issuer.Token(devissuer.Claims{Subject: "x", Org: "acme", Roles: []string{"relay-admin"}, Audience: "other", TTL: time.Minute})
+	wrongAudience, err := b.issuer.Token(issuer.Claims{Subject: "x", Org: "acme", Roles: []string{"relay-admin"}, Audience: "other", TTL: time.Minute})
 	require.NoError(t, err)
-	noOrg, err := b.issuer.Token(devissuer.Claims{Subject: "x", Org: "Not An Org", Roles: []string{"relay-admin"}, Audience: audience, TTL: time.Minute})
+	noOrg, err := b.issuer.Token(issuer.Claims{Subject: "x", Org: "Not An Org", Roles: []string{"relay-admin"}, Audience: audience, TTL: time.Minute})
 	require.NoError(t, err)
 
 	for name, c := range map[string]struct {
@@ -249,4 +272,8 @@ func TestRefusals(t *testing.T) {
 	_, err = rooms.CreateRoom(admin(), &roomv1.CreateRoomRequest{Parent: "orgs/acme", Room: &roomv1.Room{Metadata: strings.Repeat("x", 65537)}})
 	require.Equal(t, codes.InvalidArgument, status.Code(err))
 	require.Contains(t, err.Error(), "room.metadata")
+
+	_, err = rooms.CreateRoom(admin(), &roomv1.CreateRoomRequest{Parent: "orgs/acme", Room: &roomv1.Room{Metadata: strings.Repeat("x", rpc.MaxMessage)}})
+	require.Equal(t, codes.ResourceExhausted, status.Code(err))
+	require.Empty(t, apierr.ReasonOf(err), "the exception that REQUEST_TOO_LARGE states")
 }

@@ -21,12 +21,13 @@ import (
 	"github.com/pion/webrtc/v4"
 	"github.com/stretchr/testify/require"
 
-	"github.com/openova-io/bp-relay/services/local/localtest"
-	"github.com/openova-io/bp-relay/services/media"
+	"github.com/openova-io/bp-relay/services/dev/stack/stacktest"
+	"github.com/openova-io/bp-relay/services/dev/testmedia"
+	"github.com/openova-io/bp-relay/services/livekit"
 	"github.com/openova-io/bp-relay/services/recording/tracks"
 )
 
-// childEnv makes the test binary a subscriber that is measured from outside.
+// childEnv makes the test binary a subscriber whose CPU time is measured.
 const childEnv = "RELAY_TRACKS_CHILD"
 
 // child is what a measured process does.
@@ -48,7 +49,7 @@ func TestMain(m *testing.M) {
 	}
 	code := m.Run()
 	if code == 0 {
-		if err := localtest.Leaks(); err != nil {
+		if err := stacktest.Leaks(); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			code = 1
 		}
@@ -77,8 +78,12 @@ func (s diskSink) Size() int64                               { return s.n.Load()
 func (c child) run() error {
 	var bytes atomic.Int64
 	if c.Record {
+		client, err := livekit.New(livekit.Config{URL: c.URL, Key: c.Key, Secret: c.Secret})
+		if err != nil {
+			return err
+		}
 		rec, err := tracks.New(tracks.Config{
-			URL: c.URL, Key: c.Key, Secret: c.Secret, Room: c.Room, Identity: "recorder",
+			LiveKit: client, Room: c.Room, Identity: "recorder",
 			Open: func(_ context.Context, s tracks.Stream) (tracks.Sink, error) {
 				f, err := os.Create(filepath.Join(c.Dir, s.Name+s.Ext))
 				return diskSink{f, new(atomic.Int64), &bytes}, err
@@ -124,7 +129,7 @@ func (c child) run() error {
 	return nil
 }
 
-// measured is a child that runs.
+// measured is a running child.
 type measured struct {
 	in   io.WriteCloser
 	out  *bufio.Reader
@@ -154,18 +159,18 @@ func (m *measured) ask(b *testing.B) (bytes, cpu float64) {
 	return bytes, cpu
 }
 
-// BenchmarkRecorderCPU measures CPU per Gbit of media, recorder and bare SDK
-// subscriber one after the other in turns (ABBA), on six 720p participants.
+// BenchmarkRecorderCPU measures CPU time per Gbit of media of the recorder and of
+// a bare SDK subscriber, in turns (ABBA), with six 720p participants.
 func BenchmarkRecorderCPU(b *testing.B) {
-	lk := localtest.LiveKit(b)
+	lk := stacktest.LiveKit(b)
 	cache, err := os.UserCacheDir()
 	require.NoError(b, err)
-	clip, err := media.Make(b.Context(), filepath.Join(cache, "bp-relay", "media"), media.Spec{Length: 5 * time.Second})
+	clip, err := testmedia.Make(b.Context(), filepath.Join(cache, "bp-relay", "media"), testmedia.Spec{Length: 5 * time.Second})
 	require.NoError(b, err)
 	for i := range 6 {
 		token, err := auth.NewAccessToken(lk.Key, lk.Secret).SetIdentity(fmt.Sprint("p", i)).SetVideoGrant(&auth.VideoGrant{RoomJoin: true, Room: "bench"}).ToJWT()
 		require.NoError(b, err)
-		p, err := media.Publish(b.Context(), media.PublishConfig{URL: lk.SignalURL, Token: token, Clip: clip})
+		p, err := testmedia.Publish(b.Context(), testmedia.PublishConfig{URL: lk.SignalURL, Token: token, Clip: clip})
 		require.NoError(b, err)
 		defer p.Close()
 	}

@@ -21,11 +21,11 @@ func TestNTPTime(t *testing.T) {
 	require.WithinDuration(t, at, ntpTime(toNTP(at)), time.Microsecond)
 }
 
-// simulate runs a sender whose clocks are skewed (parts per million) and
-// whose video starts later than its audio, over a path with jitter, and
-// returns the largest difference between the times given to a sound and a
-// picture of the same instant, after the first reports, and the largest
-// difference between a time given and the true one at the end.
+// simulate runs a sender whose clocks are skewed (parts per million) and whose
+// video starts later than its audio, over a path with jitter. It returns the
+// largest difference, after the first reports, between the times of audio and
+// video of one instant, and the largest difference between a computed and the
+// true time at the end.
 func simulate(length time.Duration, ppm float64) (skew, drift time.Duration) {
 	rnd := rand.New(rand.NewPCG(7, 7))
 	p := &participantClock{}
@@ -110,7 +110,7 @@ func TestSoundIsMovedToThePicture(t *testing.T) {
 		}
 		report(audio)
 		require.Zero(t, report(video))
-		require.Zero(t, report(audio), "one report may be off")
+		require.Zero(t, report(audio), "one report may be wrong")
 		require.InDelta(t, late, report(audio), float64(time.Microsecond))
 		require.Zero(t, report(video))
 		require.WithinDuration(t, audio.Time(48000, clockZero.Add(time.Second)), video.Time(90000, clockZero.Add(time.Second)), time.Millisecond)
@@ -121,7 +121,7 @@ func TestPauseKeepsItsLength(t *testing.T) {
 	c := newClock(48000, false, &participantClock{})
 	c.Time(0, clockZero)
 	later := clockZero.Add(90 * time.Second)
-	require.Equal(t, later, c.Time(90*48000, later.Add(40*time.Millisecond)), "the sender's timestamps ran on while muted")
+	require.Equal(t, later, c.Time(90*48000, later.Add(40*time.Millisecond)), "the sender's timestamps advanced while it was muted")
 	stopped := newClock(48000, false, &participantClock{})
 	stopped.Time(0, clockZero)
 	require.Equal(t, later, stopped.Time(960, later), "they stood still")
@@ -137,4 +137,116 @@ func TestReportsThatCannotBeUsed(t *testing.T) {
 	a, ok := c.Report(&rtcp.SenderReport{NTPTime: toNTP(clockZero), RTPTime: 0}, clockZero)
 	require.True(t, ok)
 	require.Zero(t, a.Moved)
+}
+
+// stalls simulates a sound track whose sender stops for 1.5 s, five times, behind
+// a LiveKit that reports every 3 s by going on with the sender's last report,
+// which comes every 5 s.
+type stalls struct {
+	still   bool // RTP time stands still meanwhile
+	ahead   bool // RTP time goes 1.5 s ahead, and the sender does not stop
+	network bool // the sender goes on, and the path delivers all at once afterwards
+	reports bool
+}
+
+// run returns how many packets were more than 100 ms off before and after a
+// report could have corrected them, and the least distance of two packets.
+func (s stalls) run(t *testing.T, seed uint64) (wrong, unexcused int, closest time.Duration) {
+	t.Helper()
+	rnd := rand.New(rand.NewPCG(seed, 31))
+	delay := func() time.Duration { return 30*time.Millisecond + time.Duration(rnd.IntN(25))*time.Millisecond }
+	c := newClock(48000, false, &participantClock{})
+	var (
+		sr                 *rtcp.SenderReport // the sender's last
+		srAt               time.Time
+		ts                 uint32 = 4294000000
+		last               time.Time
+		stalledAt, excused time.Time
+		stallEnd           time.Time
+		count              int
+		nextReport         = clockZero.Add(2 * time.Second)
+		nextForward        = clockZero.Add(2500 * time.Millisecond)
+	)
+	for now := clockZero; now.Before(clockZero.Add(60 * time.Second)); now = now.Add(20 * time.Millisecond) {
+		if since := now.Sub(clockZero); count < 5 && since > time.Duration(5+9*count)*time.Second+time.Duration(rnd.IntN(2000))*time.Millisecond {
+			count++
+			stalledAt, stallEnd = now, now.Add(1500*time.Millisecond)
+			if s.ahead {
+				ts += 72000
+				stallEnd = now
+			}
+			excused = time.Time{} // not yet known when
+		}
+		stalled := now.Before(stallEnd)
+		if s.reports && !now.Before(nextReport) {
+			nextReport = now.Add(4*time.Second + time.Duration(rnd.IntN(2000))*time.Millisecond)
+			rtp := ts
+			if stalled && s.still {
+				rtp += uint32(now.Sub(stalledAt).Seconds() * 48000) // senders extrapolate from their last packet
+			}
+			sr, srAt = &rtcp.SenderReport{NTPTime: toNTP(now.Add(-time.Hour)), RTPTime: rtp}, now
+		}
+		if sr != nil && !now.Before(nextForward) {
+			nextForward = now.Add(3 * time.Second)
+			since := now.Sub(srAt)
+			c.Report(&rtcp.SenderReport{NTPTime: toNTP(now.Add(-time.Hour)), RTPTime: sr.RTPTime + uint32(since.Seconds()*48000)}, now.Add(delay()))
+			if excused.IsZero() && !stalled && !srAt.Before(stallEnd) {
+				excused = now
+			}
+		}
+		if stalled && !s.network {
+			if !s.still {
+				ts += 960
+			}
+			continue
+		}
+		arrival := now.Add(delay())
+		if stalled {
+			arrival = stallEnd.Add(delay())
+		}
+		if now.Sub(clockZero) < hold {
+			c.Begin(ts, arrival)
+		}
+		at := c.Time(ts, arrival)
+		ts += 960
+		if !last.IsZero() && (closest == 0 || at.Sub(last) < closest) {
+			closest = at.Sub(last)
+		}
+		last = at
+		if off := at.Sub(now.Add(30 * time.Millisecond)).Abs(); off > 100*time.Millisecond {
+			wrong++
+			if !excused.IsZero() && now.After(excused.Add(200*time.Millisecond)) {
+				unexcused++
+				if unexcused == 1 {
+					t.Logf("seed %d: off by %v at %v, the stall was at %v", seed, at.Sub(now), now.Sub(clockZero), stalledAt.Sub(clockZero))
+				}
+			}
+		}
+	}
+	return wrong, unexcused, closest
+}
+
+// TestStalledSound: sound is off for one report of the sender's at most, and
+// never squeezed.
+func TestStalledSound(t *testing.T) {
+	for seed := range uint64(50) {
+		for name, s := range map[string]stalls{
+			"RTP time stands still":           {still: true, reports: true},
+			"RTP time goes on":                {reports: true},
+			"RTP time goes ahead":             {ahead: true, reports: true},
+			"the path stalls":                 {network: true, reports: true},
+			"stands still, and no reports":    {still: true},
+			"goes on, and no reports":         {},
+			"the path stalls, and no reports": {network: true},
+		} {
+			wrong, unexcused, closest := s.run(t, seed)
+			require.GreaterOrEqual(t, closest, 9*time.Millisecond, "%s, seed %d: squeezed", name, seed)
+			if s.reports && !s.ahead {
+				require.Zero(t, unexcused, "%s, seed %d", name, seed)
+			}
+			if !s.still && !s.ahead {
+				require.Zero(t, wrong, "%s, seed %d", name, seed)
+			}
+		}
+	}
 }

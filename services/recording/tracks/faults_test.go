@@ -17,19 +17,19 @@ import (
 	pionmedia "github.com/pion/webrtc/v4/pkg/media"
 	"github.com/stretchr/testify/require"
 
-	"github.com/openova-io/bp-relay/services/local"
-	"github.com/openova-io/bp-relay/services/local/localtest"
-	"github.com/openova-io/bp-relay/services/media"
+	"github.com/openova-io/bp-relay/services/dev/stack"
+	"github.com/openova-io/bp-relay/services/dev/stack/stacktest"
+	"github.com/openova-io/bp-relay/services/dev/testmedia"
 	"github.com/openova-io/bp-relay/services/recording/tracks"
 )
 
-// testLoss loses packets on the way to LiveKit for good: what is written
-// still decodes without a complaint, and what is missing is stated.
-func testLoss(t *testing.T, lk *local.LiveKit, clip *media.Clip) {
+// testLoss loses packets on the way to LiveKit for good: the files still decode
+// without warnings, and what is missing is stated.
+func testLoss(t *testing.T, lk *stack.LiveKit, clip *testmedia.Clip) {
 	r := newRoom(t, lk)
 	var s store
 	rec := r.record(&s, time.Now(), false)
-	r.publish("ann", media.PublishConfig{Clip: clip, Lose: func(_ webrtc.RTPCodecType, n uint64) bool { return n > 50 && n%100 < 2 }})
+	r.publish("ann", testmedia.PublishConfig{Clip: clip, Lose: func(_ webrtc.RTPCodecType, n uint64) bool { return n > 50 && n%100 < 2 }})
 	video, audio := s.one(t, "ann", "video"), s.one(t, "ann", "audio")
 	time.Sleep(8 * time.Second)
 	rec.stop()
@@ -43,7 +43,7 @@ func testLoss(t *testing.T, lk *local.LiveKit, clip *media.Clip) {
 		require.Positive(t, missing(list, frames), f.Name)
 		require.NotEmpty(t, f.gaps, f.Name)
 		var stated time.Duration
-		for _, g := range f.gaps {
+		for _, g := range f.later() {
 			require.Equal(t, "packet_loss", g.reason)
 			require.Positive(t, g.to.Sub(g.from))
 			stated += g.to.Sub(g.from)
@@ -56,20 +56,20 @@ func testLoss(t *testing.T, lk *local.LiveKit, clip *media.Clip) {
 
 // testTakeOver lets a second recorder with the same identity take over while
 // the first still runs, as after a crash that LiveKit has not noticed: it
-// goes on in the same files, and little is missing.
-func testTakeOver(t *testing.T, lk *local.LiveKit, clip *media.Clip) {
+// continues the same files, and less than 2 s are missing.
+func testTakeOver(t *testing.T, lk *stack.LiveKit, clip *testmedia.Clip) {
 	r := newRoom(t, lk)
 	var s store
 	start := time.Now()
 	first := r.record(&s, start, false)
-	r.publish("ann", media.PublishConfig{Clip: clip})
+	r.publish("ann", testmedia.PublishConfig{Clip: clip})
 	video, audio := s.one(t, "ann", "video"), s.one(t, "ann", "audio")
 	time.Sleep(3 * time.Second)
 	second := r.record(&s, start, true)
 	select {
 	case <-first.done:
 	case <-time.After(10 * time.Second):
-		require.FailNow(t, "the first recorder goes on")
+		require.FailNow(t, "the first recorder is still running")
 	}
 	require.Equal(t, tracks.EndReplaced, first.end)
 	time.Sleep(3 * time.Second)
@@ -88,30 +88,30 @@ func testTakeOver(t *testing.T, lk *local.LiveKit, clip *media.Clip) {
 	}
 }
 
-// testSizeChange has the picture grow in the middle, as simulcast and screen
+// testSizeChange changes the video's size in the middle, as simulcast and screen
 // sharing do.
-func testSizeChange(t *testing.T, lk *local.LiveKit, clip *media.Clip) {
+func testSizeChange(t *testing.T, lk *stack.LiveKit, clip *testmedia.Clip) {
 	r := newRoom(t, lk)
-	big := makeClip(t, media.Spec{Width: 640, Height: 360, Bitrate: 500, Length: 2 * time.Second})
-	both := &media.Clip{Spec: big.Spec, Video: append(slices.Clone(clip.Video[:60]), big.Video...)}
+	big := makeClip(t, testmedia.Spec{Width: 640, Height: 360, Bitrate: 500, Length: 2 * time.Second})
+	both := &testmedia.Clip{Spec: big.Spec, Video: append(slices.Clone(clip.Video[:60]), big.Video...)}
 	var s store
 	rec := r.record(&s, time.Now(), false)
-	r.publish("ann", media.PublishConfig{Clip: both, NoAudio: true})
+	r.publish("ann", testmedia.PublishConfig{Clip: both, NoAudio: true})
 	f := s.one(t, "ann", "video")
 	time.Sleep(5 * time.Second)
 	rec.stop()
 	decode(t, f)
 	require.GreaterOrEqual(t, len(f.marks["size"]), 2, "each size is marked")
 	require.Zero(t, missing(blocks(t, f, both.Video), both.Video))
-	require.Empty(t, f.gaps)
+	require.Empty(t, f.later())
 }
 
 // testEncrypted records frames that were encrypted end to end: they are kept
 // byte for byte, and marked. Encryption leaves the first ten bytes of a
-// keyframe and the first three of another one readable.
-func testEncrypted(t *testing.T, lk *local.LiveKit, clip *media.Clip) {
-	secret := &media.Clip{Spec: clip.Spec}
-	scramble := func(f media.Frame, clear int) media.Frame {
+// keyframe, and the first three of other frames, in the clear.
+func testEncrypted(t *testing.T, lk *stack.LiveKit, clip *testmedia.Clip) {
+	secret := &testmedia.Clip{Spec: clip.Spec}
+	scramble := func(f testmedia.Frame, clear int) testmedia.Frame {
 		f.Data = bytes.Clone(f.Data)
 		for i := clear; i < len(f.Data); i++ {
 			f.Data[i] ^= 0xA5
@@ -127,7 +127,7 @@ func testEncrypted(t *testing.T, lk *local.LiveKit, clip *media.Clip) {
 	r := newRoom(t, lk)
 	var s store
 	rec := r.record(&s, time.Now(), false)
-	r.publish("ann", media.PublishConfig{Clip: secret, Encryption: livekit.Encryption_GCM})
+	r.publish("ann", testmedia.PublishConfig{Clip: secret, Encryption: livekit.Encryption_GCM})
 	video, audio := s.one(t, "ann", "video"), s.one(t, "ann", "audio")
 	time.Sleep(2 * time.Second)
 	rec.stop()
@@ -137,9 +137,9 @@ func testEncrypted(t *testing.T, lk *local.LiveKit, clip *media.Clip) {
 	require.Zero(t, missing(blocks(t, audio, secret.Audio), secret.Audio))
 }
 
-// testOtherCodec has somebody speak in a codec that is not recorded: that is
-// stated for as long as it lasts.
-func testOtherCodec(t *testing.T, lk *local.LiveKit) {
+// testOtherCodec publishes audio in a codec that is not recorded: all of it is
+// stated as a gap.
+func testOtherCodec(t *testing.T, lk *stack.LiveKit) {
 	r := newRoom(t, lk)
 	var s store
 	rec := r.record(&s, time.Now(), false)
@@ -166,21 +166,21 @@ func testOtherCodec(t *testing.T, lk *local.LiveKit) {
 	require.Positive(t, f.gaps[0].to.Sub(f.gaps[0].from))
 }
 
-// testRefresh has somebody come again under the same identity before the
-// first stay was left, as a browser that is refreshed does: LiveKit then counts
-// the participant's versions from the beginning again, and whoever takes the
-// new stay's news for old ones hears nothing of it.
-func testRefresh(t *testing.T, lk *local.LiveKit, clip *media.Clip) {
+// testRefresh has a participant join again under the same identity before its
+// first stay has ended, as a refreshed browser does. LiveKit then restarts the
+// participant's version numbers; a receiver that takes the new updates for old
+// ones misses the new stay.
+func testRefresh(t *testing.T, lk *stack.LiveKit, clip *testmedia.Clip) {
 	r := newRoom(t, lk)
 	var s store
 	r.record(&s, time.Now(), false)
-	r.publish("ann", media.PublishConfig{Clip: clip, NoAudio: true})
+	r.publish("ann", testmedia.PublishConfig{Clip: clip, NoAudio: true})
 	first := s.one(t, "ann", "video")
 	for i := range 20 {
 		_, err := r.api.UpdateParticipant(t.Context(), &livekit.UpdateParticipantRequest{Room: r.name, Identity: "ann", Metadata: strconv.Itoa(i)})
 		require.NoError(t, err)
 	}
-	again := r.publish("ann", media.PublishConfig{Clip: clip, NoAudio: true})
+	again := r.publish("ann", testmedia.PublishConfig{Clip: clip, NoAudio: true})
 	require.Eventually(t, func() bool {
 		for _, f := range s.of("ann", "video") {
 			if f.Name != first.Name && f.Size() > 0 {
@@ -192,11 +192,11 @@ func testRefresh(t *testing.T, lk *local.LiveKit, clip *media.Clip) {
 	require.NoError(t, again.Close())
 }
 
-func testRoomEnds(t *testing.T, lk *local.LiveKit, clip *media.Clip) {
+func testRoomEnds(t *testing.T, lk *stack.LiveKit, clip *testmedia.Clip) {
 	r := newRoom(t, lk)
 	var s store
 	rec := r.record(&s, time.Now(), false)
-	r.publish("ann", media.PublishConfig{Clip: clip})
+	r.publish("ann", testmedia.PublishConfig{Clip: clip})
 	f := s.one(t, "ann", "video")
 	time.Sleep(time.Second)
 	_, err := r.api.DeleteRoom(t.Context(), &livekit.DeleteRoomRequest{Room: r.name})
@@ -204,37 +204,37 @@ func testRoomEnds(t *testing.T, lk *local.LiveKit, clip *media.Clip) {
 	select {
 	case <-rec.done:
 	case <-time.After(10 * time.Second):
-		require.FailNow(t, "the recording goes on without its room")
+		require.FailNow(t, "the recording continues without its room")
 	}
 	require.Equal(t, tracks.EndRoomEnded, rec.end)
 	decode(t, f)
 
-	gone, err := tracks.New(tracks.Config{URL: lk.SignalURL, Key: lk.Key, Secret: lk.Secret, Room: r.name, Identity: "recorder-1", Open: s.open, Resumed: true})
+	gone, err := tracks.New(tracks.Config{LiveKit: r.client(lk.SignalURL), Room: r.name, Identity: "recorder-1", Open: s.open, Resumed: true})
 	require.NoError(t, err)
 	end, err := gone.Run(t.Context())
 	require.NoError(t, err)
 	require.Equal(t, tracks.EndRoomEnded, end, "a resumed recording of a room that is gone")
 }
 
-// TestLiveKitRestarts kills the media server in the middle: the recorder comes
-// back as soon as the room does, and goes on. What is logged on the way has no
-// token in it, however much is logged.
+// TestLiveKitRestarts kills the media server in the middle: the recorder joins
+// again as soon as the room exists, and continues. The log has no token in it, at
+// any level.
 func TestLiveKitRestarts(t *testing.T) {
-	lk := localtest.LiveKit(t)
+	lk := stacktest.LiveKit(t)
 	var logged lockedBuffer
-	clip := makeClip(t, media.Spec{Width: 320, Height: 180, Bitrate: 250, Length: 4 * time.Second})
+	clip := makeClip(t, testmedia.Spec{Width: 320, Height: 180, Bitrate: 250, Length: 4 * time.Second})
 	r := newRoom(t, lk)
 	r.log = slog.New(slog.NewTextHandler(&logged, &slog.HandlerOptions{Level: slog.Level(-100)}))
 	var s store
 	rec := r.record(&s, time.Now(), false)
-	p := r.publish("ann", media.PublishConfig{Clip: clip})
+	p := r.publish("ann", testmedia.PublishConfig{Clip: clip})
 	s.one(t, "ann", "video")
 	time.Sleep(2 * time.Second)
 	require.NoError(t, lk.Kill())
 	_ = p.Close()
 	require.NoError(t, lk.Restart(t.Context()))
-	r.publish("ann", media.PublishConfig{Clip: clip})
-	require.Eventually(t, func() bool { return len(s.of("ann", "video")) == 2 }, time.Minute, 50*time.Millisecond, "the recorder comes back")
+	r.publish("ann", testmedia.PublishConfig{Clip: clip})
+	require.Eventually(t, func() bool { return len(s.of("ann", "video")) == 2 }, time.Minute, 50*time.Millisecond, "the recorder joins again")
 	time.Sleep(2 * time.Second)
 	select {
 	case <-rec.done:
@@ -252,7 +252,7 @@ func TestLiveKitRestarts(t *testing.T) {
 	require.NotContains(t, text, lk.Secret)
 }
 
-// lockedBuffer takes a log that several goroutines write.
+// lockedBuffer is a log that several goroutines write.
 type lockedBuffer struct {
 	mu sync.Mutex
 	b  strings.Builder

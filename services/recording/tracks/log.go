@@ -11,21 +11,20 @@ import (
 	lksdk "github.com/livekit/server-sdk-go/v2"
 )
 
-// LogTo sends what LiveKit's SDK logs by itself, outside any room (pion's
-// state changes above all), to log, like what it logs about a room. The SDK
-// has one logger per process, so a process calls this once, before its first
-// recorder.
+// LogTo sends what LiveKit's SDK logs outside any room, mostly pion's state
+// changes, to log, as is done with what it logs about a room. The SDK has one
+// logger per process: call this once, before the first recorder.
 func LogTo(log *slog.Logger) { lksdk.SetLogger(sdkLogger(log)) }
 
-// sdkLogger carries the SDK's messages to ours, one level lower: what it calls
-// an error is a try that failed, and it tries again.
+// sdkLogger writes the SDK's messages to l, one level lower: what the SDK calls
+// an error is a failed attempt that it repeats.
 func sdkLogger(l *slog.Logger) logger.Logger {
 	return logger.LogRLogger(logr.FromSlogHandler(lower{l.With("part", "livekit-sdk").Handler()}))
 }
 
-// lower is a handler that takes every record one level down, and leaves out
-// values that have parts: the SDK logs its parameters whole, and with them the
-// token that it joins with and the TURN servers' passwords.
+// lower is a handler that lowers every record by one level and omits structured
+// values: the SDK logs its parameters, which include the join token and the TURN
+// servers' passwords.
 type lower struct{ slog.Handler }
 
 func (h lower) Enabled(ctx context.Context, level slog.Level) bool {
@@ -33,7 +32,7 @@ func (h lower) Enabled(ctx context.Context, level slog.Level) bool {
 }
 
 func (h lower) Handle(ctx context.Context, r slog.Record) error {
-	plain := slog.NewRecord(r.Time, r.Level-4, r.Message, r.PC) // 4 is the distance between levels
+	plain := slog.NewRecord(r.Time, r.Level-4, r.Message, r.PC) // 4 is the distance between two levels
 	r.Attrs(func(a slog.Attr) bool {
 		plain.AddAttrs(simple(a))
 		return true
@@ -51,7 +50,7 @@ func (h lower) WithAttrs(attrs []slog.Attr) slog.Handler {
 
 func (h lower) WithGroup(name string) slog.Handler { return lower{h.Handler.WithGroup(name)} }
 
-// simple returns the attribute, or one that has only the name of its type.
+// simple returns the attribute, or one with only the name of its value's type.
 func simple(a slog.Attr) slog.Attr {
 	switch a.Value.Kind() {
 	case slog.KindAny:

@@ -11,18 +11,20 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/at-wat/ebml-go"
 	"github.com/google/uuid"
 	"github.com/livekit/protocol/auth"
-	"github.com/livekit/protocol/livekit"
+	lk "github.com/livekit/protocol/livekit"
 	lksdk "github.com/livekit/server-sdk-go/v2"
 	"github.com/stretchr/testify/require"
 
-	"github.com/openova-io/bp-relay/services/local"
-	"github.com/openova-io/bp-relay/services/media"
+	"github.com/openova-io/bp-relay/services/dev/stack"
+	"github.com/openova-io/bp-relay/services/dev/testmedia"
+	"github.com/openova-io/bp-relay/services/livekit"
 	"github.com/openova-io/bp-relay/services/recording/tracks"
 )
 
@@ -34,6 +36,24 @@ type file struct {
 	marks map[string][]time.Time
 	gaps  []gap
 	ended bool
+	// refuse makes Append fail.
+	refuse atomic.Bool
+}
+
+func (f *file) isEnded() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.ended
+}
+
+// later are the gaps but for the track's beginning, before its first frame.
+func (f *file) later() []gap {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if len(f.gaps) > 0 && slices.Contains([]string{"starting", "not_received"}, f.gaps[0].reason) {
+		return f.gaps[1:]
+	}
+	return f.gaps
 }
 
 type gap struct {
@@ -46,6 +66,9 @@ func (f *file) Append(p []byte) error {
 	defer f.mu.Unlock()
 	if f.ended {
 		return errors.New("append to a closed file")
+	}
+	if f.refuse.Load() {
+		return errors.New("refused")
 	}
 	f.data.Write(p)
 	return nil
@@ -76,13 +99,19 @@ func (f *file) Close() error {
 	return nil
 }
 
-// store keeps the files of a recording, over several recorders.
+// store keeps the files of a recording across several recorders.
 type store struct {
 	mu    sync.Mutex
 	files map[string]*file
+	fault func(tracks.Stream) error
 }
 
 func (s *store) open(_ context.Context, st tracks.Stream) (tracks.Sink, error) {
+	if s.fault != nil {
+		if err := s.fault(st); err != nil {
+			return nil, err
+		}
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.files == nil {
@@ -94,7 +123,7 @@ func (s *store) open(_ context.Context, st tracks.Stream) (tracks.Sink, error) {
 	return s.files[st.Name], nil
 }
 
-// of returns a participant's files of a kind.
+// of returns a participant's files of a kind, "audio" or "video".
 func (s *store) of(identity, kind string) []*file {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -107,7 +136,7 @@ func (s *store) of(identity, kind string) []*file {
 	return list
 }
 
-// one waits for the participant's file to hold something.
+// one waits until the participant's file is not empty.
 func (s *store) one(t *testing.T, identity, kind string) *file {
 	t.Helper()
 	var f *file
@@ -123,20 +152,27 @@ func (s *store) one(t *testing.T, identity, kind string) *file {
 // room is one LiveKit room.
 type room struct {
 	t    *testing.T
-	lk   *local.LiveKit
+	lk   *stack.LiveKit
 	name string
 	api  *lksdk.RoomServiceClient
 	log  *slog.Logger // of its recorders
 }
 
-func newRoom(t *testing.T, lk *local.LiveKit) *room {
-	r := &room{t: t, lk: lk, name: "orgs/test/rooms/" + uuid.NewString(), api: lksdk.NewRoomServiceClient(lk.URL, lk.Key, lk.Secret)}
-	_, err := r.api.CreateRoom(t.Context(), &livekit.CreateRoomRequest{Name: r.name, EmptyTimeout: 60, DepartureTimeout: 60})
+func newRoom(t *testing.T, server *stack.LiveKit) *room {
+	r := &room{t: t, lk: server, name: "orgs/test/rooms/" + uuid.NewString(), api: lksdk.NewRoomServiceClient(server.URL, server.Key, server.Secret)}
+	_, err := r.api.CreateRoom(t.Context(), &lk.CreateRoomRequest{Name: r.name, EmptyTimeout: 60, DepartureTimeout: 60})
 	require.NoError(t, err)
 	return r
 }
 
-func (r *room) publish(identity string, cfg media.PublishConfig) *media.Publisher {
+func (r *room) client(address string) *livekit.Client {
+	r.t.Helper()
+	c, err := livekit.New(livekit.Config{URL: address, Key: r.lk.Key, Secret: r.lk.Secret})
+	require.NoError(r.t, err)
+	return c
+}
+
+func (r *room) publish(identity string, cfg testmedia.PublishConfig) *testmedia.Publisher {
 	r.t.Helper()
 	var err error
 	cfg.URL = r.lk.SignalURL
@@ -144,13 +180,13 @@ func (r *room) publish(identity string, cfg media.PublishConfig) *media.Publishe
 	require.NoError(r.t, err)
 	ctx, cancel := context.WithTimeout(r.t.Context(), 20*time.Second)
 	defer cancel()
-	p, err := media.Publish(ctx, cfg)
+	p, err := testmedia.Publish(ctx, cfg)
 	require.NoError(r.t, err)
 	r.t.Cleanup(func() { _ = p.Close() })
 	return p
 }
 
-// recorder is one that runs.
+// recorder is a running recorder.
 type recorder struct {
 	cancel context.CancelFunc
 	done   chan struct{}
@@ -168,7 +204,7 @@ func (r *room) recordAt(address string, s *store, start time.Time, resumed bool)
 	joined := make(chan struct{})
 	var once sync.Once
 	rec, err := tracks.New(tracks.Config{
-		URL: address, Key: r.lk.Key, Secret: r.lk.Secret, Room: r.name, Identity: "recorder-1",
+		LiveKit: r.client(address), Room: r.name, Identity: "recorder-1",
 		Start: start, Open: s.open, Resumed: resumed, Logger: r.log, Joined: func() { once.Do(func() { close(joined) }) },
 	})
 	require.NoError(r.t, err)
@@ -184,7 +220,7 @@ func (r *room) recordAt(address string, s *store, start time.Time, resumed bool)
 	case <-run.done:
 		require.FailNow(r.t, "recorder ended", "%s %v", run.end, run.err)
 	case <-time.After(20 * time.Second):
-		require.FailNow(r.t, "recorder did not get into the room")
+		require.FailNow(r.t, "the recorder did not join the room")
 	}
 	return run
 }
@@ -203,9 +239,9 @@ type block struct {
 	clip int // its index in the clip
 }
 
-// blocks reads a file back and finds each frame in the clip that was sent:
-// what is recorded is byte for byte what was published.
-func blocks(t *testing.T, f *file, clip []media.Frame) []block {
+// blocks reads a file and finds each frame in the clip: what is recorded is byte
+// for byte what was published.
+func blocks(t *testing.T, f *file, clip []testmedia.Frame) []block {
 	t.Helper()
 	var doc struct {
 		Segment struct {
@@ -228,7 +264,7 @@ func blocks(t *testing.T, f *file, clip []media.Frame) []block {
 			if !ok {
 				i, ok = index[string(b.Data[0])]
 			}
-			require.True(t, ok || strings.HasPrefix(f.Name, "audio"), "a picture that was never sent, at %d ms", int64(c.Timecode)+int64(b.Timecode))
+			require.True(t, ok || strings.HasPrefix(f.Name, "audio"), "a frame that was never sent, at %d ms", int64(c.Timecode)+int64(b.Timecode))
 			if !ok { // silence that LiveKit sends for a muted track
 				continue
 			}
@@ -242,7 +278,7 @@ func blocks(t *testing.T, f *file, clip []media.Frame) []block {
 
 // epoch is when, by the file's timestamps, the clip's loop began, modulo its
 // length: the median over the frames.
-func epoch(list []block, clip []media.Frame) time.Duration {
+func epoch(list []block, clip []testmedia.Frame) time.Duration {
 	length := clip[0].Duration * time.Duration(len(clip))
 	first := (list[0].at - time.Duration(list[0].clip)*clip[0].Duration) % length
 	var all []time.Duration
@@ -260,8 +296,8 @@ func epoch(list []block, clip []media.Frame) time.Duration {
 	return first + all[len(all)/2]
 }
 
-// missing counts the frames of the clip that were left out between blocks.
-func missing(list []block, clip []media.Frame) int {
+// missing counts the frames of the clip that are missing between blocks.
+func missing(list []block, clip []testmedia.Frame) int {
 	n := 0
 	for i := 1; i < len(list); i++ {
 		n += (list[i].clip - list[i-1].clip - 1 + len(clip)) % len(clip)
@@ -269,9 +305,9 @@ func missing(list []block, clip []media.Frame) int {
 	return n
 }
 
-// decode has ffmpeg decode the file to its end, without a complaint. Frames
-// are counted in milliseconds, as in the file: by default ffmpeg rounds them to
-// its guess of a fixed rate, which real pictures do not have.
+// decode has ffmpeg decode the whole file without warnings. Timestamps are in
+// milliseconds, as in the file: by default ffmpeg rounds them to a fixed rate,
+// which real video does not have.
 func decode(t *testing.T, f *file) map[string]string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), f.Name+f.Ext)
@@ -291,11 +327,11 @@ func decode(t *testing.T, f *file) map[string]string {
 
 func span(list []block) time.Duration { return list[len(list)-1].at - list[0].at }
 
-func makeClip(t *testing.T, spec media.Spec) *media.Clip {
+func makeClip(t *testing.T, spec testmedia.Spec) *testmedia.Clip {
 	t.Helper()
 	cache, err := os.UserCacheDir()
 	require.NoError(t, err)
-	clip, err := media.Make(t.Context(), filepath.Join(cache, "bp-relay", "media"), spec)
+	clip, err := testmedia.Make(t.Context(), filepath.Join(cache, "bp-relay", "media"), spec)
 	require.NoError(t, err)
 	return clip
 }

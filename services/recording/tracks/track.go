@@ -1,6 +1,7 @@
 package tracks
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -8,72 +9,84 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/pion/interceptor"
 	"github.com/pion/rtcp"
 	"github.com/pion/rtp"
-	"github.com/pion/webrtc/v4"
 
-	"github.com/openova-io/bp-relay/services/recording/jitter"
-	"github.com/openova-io/bp-relay/services/recording/vp8"
+	"github.com/openova-io/bp-relay/services/media/jitter"
+	"github.com/openova-io/bp-relay/services/media/vp8"
 )
 
 const (
-	// keyInterval is how often a keyframe is asked for at most.
+	// keyInterval is the least time between two requests for a keyframe.
 	keyInterval = time.Second
-	// hold is how long a track's first packets are looked at before they are
-	// written: they may have waited for us, which must not pass for the time
-	// at which they were made.
+	// hold is how long a track's first packets are held back before they are
+	// written: LiveKit may have buffered them, and their arrival must not be taken
+	// for the time at which they were sent.
 	hold = 200 * time.Millisecond
-	// anchorInterval is how often an anchor is kept that moved nothing.
+	// anchorInterval is how often an anchor is kept that corrected nothing.
 	anchorInterval = time.Minute
-	// blank is the size of the black pictures that LiveKit itself sends when
-	// it closes a track: they are not the participant's.
+	// blank is the size, in pixels, of the black keyframes that LiveKit itself sends
+	// when it mutes or closes a track.
 	blank = 16
 )
 
+// source is a track's packets: a webrtc.TrackRemote.
+type source interface {
+	Read(b []byte) (int, interceptor.Attributes, error)
+	SetReadDeadline(at time.Time) error
+}
+
 // track reads one track and writes its file, in one goroutine.
 type track struct {
-	remote *webrtc.TrackRemote
+	ctx    context.Context //nolint:containedctx // the stay's, for the log: packets and reports carry none
+	remote source
 	file   *file
 	clock  *clock
 	log    *slog.Logger
 	buffer *jitter.Buffer
-	video  *vp8.Assembler // nil for sound
+	video  *vp8.Assembler // nil for audio
 
-	participant string // its session id
-	over, gone  bool   // reading has ended; LiveKit says that it is gone: the session's lock guards both
+	// The stay's lock guards both.
+	over bool      // reading has ended
+	gone time.Time // when LiveKit said that the track is gone
 
 	askKey   func()
 	wantKey  atomic.Bool // set by callbacks
 	askedKey time.Time
 
 	width, height int
-	lost          int // sound packets lost before the next one
-	dropped       int // video packets that could not be used, of frames left out
+	lost          int       // audio packets lost before the next one
+	dropped       int       // video packets of frames that were left out
+	broken        bool      // the file knows that frames are being lost
+	restarted     bool      // media is missing before the next frame, and how much is not known
+	held          vp8.Frame // a blank keyframe that no other frame has followed yet
 	anchored      time.Time
-	err           error
 }
 
-func newTrack(remote *webrtc.TrackRemote, f *file, p *participantClock, delay time.Duration, log *slog.Logger, askKey func()) *track {
-	t := &track{remote: remote, file: f, log: log, askKey: askKey, clock: newClock(remote.Codec().ClockRate, remote.Kind() == webrtc.RTPCodecTypeVideo, p)}
-	out := t.sound
-	if remote.Kind() == webrtc.RTPCodecTypeVideo {
+func newTrack(ctx context.Context, remote source, f *file, p *participantClock, delay time.Duration, log *slog.Logger, askKey func()) *track {
+	t := &track{ctx: ctx, remote: remote, file: f, log: log, askKey: askKey}
+	out, rate := t.sound, uint32(48000) // RFC 7587 §4.1
+	if f.stream.codec == "vp8" {
 		t.video = vp8.New(t.picture)
-		out = t.video.Push
+		out, rate = t.video.Push, 90000 // RFC 7741 §4.1
 		t.wantKey.Store(true)
 	}
+	t.clock = newClock(rate, t.video != nil, p)
 	t.buffer = jitter.New(jitter.Config{Delay: delay, Hold: hold}, out)
 	return t
 }
 
-// run reads until the track ends, which is no error, or its sink fails.
-func (t *track) run() error {
-	t.log.Info("recording a track")
+// run reads until the track ends.
+func (t *track) run() {
+	t.file.waitOpen(t.ctx)
+	t.log.InfoContext(t.ctx, "recording a track")
 	var (
 		header   rtp.Header
 		deadline time.Time
 		buf      = make([]byte, 1500)
 	)
-	for t.err == nil {
+	for {
 		n, _, err := t.remote.Read(buf)
 		now := time.Now()
 		var timeout net.Error
@@ -81,29 +94,40 @@ func (t *track) run() error {
 		case err == nil:
 			t.packet(&header, buf[:n], now)
 		case errors.As(err, &timeout) && timeout.Timeout():
-			t.buffer.Expire(now)
+			t.expire(now)
 		default:
-			t.buffer.Flush()
-			t.file.interrupted()
+			t.stop()
 			s := t.buffer.Stats()
-			t.log.Info("track ended", "packets", s.Received, "lost", s.Lost, "late", s.Late, "reordered", s.Reordered, "restarts", s.Restarts)
-			return t.err
+			t.log.InfoContext(t.ctx, "track ended", "packets", s.Received, "lost", s.Lost, "late", s.Late, "reordered", s.Reordered, "restarts", s.Restarts)
+			return
 		}
-		// A packet that waits for others must not wait for the next one.
+		// A packet in the jitter buffer must not wait for the next one to arrive.
 		if d := t.buffer.Deadline(); !d.Equal(deadline) {
 			deadline = d
 			if err := t.remote.SetReadDeadline(d); err != nil {
-				return fmt.Errorf("set read deadline: %w", err)
+				t.log.WarnContext(t.ctx, "packets are released late", "error", err)
 			}
 		}
 	}
-	return t.err
+}
+
+// expire releases packets that have waited long enough.
+func (t *track) expire(now time.Time) {
+	t.buffer.Expire(now)
+	t.know()
+}
+
+// stop releases all packets: none follows on this connection.
+func (t *track) stop() {
+	t.buffer.Flush()
+	t.know()
+	t.file.interrupted(false)
 }
 
 func (t *track) packet(h *rtp.Header, b []byte, now time.Time) {
 	n, err := h.Unmarshal(b)
 	if err != nil {
-		return // not RTP: nothing that was sent for us
+		return // not RTP (RFC 3550 §5.1)
 	}
 	end := len(b)
 	if h.Padding && end > n {
@@ -116,6 +140,7 @@ func (t *track) packet(h *rtp.Header, b []byte, now time.Time) {
 		t.clock.Begin(h.Timestamp, now)
 	}
 	t.buffer.Push(h, b[n:end], now)
+	t.know()
 	if t.video != nil && (t.video.NeedsKey() || t.wantKey.Load()) && now.Sub(t.askedKey) >= keyInterval {
 		t.askedKey = now
 		t.wantKey.Store(false)
@@ -123,32 +148,73 @@ func (t *track) packet(h *rtp.Header, b []byte, now time.Time) {
 	}
 }
 
-// sound takes the next packet of an Opus track: a packet is a frame.
-func (t *track) sound(p jitter.Packet) {
-	t.lost += p.Lost
-	if len(p.Payload) == 0 || t.err != nil {
+// know tells the file when frames begin to be lost: nothing else would say so if
+// no other frame followed.
+func (t *track) know() {
+	if t.video == nil || t.video.NeedsKey() == t.broken {
 		return
 	}
-	t.err = t.file.write(frame{data: p.Payload, at: t.clock.Time(p.Header.Timestamp, p.Arrival), key: true, lost: t.lost > 0 || p.Restarted})
-	t.lost = 0
+	if t.broken = !t.broken; t.broken {
+		t.file.losing()
+	}
 }
 
-// picture takes the next frame of a VP8 track.
-func (t *track) picture(f vp8.Frame) {
-	t.dropped += f.Dropped
-	if t.err != nil || (f.Key && f.Width <= blank && f.Height <= blank) {
+// sound takes the next packet of an Opus track; a packet is a frame (RFC 7587
+// §4.2).
+func (t *track) sound(p jitter.Packet) {
+	t.lost += p.Lost
+	t.restarted = t.restarted || p.Restarted
+	if len(p.Payload) == 0 {
 		return
 	}
+	t.file.write(frame{data: p.Payload, at: t.clock.Time(p.Header.Timestamp, p.Arrival), key: true, lost: t.lost > 0 || t.restarted})
+	t.lost, t.restarted = 0, false
+}
+
+// picture takes the next frame of a VP8 track. A blank keyframe is a picture only
+// if another frame follows that needs it: LiveKit's own never have one.
+func (t *track) picture(f vp8.Frame) {
+	t.dropped += f.Dropped
+	t.restarted = t.restarted || f.Lost
+	if f.Key && f.Width <= blank && f.Height <= blank {
+		t.hold(f)
+		return
+	}
+	if len(t.held.Data) > 0 {
+		held := t.held
+		t.held.Data = t.held.Data[:0]
+		if !f.Key && !t.keep(held) {
+			return
+		}
+	}
+	t.keep(f)
+}
+
+// hold keeps a copy of a blank keyframe.
+func (t *track) hold(f vp8.Frame) {
+	f.Data = append(t.held.Data[:0], f.Data...)
+	t.held = f
+}
+
+// keep writes a frame; false if it could not.
+func (t *track) keep(f vp8.Frame) bool {
 	at := t.clock.Time(f.Timestamp, f.Arrival)
 	if f.Key && (f.Width != t.width || f.Height != t.height) {
 		if t.width > 0 {
-			t.log.Info("picture size changed", "width", f.Width, "height", f.Height)
+			t.log.InfoContext(t.ctx, "picture size changed", "width", f.Width, "height", f.Height)
 		}
 		t.width, t.height = f.Width, f.Height
 		t.file.mark("size", at, map[string]string{"width": fmt.Sprint(f.Width), "height": fmt.Sprint(f.Height)})
 	}
-	t.err = t.file.write(frame{data: f.Data, at: at, key: f.Key, width: f.Width, height: f.Height, lost: t.dropped > 0})
-	t.dropped = 0
+	kept := t.file.write(frame{
+		data: f.Data, at: at, key: f.Key, width: f.Width, height: f.Height, lost: t.restarted, dropped: t.dropped > 0,
+	})
+	t.dropped, t.restarted = 0, false
+	if !kept { // what follows needs it
+		t.video.Break()
+		t.wantKey.Store(true)
+	}
+	return kept
 }
 
 // report takes a sender report; it is called by another goroutine.
@@ -156,7 +222,7 @@ func (t *track) report(sr *rtcp.SenderReport, now time.Time) {
 	a, ok := t.clock.Report(sr, now)
 	if ok && (a.Moved != 0 || now.Sub(t.anchored) >= anchorInterval) {
 		t.anchored = now
-		t.log.Debug("clock anchored", "moved", a.Moved)
+		t.log.DebugContext(t.ctx, "clock anchored", "moved", a.Moved)
 		t.file.anchor(a)
 	}
 }

@@ -1,13 +1,12 @@
-// Package tracks records a LiveKit room without transcoding. It joins as a
-// participant nobody sees (grants hidden and recorder, no right to publish),
-// takes each track's RTP packets, puts them in order, and writes each track
-// as one WebM file to a sink of its own. All files of a recording count from
-// the recording's start, by one clock, so that they can be played side by
-// side whenever their tracks began.
+// Package tracks records a LiveKit room without transcoding. Its recorder joins
+// as a hidden participant that cannot publish, reorders each track's RTP
+// packets, and writes each track as one WebM file to a sink of its own. The
+// timestamps of all files count from the recording's start, by one clock, so
+// that the files play side by side.
 //
-// It does not stop for what passes: a lost connection is made again until the
-// room is gone, and a track that comes back goes on in its file. What is
-// missing is stated as a gap.
+// A recorder that loses its connection joins again until the room has ended,
+// and a track that comes back continues in its file. What is missing is stated
+// as a gap.
 package tracks
 
 import (
@@ -15,15 +14,14 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
 	"math/rand/v2"
 	"slices"
 	"sync"
 	"time"
 
-	"github.com/livekit/protocol/livekit"
 	lksdk "github.com/livekit/server-sdk-go/v2"
-	"golang.org/x/sync/errgroup"
+
+	"github.com/openova-io/bp-relay/services/livekit"
 )
 
 // Why a recording ended.
@@ -34,7 +32,7 @@ const (
 	EndRoomEnded End = "room_ended"
 	// EndReplaced: another recorder with this identity took over.
 	EndReplaced End = "replaced"
-	// EndFailed: a sink took no more; see the error.
+	// EndFailed: the recorder could not be made; see the error.
 	EndFailed End = "failed"
 )
 
@@ -43,91 +41,93 @@ type End string
 
 // Reasons of gaps.
 const (
+	gapStart     = "starting" // before the first frame, at most 2 s
 	gapLoss      = "packet_loss"
 	gapReconnect = "reconnect"
-	gapMissed    = "not_received"
+	gapMissed    = "not_received" // the track was there, and nothing came
+	gapKey       = "no_keyframe"  // pictures came that no decoder can begin with
+	gapStore     = "not_stored"   // the sink could not be opened, or refused frames
 	gapCodec     = "codec_not_recorded"
 )
 
 // Sink takes one track's file. Implementations are safe for concurrent use.
 type Sink interface {
-	// Append takes one unit of the file; it does not keep p.
+	// Append takes one unit of the file, or none of it; it does not keep p.
 	Append(p []byte) error
 	// Mark notes something about the file at its present end.
 	Mark(kind string, at time.Time, attributes map[string]string)
 	// Gap states that media is missing.
 	Gap(from, to time.Time, reason string)
-	// Size is how many bytes the file has: not 0 where an earlier process
-	// began it. The gap between that process and this one is the sink's owner's
-	// to state.
+	// Size is how many bytes the file has: more than 0 if an earlier process
+	// began it. The owner of the sink states the gap between the two processes.
 	Size() int64
-	// Close says that nothing comes after: the track is gone from the room.
+	// Close ends the file: its track is gone from the room.
 	Close() error
 }
 
-// Stream describes the file of one track.
-type Stream struct {
-	// Name is made of the track's kind and id: "video-tr-vcabc".
-	Name string
-	// MediaType is like `video/webm; codecs="vp8"`, Ext like ".webm".
-	MediaType, Ext string
-	// Attributes say whose track it is.
-	Attributes map[string]string
-}
-
-// Config says what to record and where to.
+// Config says what to record and where to write it. LiveKit, Room, Identity and
+// Open are required.
 type Config struct {
-	// URL is LiveKit's address, ws:// or http://; Key and Secret are an API
-	// key's.
-	URL, Key, Secret string
+	// LiveKit is where the room is.
+	LiveKit *livekit.Client
 	// Room is the room's name in LiveKit.
 	Room string
-	// Identity is the recorder's own, the same each time for one recording: a
-	// recorder that takes over replaces the one before.
+	// Identity is the recorder's, the same for all recorders of one recording:
+	// LiveKit replaces the earlier one with the one that takes over.
 	Identity string
-	// Start is the zero of the files' timestamps; now where it is zero.
+	// Start is where the files' timestamps are 0; the zero value means now.
 	Start time.Time
-	// Open gives the sink of a track, the one of before where the name is
-	// known already.
+	// Since is when an earlier process last recorded, for a recording that is
+	// resumed: a track that is found now may have come then. The zero value means
+	// Start.
+	Since time.Time
+	// Open returns the sink of a track, and the same one again for the same name.
+	// An error ends nothing: Open is called again until the recording ends, and the
+	// track is a gap meanwhile. One that wraps ErrRefused is not worth a retry with
+	// these attributes.
 	Open func(ctx context.Context, s Stream) (Sink, error)
-	// Joined is called each time the recorder has got into the room; nil for
-	// nobody.
+	// Joined is called each time the recorder has joined the room; it may be nil.
 	Joined func()
-	// Replaced is asked when LiveKit says that another participant came with
-	// this recorder's identity: true means that another recorder took over.
-	// Else it is an impostor, and the recorder comes back. nil means true.
+	// Replaced is called when another participant has joined with this
+	// recorder's identity. It returns true if that is a recorder that took over;
+	// otherwise it is an impostor, and this recorder joins again. nil means true.
 	Replaced func(ctx context.Context) bool
-	// Ended is asked before the recorder comes back into a room, be it after a
-	// lost connection or after an earlier process: true means that the room it
-	// records has ended, whoever has its name now. nil means false.
+	// Ended is called before the recorder joins again, after a lost connection
+	// or for an earlier process. It returns true if the recorded room has ended,
+	// even if a later room has its name. nil means false.
 	Ended func(ctx context.Context) bool
-	// Resumed: an earlier process recorded this room up to a while ago. Where
-	// the room is gone then, the recording has ended, without any waiting.
+	// Resumed says that an earlier process recorded this room. If the room is
+	// gone, the recording then ends without waiting for Linger.
 	Resumed bool
-	// Linger is how long to wait for a room that is gone without a word, as
-	// when the media server was restarted. 0 means 10 s.
+	// Linger is how long to wait for a room that disappeared, as it does when
+	// LiveKit restarts. 0 means 10 s.
 	Linger time.Duration
-	// Delay is how long a packet waits for those before it; 0 means 250 ms.
-	Delay  time.Duration
+	// Delay is how long a packet waits for earlier ones; 0 means 250 ms.
+	Delay time.Duration
+	// Logger is slog.Default() if nil.
 	Logger *slog.Logger
 }
 
 // Recorder records one room.
 type Recorder struct {
-	cfg   Config
-	log   *slog.Logger
-	rooms *lksdk.RoomServiceClient
+	cfg Config
+	log *slog.Logger
 
-	mu     sync.Mutex
-	files  map[string]*file
-	absent map[string]*absence // by track id
-	deaf   time.Time           // when a connection was last made again for a track that did not come
+	opening context.Context //nolint:containedctx // the openers': it ends a while after Run's
+	openers sync.WaitGroup
+
+	mu       sync.Mutex
+	files    []*file
+	names    map[string]bool      // of the streams that were opened
+	present  map[string]*presence // by track id
+	away     time.Time            // since when nothing is recorded, zero while the recorder is in the room
+	rejoined time.Time            // when the recorder last joined again for a track that it did not receive
 }
 
 // New checks the configuration.
 func New(cfg Config) (*Recorder, error) {
-	if cfg.URL == "" || cfg.Room == "" || cfg.Identity == "" || cfg.Open == nil {
-		return nil, errors.New("tracks: URL, Room, Identity and Open are required")
+	if cfg.LiveKit == nil || cfg.Room == "" || cfg.Identity == "" || cfg.Open == nil {
+		return nil, errors.New("tracks: LiveKit, Room, Identity and Open are required")
 	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.Default()
@@ -138,20 +138,31 @@ func New(cfg Config) (*Recorder, error) {
 	if cfg.Linger == 0 {
 		cfg.Linger = 10 * time.Second
 	}
+	if cfg.Since.IsZero() {
+		cfg.Since = cfg.Start
+	}
 	return &Recorder{
-		cfg:    cfg,
-		log:    cfg.Logger.With("room", cfg.Room),
-		rooms:  lksdk.NewRoomServiceClient(cfg.URL, cfg.Key, cfg.Secret),
-		files:  map[string]*file{},
-		absent: map[string]*absence{},
+		cfg:     cfg,
+		log:     cfg.Logger.With("room", cfg.Room),
+		names:   map[string]bool{},
+		present: map[string]*presence{},
+		away:    cfg.Since,
 	}, nil
 }
 
-// Run records until the room ends or ctx does. The error is set where a sink
-// failed, and where the room could not be joined although it is there and
-// ctx has ended; the files are complete in any case.
+// Run records until the room or ctx ends. The error is set if ctx ended before
+// the recorder could join a room that exists. The files are complete in any case:
+// what a track's sink does not take is a gap of that track.
 func (r *Recorder) Run(ctx context.Context) (End, error) {
-	defer r.finish(context.WithoutCancel(ctx))
+	var cancel context.CancelFunc
+	r.opening, cancel = context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	end, err := r.run(ctx)
+	r.flush(r.since(), cancel)
+	return end, err
+}
+
+func (r *Recorder) run(ctx context.Context) (End, error) {
 	var (
 		missing  time.Time // since when the room is gone
 		joined   = r.cfg.Resumed
@@ -159,36 +170,40 @@ func (r *Recorder) Run(ctx context.Context) (End, error) {
 		attempts int
 	)
 	for {
-		there, err := r.there(ctx)
+		found, err := r.exists(ctx)
 		switch {
 		case ctx.Err() != nil:
+			r.setAway(time.Now())
 			return EndStopped, lastErr
 		case err != nil:
 			lastErr = err
-		case !there:
+		case !found:
 			if missing.IsZero() {
 				missing = time.Now()
 			}
 			if !joined || r.cfg.Resumed || time.Since(missing) >= r.cfg.Linger {
+				r.setAway(missing)
 				return EndRoomEnded, nil
 			}
 		case joined && r.cfg.Ended != nil && r.cfg.Ended(ctx):
+			r.setAway(time.Now())
 			return EndRoomEnded, nil
 		default:
 			missing = time.Time{}
-			end, err := r.session(ctx)
+			end, err := r.stay(ctx)
 			switch {
 			case end != "":
 				return end, err
-			case err == nil: // it was in the room, and lost it
+			case err == nil: // it had joined, and lost the connection
 				joined, lastErr, attempts = true, nil, 0
+				r.severed()
 				r.cfg.Resumed = false
 				continue
 			}
 			lastErr = err
 		}
 		if err != nil || lastErr != nil {
-			r.log.Warn("recorder is not in the room; trying again", "error", lastErr, "attempt", attempts+1)
+			r.log.WarnContext(ctx, "recorder is not in the room; trying again", "error", lastErr, "attempt", attempts+1)
 		}
 		// 100 ms doubling to 2 s, with up to as much again at random.
 		wait := min(100*time.Millisecond<<min(attempts, 6), 2*time.Second)
@@ -200,73 +215,66 @@ func (r *Recorder) Run(ctx context.Context) (End, error) {
 	}
 }
 
-// there says whether LiveKit has the room. Joining a room that is gone would
-// create it again.
-func (r *Recorder) there(ctx context.Context) (bool, error) {
+// exists reports whether LiveKit has the room. Joining a room that is gone
+// would create it again.
+func (r *Recorder) exists(ctx context.Context) (bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
-	list, err := r.rooms.ListRooms(ctx, &livekit.ListRoomsRequest{Names: []string{r.cfg.Room}})
+	rooms, err := r.cfg.LiveKit.ListRooms(ctx, r.cfg.Room)
 	if err != nil {
 		return false, fmt.Errorf("ask LiveKit for the room: %w", err)
 	}
-	return len(list.Rooms) > 0, nil
+	if len(rooms) > 0 {
+		return true, nil
+	}
+	return r.cfg.LiveKit.Lives(ctx, r.cfg.Room) // the list may have been lost, not the room
 }
 
-// finish states what never came, and writes what is held back in each file.
-func (r *Recorder) finish(ctx context.Context) {
+// flush accounts for all files until the recording's end. Those that have no sink
+// yet get a last chance, which giveUp ends.
+func (r *Recorder) flush(ended time.Time, giveUp func()) {
 	r.mu.Lock()
-	absent := slices.Collect(maps.Values(r.absent))
-	clear(r.absent)
+	files := slices.Clone(r.files)
 	r.mu.Unlock()
-	for _, a := range absent {
-		if err := r.state(ctx, a, false); err != nil {
-			r.log.Warn("a track that never came could not be stated as a gap", "stream", a.stream.Name, "error", err)
-		}
+	for _, f := range files {
+		r.finish(f, ended, false)
 	}
+	defer time.AfterFunc(lastTries, giveUp).Stop()
+	r.openers.Wait()
+}
+
+// severed tells all files that the connection was lost.
+func (r *Recorder) severed() {
 	r.mu.Lock()
-	defer r.mu.Unlock()
-	for _, f := range r.files {
-		f.finish()
+	files := slices.Clone(r.files)
+	r.mu.Unlock()
+	for _, f := range files {
+		f.interrupted(true)
 	}
 }
 
-// open returns the file of a stream, the same one for the same name, unless
-// that was closed: a track that was gone and comes back under its old id gets
-// a file with a number.
-func (r *Recorder) open(ctx context.Context, s Stream) (*file, error) {
+// fileOf returns the file of a track that is there, or nil.
+func (r *Recorder) fileOf(sid string) *file {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	name := s.Name
-	for n := 2; r.files[s.Name] != nil; n++ {
-		if f := r.files[s.Name]; !f.isClosed() {
-			return f, nil
-		}
-		s.Name = fmt.Sprintf("%s-%d", name, n)
+	if p := r.present[sid]; p != nil {
+		return p.file
 	}
-	sink, err := r.cfg.Open(ctx, s)
-	if err != nil {
-		return nil, fmt.Errorf("open stream %s: %w", s.Name, err)
-	}
-	f := newFile(sink, r.cfg.Start)
-	r.files[s.Name] = f
-	return f, nil
+	return nil
 }
 
-// session joins the room and records until the connection is lost. It
-// returns an End where the recording is over, an error where the room could
-// not be joined, and neither where the connection was lost.
-func (r *Recorder) session(ctx context.Context) (End, error) {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	// The SDK joins again by itself, also when it was told to leave meanwhile,
-	// unless this context has ended.
+// stay joins the room and records until the connection is lost. It returns an
+// End if the recording has ended, an error if the room could not be joined, and
+// neither if the connection was lost.
+func (r *Recorder) stay(ctx context.Context) (End, error) {
+	// The SDK joins again by itself, even after it was told to leave, unless this
+	// context has ended.
 	dial, hangUp := context.WithCancel(ctx)
 	defer hangUp()
-	s := &session{
-		recorder: r, clocks: map[string]*participantClock{}, active: map[string]*track{}, unwritten: map[string]bool{},
-		over: make(chan lksdk.DisconnectionReason, 1), called: time.Now(),
+	s := &stay{
+		recorder: r, clocks: map[string]*participantClock{}, active: map[string]*track{}, unwritten: map[string]bool{}, departed: map[string]bool{},
+		ctx: ctx, over: make(chan lksdk.DisconnectionReason, 1), reconciled: r.since(),
 	}
-	s.tracks, s.ctx = errgroup.WithContext(ctx)
 
 	token, err := r.token()
 	if err != nil {
@@ -281,7 +289,7 @@ func (r *Recorder) session(ctx context.Context) (End, error) {
 	s.room = room
 	joined := make(chan error, 1)
 	go func() {
-		joined <- room.JoinWithContextAndToken(dial, r.cfg.URL, token, lksdk.WithAutoSubscribe(true),
+		joined <- room.JoinWithContextAndToken(dial, r.cfg.LiveKit.URL(), token, lksdk.WithAutoSubscribe(true),
 			lksdk.WithInterceptors(chain), lksdk.WithIncludeDefaultInterceptors(false))
 	}()
 	stopped := false
@@ -294,30 +302,31 @@ func (r *Recorder) session(ctx context.Context) (End, error) {
 	}
 	if err != nil || stopped {
 		room.Disconnect()
-		failed := s.wait()
+		s.wait()
 		if stopped {
-			return EndStopped, failed
+			r.setAway(time.Now())
+			return EndStopped, nil
 		}
-		return "", fmt.Errorf("join room: %w", errors.Join(err, failed))
+		return "", fmt.Errorf("join room: %w", err)
 	}
-	r.log.Info("recorder is in the room")
+	r.setAway(time.Time{})
+	r.log.InfoContext(ctx, "recorder has joined the room")
 	if r.cfg.Joined != nil {
 		r.cfg.Joined()
 	}
 
-	var roll sync.WaitGroup
-	roll.Go(func() { s.callRoll(dial) })
+	var reconciling sync.WaitGroup
+	reconciling.Go(func() { s.reconcile(dial) })
 	var reason lksdk.DisconnectionReason
 	select {
 	case reason = <-s.over:
-	case <-s.ctx.Done(): // ended from outside, or a track's sink failed
+	case <-ctx.Done():
 	}
+	r.setAway(time.Now())
 	hangUp()
-	roll.Wait()
+	reconciling.Wait()
 	room.Disconnect()
-	if err := s.wait(); err != nil {
-		return EndFailed, err
-	}
+	s.wait()
 	switch {
 	case ctx.Err() != nil:
 		return EndStopped, nil
@@ -326,11 +335,11 @@ func (r *Recorder) session(ctx context.Context) (End, error) {
 	case reason == lksdk.RoomClosed:
 		return EndRoomEnded, nil
 	case reason == lksdk.OtherReason:
-		// A deleted room has no reason of its own in this SDK.
-		if there, err := r.there(ctx); err == nil && !there {
+		// This SDK has no reason of its own for a deleted room.
+		if found, err := r.exists(ctx); err == nil && !found {
 			return EndRoomEnded, nil
 		}
 	}
-	r.log.Warn("recorder lost the room", "reason", string(reason))
+	r.log.WarnContext(ctx, "recorder has lost the room", "reason", string(reason))
 	return "", nil
 }

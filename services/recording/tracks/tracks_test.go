@@ -9,17 +9,17 @@ import (
 	"github.com/pion/webrtc/v4"
 	"github.com/stretchr/testify/require"
 
-	"github.com/openova-io/bp-relay/services/local"
-	"github.com/openova-io/bp-relay/services/local/localtest"
-	"github.com/openova-io/bp-relay/services/media"
+	"github.com/openova-io/bp-relay/services/dev/stack"
+	"github.com/openova-io/bp-relay/services/dev/stack/stacktest"
+	"github.com/openova-io/bp-relay/services/dev/testmedia"
 	"github.com/openova-io/bp-relay/services/recording/tracks"
 )
 
 func TestRecorder(t *testing.T) {
-	lk := localtest.LiveKit(t)
-	small := makeClip(t, media.Spec{Width: 320, Height: 180, Bitrate: 250, Length: 4 * time.Second})
-	// Alone: it demands every picture, of which a machine of two processors that
-	// records nine rooms at once loses some.
+	lk := stacktest.LiveKit(t)
+	small := makeClip(t, testmedia.Spec{Width: 320, Height: 180, Bitrate: 250, Length: 4 * time.Second})
+	// Not parallel: it requires every frame, and a machine with two processors
+	// loses some when it records nine rooms at once.
 	t.Run("TwoParticipants", func(t *testing.T) { testTwoParticipants(t, lk) })
 	t.Run("group", func(t *testing.T) {
 		t.Run("Mute", func(t *testing.T) { t.Parallel(); testMute(t, lk, small) })
@@ -37,15 +37,15 @@ func TestRecorder(t *testing.T) {
 }
 
 // testTwoParticipants records ten seconds of two participants: every frame is
-// there, byte for byte, and sound and picture are together.
-func testTwoParticipants(t *testing.T, lk *local.LiveKit) {
-	clip := makeClip(t, media.Spec{Length: 5 * time.Second})
+// recorded byte for byte, and audio and video are in sync.
+func testTwoParticipants(t *testing.T, lk *stack.LiveKit) {
+	clip := makeClip(t, testmedia.Spec{Length: 5 * time.Second})
 	r := newRoom(t, lk)
 	var s store
 	start := time.Now()
 	rec := r.record(&s, start, false)
-	ann := r.publish("ann", media.PublishConfig{Clip: clip})
-	r.publish("bob", media.PublishConfig{Clip: clip})
+	ann := r.publish("ann", testmedia.PublishConfig{Clip: clip})
+	r.publish("bob", testmedia.PublishConfig{Clip: clip})
 	pair, err := ann.Pair()
 	require.NoError(t, err)
 	t.Log("ann's path:", pair)
@@ -67,15 +67,20 @@ func testTwoParticipants(t *testing.T, lk *local.LiveKit) {
 			require.Greater(t, span(list), 9500*time.Millisecond, who)
 			require.InDelta(t, stop.Seconds(), list[len(list)-1].at.Seconds(), 0.5, "%s: recorded to the end", who)
 		}
-		require.Zero(t, missing(v, clip.Video), "pictures of %s", who)
-		require.Zero(t, missing(a, clip.Audio), "sound of %s", who)
-		require.Empty(t, video.gaps)
-		require.Empty(t, audio.gaps)
+		require.Zero(t, missing(v, clip.Video), "video of %s", who)
+		require.Zero(t, missing(a, clip.Audio), "audio of %s", who)
+		require.Empty(t, video.later())
+		require.Empty(t, audio.later())
+		for _, f := range []*file{video, audio} {
+			require.Len(t, f.gaps, 1, "what came before the recorder had subscribed")
+		}
+		require.WithinDuration(t, start.Add(v[0].at), video.gaps[0].to, 2*time.Millisecond)
+		require.WithinDuration(t, start.Add(a[0].at), audio.gaps[0].to, 2*time.Millisecond)
 		offset := epoch(v, clip.Video) - epoch(a, clip.Audio)
 		t.Logf("%s: sound and picture are %v apart; first picture at %v, first sound at %v", who, offset, v[0].at, a[0].at)
-		// Under 2 ms on a quiet machine. 101 ms were seen once, at load 9; that the
-		// publisher's late sender reports are the cause is a guess. The bound is
-		// wide until that is shown: see the logged figure.
+		// Less than 2 ms on an idle machine. 101 ms were measured once, at load 9,
+		// perhaps because the publisher's sender reports were late. The bound is wide
+		// until the cause is known: see the logged figure.
 		require.Less(t, offset.Abs(), 250*time.Millisecond, who)
 		keys := 0
 		for _, b := range v {
@@ -90,12 +95,12 @@ func testTwoParticipants(t *testing.T, lk *local.LiveKit) {
 	}
 }
 
-func testMute(t *testing.T, lk *local.LiveKit, clip *media.Clip) {
+func testMute(t *testing.T, lk *stack.LiveKit, clip *testmedia.Clip) {
 	r := newRoom(t, lk)
 	var s store
 	began := time.Now()
 	rec := r.record(&s, began, false)
-	p := r.publish("ann", media.PublishConfig{Clip: clip})
+	p := r.publish("ann", testmedia.PublishConfig{Clip: clip})
 	video, audio := s.one(t, "ann", "video"), s.one(t, "ann", "audio")
 	time.Sleep(3 * time.Second)
 	mute := func(on bool) {
@@ -128,18 +133,21 @@ func testMute(t *testing.T, lk *local.LiveKit, clip *media.Clip) {
 		require.LessOrEqual(t, span(list), took, f.Name)
 		require.Len(t, f.marks["muted"], 1, f.Name)
 		require.Len(t, f.marks["unmuted"], 1, f.Name)
-		require.Empty(t, f.gaps, "silence that was meant is no loss")
+		for _, g := range f.later() { // from the word that it is unmuted to the first frame
+			require.Equal(t, "starting", g.reason, "intended silence is not a loss")
+		}
+		require.LessOrEqual(t, len(f.later()), 1)
 		require.False(t, f.ended)
 	}
 	offset := epoch(blocks(t, video, clip.Video), clip.Video) - epoch(blocks(t, audio, clip.Audio), clip.Audio)
-	require.Less(t, offset.Abs(), 250*time.Millisecond, "together after the pause, too; the bound is testTwoParticipants'")
+	require.Less(t, offset.Abs(), 250*time.Millisecond, "in sync after the pause, too; the bound is that of testTwoParticipants")
 }
 
-func testLeaveAndReturn(t *testing.T, lk *local.LiveKit, clip *media.Clip) {
+func testLeaveAndReturn(t *testing.T, lk *stack.LiveKit, clip *testmedia.Clip) {
 	r := newRoom(t, lk)
 	var s store
 	rec := r.record(&s, time.Now(), false)
-	p := r.publish("ann", media.PublishConfig{Clip: clip})
+	p := r.publish("ann", testmedia.PublishConfig{Clip: clip})
 	first := s.one(t, "ann", "video")
 	s.one(t, "ann", "audio")
 	time.Sleep(2 * time.Second)
@@ -150,7 +158,7 @@ func testLeaveAndReturn(t *testing.T, lk *local.LiveKit, clip *media.Clip) {
 		return first.ended
 	}, 5*time.Second, 20*time.Millisecond, "the file of a track that is gone is closed")
 	time.Sleep(time.Second)
-	r.publish("ann", media.PublishConfig{Clip: clip})
+	r.publish("ann", testmedia.PublishConfig{Clip: clip})
 	require.Eventually(t, func() bool {
 		return len(s.of("ann", "video")) == 2 && len(s.of("ann", "audio")) == 2
 	}, 10*time.Second, 50*time.Millisecond)

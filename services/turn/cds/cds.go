@@ -1,22 +1,24 @@
 // Package cds serves configurations to STUNner data planes by STUNner's
 // config discovery protocol (pkg/config/api/stunner_openapi.yaml of v1.2.1):
 //
-//	GET /api/v1/configs/{namespace}/{name}             one configuration, 404 where there is none
+//	GET /api/v1/configs/{namespace}/{name}             one configuration; 404 if there is none
 //	GET /api/v1/configs/{namespace}/{name}?watch=true  the same as a WebSocket: a text frame with the
 //	                                                   whole configuration now and after each change
 //
-// The protocol has neither authentication nor TLS, and configurations hold
-// secrets: so it is served on loopback only, to requests that name a
-// loopback host (a web page that rebinds its DNS name does not), one id at a
-// time. There is no list of all.
+// The protocol has neither authentication nor TLS, and configurations contain
+// secrets. So it is served on loopback only, to requests whose Host is loopback
+// (a web page that rebinds its DNS name has another), one id at a time; there is
+// no list. Other users of the machine are kept out by a token, if there is one:
+// stunnerd sends it as the name of its node (STUNNER_NODENAME).
 //
-// A watcher has no queue. It looks at the newest configuration when it is
-// able to write, so that one that is slow skips versions, one that is stuck
-// is cut off by its write deadline, and neither is felt by anybody else.
+// A watcher has no queue: it is sent the newest configuration when it can be
+// written to. A slow watcher skips versions, a stuck one is closed at its write
+// deadline, and neither delays the others.
 package cds
 
 import (
 	"context"
+	"crypto/subtle"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -37,15 +39,19 @@ const (
 	pingTimeout  = 5 * time.Second
 )
 
-// Config of a Server.
+// Config is what a Server needs.
 type Config struct {
 	// Listen is the address to serve on, on loopback; port 0 takes a free
 	// one. Default 127.0.0.1:0.
 	Listen string
-	// MaxWatchers bounds the watchers of one id (default 64): more are
-	// answered 503.
+	// Token is what a data plane must present as its node's name; "" lets every
+	// process of this machine read the configurations.
+	Token string
+	// MaxWatchers bounds the watchers of one id (default 64); further ones get
+	// 503.
 	MaxWatchers int
-	Logger      *slog.Logger
+	// Logger is slog.Default() if nil.
+	Logger *slog.Logger
 }
 
 // Server is a config discovery server. It is safe for concurrent use.
@@ -58,16 +64,15 @@ type Server struct {
 	entries map[string]*entry
 }
 
-// entry is one id. It stays for as long as it has a configuration or
-// watchers.
+// entry is one id. It exists while it has a configuration or watchers.
 type entry struct {
-	config   []byte        // nil: none
+	config   []byte        // nil if there is none
 	version  string        // the configuration's name, for logs
 	changed  chan struct{} // closed when config changes
 	watchers int
 }
 
-// New binds the address, so that Addr is known at once; Run serves.
+// New binds the address, which Addr returns. Call Run or Close.
 func New(cfg Config) (*Server, error) {
 	if cfg.Listen == "" {
 		cfg.Listen = "127.0.0.1:0"
@@ -83,7 +88,7 @@ func New(cfg Config) (*Server, error) {
 		return nil, fmt.Errorf("cds: listen address %q: %w", cfg.Listen, err)
 	}
 	if !a.Addr().Unmap().IsLoopback() {
-		return nil, fmt.Errorf("cds: listen address %s is not on loopback; configurations hold secrets and the protocol protects nothing", a)
+		return nil, fmt.Errorf("cds: listen address %s is not on loopback; configurations contain secrets and the protocol has no protection", a)
 	}
 	lis, err := new(net.ListenConfig).Listen(context.Background(), "tcp", cfg.Listen)
 	if err != nil {
@@ -97,7 +102,7 @@ func (s *Server) Addr() netip.AddrPort {
 	return s.lis.Addr().(*net.TCPAddr).AddrPort()
 }
 
-// Origin is what stunnerd is started with: -c Origin -w -i <id>.
+// Origin is the server's URL for stunnerd's command line: -c Origin -w -i <id>.
 func (s *Server) Origin() string { return "http://" + s.Addr().String() }
 
 // Set makes config the newest configuration of an id and wakes its watchers.
@@ -116,9 +121,9 @@ func (s *Server) Set(id, version string, config []byte) {
 	e.set(version, config)
 }
 
-// Delete takes an id's configuration away: its watchers are closed, and asked
-// again the answer is 404. A data plane goes on with what it has: give it an
-// empty configuration first.
+// Delete removes an id's configuration: its watchers are closed, and the next
+// request gets 404. A data plane keeps what it has: set an empty configuration
+// first.
 func (s *Server) Delete(id string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -128,7 +133,7 @@ func (s *Server) Delete(id string) {
 	}
 }
 
-// Watchers is how many data planes watch an id.
+// Watchers returns how many data planes watch an id.
 func (s *Server) Watchers(id string) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -150,8 +155,8 @@ func (s *Server) forget(id string, e *entry) {
 	}
 }
 
-// current returns the newest configuration, nil where there is none, and a
-// channel that is closed when it has changed.
+// current returns the newest configuration, nil if there is none, and a channel
+// that is closed when it changes.
 func (s *Server) current(id string) (version string, config []byte, changed <-chan struct{}) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -161,7 +166,8 @@ func (s *Server) current(id string) (version string, config []byte, changed <-ch
 	return "", nil, nil
 }
 
-// enter counts a watcher in; false where there are too many or no config.
+// enter counts one more watcher of an id; leave counts it out. leave is nil and
+// status an error if there is no configuration, or too many watchers.
 func (s *Server) enter(id string) (leave func(), status int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -183,8 +189,8 @@ func (s *Server) enter(id string) (leave func(), status int) {
 	}, http.StatusOK
 }
 
-// Run serves until ctx ends, then closes every watcher and returns when all
-// are gone. It is called once.
+// Run serves until ctx ends, then closes all watchers and waits for them. Call it
+// once.
 func (s *Server) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -200,7 +206,7 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 	done := make(chan error, 1)
 	go func() { done <- srv.Serve(s.lis) }()
-	s.log.Info("config discovery serves", "address", s.Addr())
+	s.log.InfoContext(ctx, "config discovery is serving", "address", s.Addr())
 	var err error
 	select {
 	case err = <-done:
@@ -220,7 +226,7 @@ func (s *Server) Run(ctx context.Context) error {
 	return fmt.Errorf("cds: serve: %w", err)
 }
 
-// Close frees the address where Run is never called.
+// Close frees the address if Run is never called.
 func (s *Server) Close() error { return s.lis.Close() }
 
 func (s *Server) handler(ctx context.Context, watchers *sync.WaitGroup) http.Handler {
@@ -240,19 +246,28 @@ func (s *Server) handler(ctx context.Context, watchers *sync.WaitGroup) http.Han
 		}
 		w.Header().Set("Content-Type", "application/json")
 		w.Header().Set("Cache-Control", "no-store")
-		_, _ = w.Write(config) // the client is gone: nothing to do
+		_, _ = w.Write(config) // an error means that the client has left
 	})
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !loopbackHost(r.Host) {
-			http.Error(w, "ask by the loopback address", http.StatusForbidden)
+			http.Error(w, "use the loopback address", http.StatusForbidden)
+			return
+		}
+		if !s.knows(r.URL.Query().Get("node")) {
+			http.Error(w, "set STUNNER_NODENAME to the token of this config discovery (turn.cds_token)", http.StatusForbidden)
 			return
 		}
 		mux.ServeHTTP(w, r)
 	})
 }
 
-// loopbackHost says whether a Host header names this host by itself, not by
-// a name that somebody's DNS answers for.
+// knows reports whether a data plane presents the token, if one is asked for.
+func (s *Server) knows(node string) bool {
+	return s.cfg.Token == "" || subtle.ConstantTimeCompare([]byte(node), []byte(s.cfg.Token)) == 1
+}
+
+// loopbackHost reports whether a Host header is localhost or a loopback address,
+// and not a name that a DNS server resolves.
 func loopbackHost(host string) bool {
 	if h, _, err := net.SplitHostPort(host); err == nil {
 		host = h
@@ -261,7 +276,7 @@ func loopbackHost(host string) bool {
 	return host == "localhost" || (err == nil && ip.Unmap().IsLoopback())
 }
 
-// watch serves one watcher until it or ctx ends.
+// watch serves one watcher until it leaves or ctx ends.
 func (s *Server) watch(ctx context.Context, w http.ResponseWriter, r *http.Request, id string) {
 	leave, status := s.enter(id)
 	if leave == nil {
@@ -269,30 +284,33 @@ func (s *Server) watch(ctx context.Context, w http.ResponseWriter, r *http.Reque
 		return
 	}
 	defer leave()
-	log := s.log.With("id", id, "node", r.URL.Query().Get("node"), "peer", r.RemoteAddr)
+	log := s.log.With("id", id, "peer", r.RemoteAddr)
+	if s.cfg.Token == "" { // else the node's name is a secret
+		log = log.With("node", r.URL.Query().Get("node"))
+	}
 	// Accept refuses an Origin of another host. Compression stays off.
 	conn, err := websocket.Accept(w, r, nil)
 	if err != nil {
-		log.Warn("watch refused", "error", err)
+		log.WarnContext(ctx, "watcher refused", "error", err)
 		return
 	}
 	err = s.serve(ctx, conn, id, log)
-	log.Info("watcher gone", "because", err)
+	log.InfoContext(ctx, "watcher left", "error", err)
 }
 
-// errTalks: the protocol has nothing that a watcher says.
-var errTalks = errors.New("the watcher sent data")
+// errSent: a watcher sent data, which the protocol does not provide for.
+var errSent = errors.New("the watcher sent data")
 
-// serve reads and feeds until one of both ends.
+// serve reads from and writes to the watcher until one of the two fails.
 func (s *Server) serve(ctx context.Context, conn *websocket.Conn, id string, log *slog.Logger) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	var reader sync.WaitGroup
-	// Reading answers pings and notices when the peer goes away. It is not
-	// ended by ctx: that would cut the connection before a closing frame.
+	// Reading answers pings and detects that the watcher has left. ctx does not
+	// end it: that would cut the connection before the closing frame.
 	reader.Go(func() {
 		_, _, err := conn.Reader(context.WithoutCancel(ctx))
 		if err == nil {
-			err = errTalks
+			err = errSent
 		}
 		cancel(err)
 	})
@@ -310,8 +328,8 @@ func (s *Server) serve(ctx context.Context, conn *websocket.Conn, id string, log
 	return err
 }
 
-// feed writes each newest configuration until that fails or ctx ends; nil
-// when the configuration was deleted.
+// feed writes the newest configuration whenever it changes, until writing fails
+// or ctx ends. It returns nil if the configuration was deleted.
 func (s *Server) feed(ctx context.Context, conn *websocket.Conn, id string, log *slog.Logger) error {
 	ping := time.NewTicker(pingEvery)
 	defer ping.Stop()
@@ -325,7 +343,7 @@ func (s *Server) feed(ctx context.Context, conn *websocket.Conn, id string, log 
 		}); err != nil {
 			return fmt.Errorf("write: %w", err)
 		}
-		log.Info("configuration sent", "version", version)
+		log.InfoContext(ctx, "configuration sent", "version", version)
 		for waiting := true; waiting; {
 			select {
 			case <-changed:

@@ -19,7 +19,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// start runs a server until the test ends and finds that it ends well.
+// start runs a server until the test ends; Run must then return nil.
 func start(t *testing.T, cfg Config) *Server {
 	t.Helper()
 	cfg.Logger = slog.New(slog.DiscardHandler)
@@ -99,12 +99,28 @@ func TestPagesOfOthersAreRefused(t *testing.T) {
 		require.Equal(t, want, code, host)
 		require.Equal(t, want == 200, strings.Contains(body, "version"), host)
 	}
-	// A page of another origin that opens a WebSocket to us.
+	// A page of another origin opens a WebSocket to the server.
 	_, res, err := websocket.Dial(t.Context(), "ws://"+s.Addr().String()+"/api/v1/configs/relay/a?watch=true",
 		&websocket.DialOptions{HTTPHeader: http.Header{"Origin": {"http://rebound.example"}}})
 	require.Error(t, err)
 	require.Equal(t, 403, res.StatusCode)
 	require.Zero(t, s.Watchers("relay/a"), "a refused upgrade leaves no watcher behind")
+}
+
+// With a token, a process that does not know it reads nothing, by either way.
+func TestOtherUsersAreKeptOut(t *testing.T) {
+	s := start(t, Config{Token: "n1"})
+	s.Set("relay/gw", "1", []byte(`{"secret":"s3cret"}`))
+	for _, path := range []string{"/api/v1/configs/relay/gw", "/api/v1/configs/relay/gw?node=", "/api/v1/configs/relay/gw?node=n2", "/api/v1/configs/relay/gw?watch=true"} {
+		code, body := get(t, s, path, s.Addr().String())
+		require.Equal(t, http.StatusForbidden, code, path)
+		require.NotContains(t, body, "s3cret")
+		require.NotContains(t, body, "n1")
+	}
+	code, body := get(t, s, "/api/v1/configs/relay/gw?node=n1", s.Addr().String())
+	require.Equal(t, http.StatusOK, code)
+	require.Contains(t, body, "s3cret")
+	require.Contains(t, read(t, watch(t, s, "relay/gw")), "s3cret")
 }
 
 func TestWatcherGetsCurrentThenEachNewer(t *testing.T) {
@@ -130,10 +146,10 @@ func TestWatcherGetsCurrentThenEachNewer(t *testing.T) {
 	require.Equal(t, 404, code)
 }
 
-// TestStalledWatcherIsFeltByNobody: one watcher never reads; others get every
-// newest configuration at once, the stalled one is cut off and its place is
-// free again.
-func TestStalledWatcherIsFeltByNobody(t *testing.T) {
+// TestStalledWatcherDelaysNoOther: one watcher never reads. The others get each
+// new configuration at once; the stalled one is closed and its slot is free
+// again.
+func TestStalledWatcherDelaysNoOther(t *testing.T) {
 	s := start(t, Config{})
 	big := strings.Repeat("x", 6<<20) // more than the sockets' buffers hold
 	s.Set("relay/a", "v0", []byte(big))

@@ -1,7 +1,7 @@
-// Package dataplane reads the health endpoint of a STUNner data plane
-// (stunnerd) beside us. Its /status shows the TURN secret and private keys in
-// clear text: this package takes only what is named in Status, and nothing
-// else of an answer leaves it, not even in an error.
+// Package dataplane reads the health endpoint of a STUNner data plane (stunnerd)
+// on this machine. Its /status has the TURN secret and private keys in clear
+// text: the package returns the fields of Status and nothing else of an answer,
+// not even in an error.
 package dataplane
 
 import (
@@ -15,7 +15,7 @@ import (
 	"time"
 )
 
-// ErrStatus: the answer is not one of stunnerd's.
+// ErrStatus: the answer does not come from stunnerd.
 var ErrStatus = errors.New("dataplane: not an answer of stunnerd")
 
 const (
@@ -23,13 +23,13 @@ const (
 	maxBody = 4 << 20
 )
 
-// Status is what a data plane says that it runs.
+// Status is what a data plane reports about itself.
 type Status struct {
 	// Version is the admin name of the configuration it runs.
 	Version string
-	// Ready is false before its first configuration and when it terminates.
+	// Ready is false before its first configuration and while it terminates.
 	Ready bool
-	// Allocations is how many TURN allocations are live.
+	// Allocations is the number of live TURN allocations.
 	Allocations int
 	// Listeners are the names of its listeners.
 	Listeners []string
@@ -41,8 +41,8 @@ type Client struct {
 	http *http.Client
 }
 
-// New makes a client for a health address; it connects on use. It fails for
-// an address that is not loopback, since the answers hold secrets.
+// New makes a client for a health address, which connects on first use. It fails
+// if the address is not loopback: answers contain secrets.
 func New(health netip.AddrPort) (*Client, error) {
 	if !health.Addr().IsLoopback() {
 		return nil, fmt.Errorf("dataplane: health address %s is not on loopback", health)
@@ -57,10 +57,10 @@ func New(health netip.AddrPort) (*Client, error) {
 	}, nil
 }
 
-// Close frees the idle connection.
+// Close closes the idle connection.
 func (c *Client) Close() { c.http.CloseIdleConnections() }
 
-// Status asks the data plane, for at most 2 s.
+// Status queries the data plane, for at most 2 s.
 func (c *Client) Status(ctx context.Context) (Status, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, c.url, nil)
 	if err != nil {
@@ -81,8 +81,7 @@ func (c *Client) Status(ctx context.Context) (Status, error) {
 	return parse(body)
 }
 
-// parse takes the named fields out of a StunnerStatus (pkg/apis/v1 of
-// stunner v1.2.1).
+// parse reads a StunnerStatus (pkg/apis/v1 of stunner v1.2.1).
 func parse(body []byte) (Status, error) {
 	if len(body) > maxBody {
 		return Status{}, fmt.Errorf("%w: more than %d bytes", ErrStatus, maxBody)
@@ -97,7 +96,7 @@ func parse(body []byte) (Status, error) {
 		AllocationCount int    `json:"allocationCount"`
 		Status          string `json:"status"`
 	}
-	// The error of encoding/json may quote the input: it is not passed on.
+	// Errors of encoding/json may quote the input: they are not returned.
 	if json.Unmarshal(body, &in) != nil || in.Admin == nil || in.Status == "" {
 		return Status{}, ErrStatus
 	}

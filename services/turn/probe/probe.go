@@ -1,18 +1,18 @@
-// Package probe finds out whether a TURN gateway does what a participant
-// needs of it, by being one: over the address and the transport that clients
-// use, with a credential as they get it, it
+// Package probe checks whether a TURN gateway works for a participant, by acting
+// as one. With the address, protocol and kind of credential that clients get,
+// it
 //
-//  1. allocates, and finds the relayed address to be the expected one;
-//  2. is permitted every one of the SFU's addresses;
-//  3. is refused an address that nobody may reach (192.0.2.1, RFC 5737), so
-//     that a gateway that has become an open relay is noticed;
-//  4. sends a datagram through the relay and gets its answer back, over a
-//     bound channel too.
+//  1. allocates, and compares the relayed address with the expected one;
+//  2. gets a permission for each of the SFU's addresses;
+//  3. is refused an address that no client may reach (192.0.2.1, RFC 5737),
+//     which detects an open relay;
+//  4. sends a datagram through the relay and receives its answer, then again
+//     over a bound channel.
 //
-// The last step cannot be made with the SFU itself: LiveKit's UDP mux
-// (pion/ice) answers only to the ICE user names of sessions that exist. It is
-// made with a Responder of ours, which the gateway's policy must allow as one
-// more peer. Without a Responder the step is left out and Result says so.
+// The SFU itself cannot be the peer of the last step: LiveKit's UDP mux
+// (pion/ice) answers only to ICE user names of existing sessions. A Responder
+// is, which the gateway must allow as one more peer. Without a Responder the
+// step is omitted, as Result.Steps shows.
 package probe
 
 import (
@@ -29,42 +29,42 @@ import (
 	"github.com/pion/turn/v4"
 )
 
-// Transport is how the gateway is reached.
-type Transport string
+// Protocol is how the gateway is reached.
+type Protocol string
 
-// The transports.
+// The protocols.
 const (
-	UDP Transport = "udp"
-	TCP Transport = "tcp"
-	TLS Transport = "tls"
+	UDP Protocol = "udp"
+	TCP Protocol = "tcp"
+	TLS Protocol = "tls"
 )
 
 // Target is what is probed.
 type Target struct {
-	Transport Transport
+	Protocol Protocol
 	// Addr is the "host:port" that clients dial.
 	Addr               string
 	Username, Password string
-	// Relay is the address that the relay must have; the zero value: any.
+	// Relay is the expected relayed address; the zero value accepts any.
 	Relay netip.Addr
 	// Peers are the SFU's addresses.
 	Peers []netip.Addr
-	// Echo is the responder, nil to leave the last step out.
+	// Echo is the responder; nil omits the last step.
 	Echo *Responder
-	// TLS verifies the gateway; nil: the host's roots and Addr's name.
+	// TLS verifies the gateway; nil means the host's roots and the name in Addr.
 	TLS *tls.Config
 }
 
 // Result is what a probe found.
 type Result struct {
-	// Steps are those that went through, in order: "allocate", "permit",
+	// Steps are the steps that succeeded, in order: "allocate", "permit",
 	// "deny", "echo", "channel".
 	Steps []string
-	// Took is how long all of it took.
+	// Took is the duration of the probe.
 	Took time.Duration
 }
 
-// Errors of a probe: which step failed. They wrap what the gateway answered.
+// Errors of a probe: each stands for the step that failed, and wraps the cause.
 var (
 	ErrAllocate = errors.New("probe: allocation failed")
 	ErrPermit   = errors.New("probe: the SFU's address is not permitted")
@@ -72,13 +72,13 @@ var (
 	ErrEcho     = errors.New("probe: no answer through the relay")
 )
 
-// forbidden belongs to a documentation network: no policy allows it. It is
-// never changed.
+// forbidden is an address of a documentation network, which no gateway allows.
+// It is never changed.
 var forbidden = &net.UDPAddr{IP: net.IPv4(192, 0, 2, 1), Port: 9}
 
 const retransmit = 200 * time.Millisecond
 
-// Run probes a target until done, or until ctx ends.
+// Run probes a target once, until ctx ends at the latest.
 func Run(ctx context.Context, t Target) (res Result, err error) {
 	began := time.Now()
 	defer func() { res.Took = time.Since(began) }()
@@ -95,7 +95,7 @@ func Run(ctx context.Context, t Target) (res Result, err error) {
 	if err != nil {
 		return res, fmt.Errorf("%w: %w", ErrAllocate, err)
 	}
-	// The client knows no context: closing it and its socket ends every wait.
+	// The client takes no context: closing it and its socket ends every wait.
 	stop := context.AfterFunc(ctx, func() {
 		client.Close()
 		_ = conn.Close()
@@ -131,8 +131,8 @@ func Run(ctx context.Context, t Target) (res Result, err error) {
 		return res, fmt.Errorf("%w: %w", ErrEcho, because(ctx, err))
 	}
 	res.Steps = append(res.Steps, "echo")
-	// The client binds a channel after its first datagram, and uses it from
-	// then on.
+	// The client binds a channel after its first datagram and uses it from then
+	// on.
 	if err := echo(ctx, relay, t.Echo, conn.channel.Load); err != nil {
 		return res, fmt.Errorf("%w: channel: %w", ErrEcho, because(ctx, err))
 	}
@@ -140,23 +140,23 @@ func Run(ctx context.Context, t Target) (res Result, err error) {
 	return res, nil
 }
 
-// tap notices whether the last datagram was channel data: a first byte of
-// 0x40 to 0x4F (RFC 8656 section 12).
+// tap records whether the last datagram was channel data: its first byte is 0x40
+// to 0x4F (RFC 8656 section 12).
 type tap struct {
 	net.PacketConn
 	channel atomic.Bool
 }
 
-// WriteTo passes on.
+// WriteTo sends the datagram.
 func (t *tap) WriteTo(p []byte, to net.Addr) (int, error) {
 	t.channel.Store(len(p) > 0 && p[0]&0xF0 == 0x40)
 	return t.PacketConn.WriteTo(p, to)
 }
 
-// denied asks for what must be refused. RFC 8656 section 9.2 wants a 403
-// (Forbidden), but pion/turn v5, which stunnerd is built on, refuses without
-// an error code: then it counts if the same allocation is granted an allowed
-// peer right after, so that it was not for want of an answer.
+// denied requests a permission that must be refused. RFC 8656 section 9.2
+// requires a 403 (Forbidden), but pion/turn v5, which stunnerd uses, refuses
+// without an error code. Then the refusal counts if an allowed peer is permitted
+// right after: it was not a lost answer.
 func denied(ctx context.Context, client *turn.Client, allowed []netip.Addr) error {
 	err := client.CreatePermission(forbidden)
 	var refusal *stun.TurnError
@@ -172,15 +172,15 @@ func denied(ctx context.Context, client *turn.Client, allowed []netip.Addr) erro
 }
 
 func permit(ctx context.Context, client *turn.Client, peer netip.Addr) error {
-	// A permission is for an address; the port says nothing.
+	// A permission is for an address; the port is ignored.
 	if err := client.CreatePermission(net.UDPAddrFromAddrPort(netip.AddrPortFrom(peer, 9))); err != nil {
 		return fmt.Errorf("%w: %s: %w", ErrPermit, peer, because(ctx, err))
 	}
 	return nil
 }
 
-// echo sends questions until one that counts is answered or ctx ends. It
-// waits between two, so that a lost one is repeated and none is a flood.
+// echo sends questions until one that counts is answered, or ctx ends. It pauses
+// between two questions, longer each time.
 func echo(ctx context.Context, relay net.PacketConn, r *Responder, counts func() bool) error {
 	to := net.UDPAddrFromAddrPort(r.Addr())
 	for pause := 10 * time.Millisecond; ; pause = min(2*pause, retransmit) {
@@ -203,7 +203,7 @@ func echo(ctx context.Context, relay net.PacketConn, r *Responder, counts func()
 	}
 }
 
-// answered reads for a while until the answer to q comes.
+// answered reports whether the answer to q arrives within wait.
 func answered(relay net.PacketConn, r *Responder, q []byte, wait time.Duration) (bool, error) {
 	buf := make([]byte, 2*packetLen)
 	if err := relay.SetReadDeadline(time.Now().Add(wait)); err != nil {
@@ -223,11 +223,11 @@ func answered(relay net.PacketConn, r *Responder, q []byte, wait time.Duration) 
 	}
 }
 
-// dial opens the transport as a packet connection and says where the server
-// is.
+// dial connects to the gateway, and returns the connection as one of packets and
+// the server's address.
 func dial(ctx context.Context, t Target) (net.PacketConn, string, error) {
 	var d net.Dialer
-	switch t.Transport {
+	switch t.Protocol {
 	case UDP:
 		addr, err := net.ResolveUDPAddr("udp", t.Addr)
 		if err != nil {
@@ -252,10 +252,10 @@ func dial(ctx context.Context, t Target) (net.PacketConn, string, error) {
 		}
 		return turn.NewSTUNConn(conn), conn.RemoteAddr().String(), nil
 	}
-	return nil, "", fmt.Errorf("unknown transport %q", t.Transport)
+	return nil, "", fmt.Errorf("unknown protocol %q", t.Protocol)
 }
 
-// because prefers to say that time was over to what that broke.
+// because returns the end of ctx as the cause of err, if it has ended.
 func because(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return fmt.Errorf("%w (%w)", context.Cause(ctx), err)

@@ -16,16 +16,15 @@ const (
 	packetLen = nonceLen + sha256.Size
 )
 
-// Responder answers the probe's datagrams. It answers nothing else: a
-// question carries a keyed hash that only this process can make, an answer
-// another one, so that it can be used neither as a reflector nor against
-// another responder.
+// Responder answers the probe's datagrams and no others: a question has a keyed
+// hash that only this process can make, an answer has another one. So it cannot
+// be used as a reflector, nor against another responder.
 type Responder struct {
 	conn *net.UDPConn
 	key  []byte
 }
 
-// NewResponder binds a UDP address; port 0 takes a free one.
+// NewResponder binds a UDP address; port 0 takes a free port.
 func NewResponder(listen netip.AddrPort) (*Responder, error) {
 	conn, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(listen))
 	if err != nil {
@@ -44,10 +43,10 @@ func (r *Responder) Addr() netip.AddrPort {
 	return netip.AddrPortFrom(a.Addr().Unmap(), a.Port())
 }
 
-// Close frees the address; Run returns.
+// Close closes the socket; Run then returns.
 func (r *Responder) Close() error { return r.conn.Close() }
 
-// Run answers until ctx ends, then frees the address.
+// Run answers until ctx ends, then closes the socket.
 func (r *Responder) Run(ctx context.Context) error {
 	stop := context.AfterFunc(ctx, func() { _ = r.conn.Close() })
 	defer stop()
@@ -58,27 +57,28 @@ func (r *Responder) Run(ctx context.Context) error {
 			return nil
 		}
 		if err != nil || n != packetLen || !r.check("question", buf[:n]) {
-			continue // a socket's error is of one datagram: ICMP of an earlier one
+			continue // an error concerns one datagram: ICMP about an earlier one
 		}
-		_, _ = r.conn.WriteToUDPAddrPort(r.seal("answer", buf[:nonceLen]), from)
+		_, _ = r.conn.WriteToUDPAddrPort(r.packet("answer", buf[:nonceLen]), from)
 	}
 }
 
-// question makes a fresh datagram.
+// question returns a new datagram to send.
 func (r *Responder) question() ([]byte, error) {
 	var nonce [nonceLen]byte
 	if _, err := rand.Read(nonce[:]); err != nil {
 		return nil, err
 	}
-	return r.seal("question", nonce[:]), nil
+	return r.packet("question", nonce[:]), nil
 }
 
-// answers says whether p is the answer to question q.
+// answers reports whether p is the answer to question q.
 func (r *Responder) answers(q, p []byte) bool {
 	return len(p) == packetLen && string(p[:nonceLen]) == string(q[:nonceLen]) && r.check("answer", p)
 }
 
-func (r *Responder) seal(kind string, nonce []byte) []byte {
+// packet is nonce followed by its HMAC for this kind.
+func (r *Responder) packet(kind string, nonce []byte) []byte {
 	mac := hmac.New(sha256.New, r.key)
 	mac.Write([]byte(kind))
 	mac.Write(nonce)
@@ -86,5 +86,5 @@ func (r *Responder) seal(kind string, nonce []byte) []byte {
 }
 
 func (r *Responder) check(kind string, p []byte) bool {
-	return hmac.Equal(r.seal(kind, p[:nonceLen]), p)
+	return hmac.Equal(r.packet(kind, p[:nonceLen]), p)
 }

@@ -38,9 +38,9 @@ func TestResponderAnswersOnlyItsOwnQuestions(t *testing.T) {
 	require.NoError(t, err)
 	altered := append([]byte(nil), q...)
 	altered[3]++
-	answer := r.seal("answer", q[:nonceLen])
-	require.False(t, r.answers(q, q), "a question that comes back is no answer")
-	require.False(t, r.answers(q, other.seal("answer", q[:nonceLen])))
+	answer := r.packet("answer", q[:nonceLen])
+	require.False(t, r.answers(q, q), "a reflected question is not an answer")
+	require.False(t, r.answers(q, other.packet("answer", q[:nonceLen])))
 	for _, p := range [][]byte{nil, {1}, foreign, altered, answer, append(append([]byte(nil), q...), 0), make([]byte, packetLen), make([]byte, 1400)} {
 		_, err = conn.Write(p)
 		require.NoError(t, err)
@@ -66,7 +66,7 @@ func TestProbeOfNobody(t *testing.T) {
 	ctx, cancel := context.WithTimeout(context.Background(), 300*time.Millisecond)
 	defer cancel()
 	began := time.Now()
-	res, err := Run(ctx, Target{Transport: UDP, Addr: silent.LocalAddr().String(), Username: "1:x", Password: "y"})
+	res, err := Run(ctx, Target{Protocol: UDP, Addr: silent.LocalAddr().String(), Username: "1:x", Password: "y"})
 	require.ErrorIs(t, err, ErrAllocate)
 	require.ErrorIs(t, err, context.DeadlineExceeded)
 	require.Empty(t, res.Steps)
@@ -76,8 +76,8 @@ func TestProbeOfNobody(t *testing.T) {
 	require.NoError(t, err)
 	addr := closed.Addr().String()
 	require.NoError(t, closed.Close())
-	_, err = Run(context.Background(), Target{Transport: TCP, Addr: addr})
+	_, err = Run(context.Background(), Target{Protocol: TCP, Addr: addr})
 	require.ErrorIs(t, err, ErrAllocate)
-	_, err = Run(context.Background(), Target{Transport: "carrier pigeon", Addr: addr})
+	_, err = Run(context.Background(), Target{Protocol: "carrier pigeon", Addr: addr})
 	require.ErrorIs(t, err, ErrAllocate)
 }

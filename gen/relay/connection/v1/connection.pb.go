@@ -11,6 +11,7 @@ package connectionv1
 
 import (
 	_ "buf.build/gen/go/bufbuild/protovalidate/protocolbuffers/go/buf/validate"
+	_ "github.com/openova-io/bp-relay/gen/relay/options/v1"
 	_ "google.golang.org/genproto/googleapis/api/annotations"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
@@ -28,7 +29,7 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// RecordingPolicy says whether sessions are recorded.
+// RecordingPolicy is whether sessions are recorded.
 type RecordingPolicy int32
 
 const (
@@ -37,9 +38,9 @@ const (
 	// A session that cannot be recorded does not start, and ends when its
 	// recording fails.
 	RecordingPolicy_RECORDING_POLICY_REQUIRED RecordingPolicy = 1
-	// A session goes on when its recording fails; the gap is stated.
+	// A session continues if its recording fails; the gap is stated.
 	RecordingPolicy_RECORDING_POLICY_BEST_EFFORT RecordingPolicy = 2
-	// Sessions are not recorded; the evidence log says so for each.
+	// Sessions are not recorded; the evidence log states it for each.
 	RecordingPolicy_RECORDING_POLICY_OFF RecordingPolicy = 3
 )
 
@@ -86,19 +87,19 @@ func (RecordingPolicy) EnumDescriptor() ([]byte, []int) {
 	return file_relay_connection_v1_connection_proto_rawDescGZIP(), []int{0}
 }
 
-// State says how far it is.
+// State is how far the session is.
 type Session_State int32
 
 const (
 	// Not used.
 	Session_STATE_UNSPECIFIED Session_State = 0
-	// A ticket was given; the browser has not connected yet.
+	// The ticket was issued; the browser has not connected yet.
 	Session_STATE_PENDING Session_State = 1
-	// The tunnel is up.
+	// The tunnel is open.
 	Session_STATE_ACTIVE Session_State = 2
-	// Over; what was recorded is being stored and sealed.
+	// The session has ended; its recording is being stored and sealed.
 	Session_STATE_ENDING Session_State = 3
-	// Over, and its recording, if any, is stored and sealed.
+	// The session has ended, and its recording, if any, is stored and sealed.
 	Session_STATE_ENDED Session_State = 4
 )
 
@@ -147,13 +148,13 @@ func (Session_State) EnumDescriptor() ([]byte, []int) {
 	return file_relay_connection_v1_connection_proto_rawDescGZIP(), []int{2, 0}
 }
 
-// Connection is what people may open sessions on. The browser never learns
-// its address or its secrets.
+// Connection is a target on which sessions can be opened. The browser never
+// learns its address or its secrets.
 type Connection struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Resource name, "orgs/{org}/connections/{connection}".
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	// What people call it; at most 200 characters.
+	// Name for people; at most 200 characters.
 	DisplayName string `protobuf:"bytes,2,opt,name=display_name,json=displayName,proto3" json:"display_name,omitempty"`
 	// How to reach the target.
 	//
@@ -163,9 +164,9 @@ type Connection struct {
 	Target isConnection_Target `protobuf_oneof:"target"`
 	// Whether sessions are recorded.
 	Recording RecordingPolicy `protobuf:"varint,4,opt,name=recording,proto3,enum=relay.connection.v1.RecordingPolicy" json:"recording,omitempty"`
-	// Retention class of recordings; "default-365d" where it is empty.
+	// Retention class of recordings; "default-365d" if empty.
 	RetentionClass string `protobuf:"bytes,5,opt,name=retention_class,json=retentionClass,proto3" json:"retention_class,omitempty"`
-	// How long a session may last: 1 min to 24 h, 8 h where it is not set.
+	// Maximum duration of a session: 1 min to 24 h, 8 h if not set.
 	MaxSessionDuration *durationpb.Duration `protobuf:"bytes,6,opt,name=max_session_duration,json=maxSessionDuration,proto3" json:"max_session_duration,omitempty"`
 	// When it was created.
 	CreateTime *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
@@ -295,7 +296,7 @@ type SshTarget struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Host name or address; at most 253 characters, no control characters.
 	Hostname string `protobuf:"bytes,1,opt,name=hostname,proto3" json:"hostname,omitempty"`
-	// Port; 22 where it is 0.
+	// Port; 22 if 0.
 	Port int32 `protobuf:"varint,2,opt,name=port,proto3" json:"port,omitempty"`
 	// Account on the target; at most 128 characters.
 	Username string `protobuf:"bytes,3,opt,name=username,proto3" json:"username,omitempty"`
@@ -309,7 +310,7 @@ type SshTarget struct {
 	// The server's public key in known_hosts form ("ssh-rsa AAAA..."). A
 	// connection without it is refused unless insecure_skip_host_key is set.
 	HostKey string `protobuf:"bytes,6,opt,name=host_key,json=hostKey,proto3" json:"host_key,omitempty"`
-	// Accept whatever server answers. Each session's evidence says so.
+	// Accept any host key. The evidence of each session states it.
 	InsecureSkipHostKey bool `protobuf:"varint,7,opt,name=insecure_skip_host_key,json=insecureSkipHostKey,proto3" json:"insecure_skip_host_key,omitempty"`
 	unknownFields       protoimpl.UnknownFields
 	sizeCache           protoimpl.SizeCache
@@ -415,7 +416,8 @@ type SshTarget_Password struct {
 }
 
 type SshTarget_PrivateKey struct {
-	// An unencrypted private key in PEM; at most 8,000 characters.
+	// An unencrypted private key in PEM; at most 8,000 bytes. guacd takes 32,768
+	// bytes for all fields of a target together.
 	PrivateKey string `protobuf:"bytes,5,opt,name=private_key,json=privateKey,proto3,oneof"`
 }
 
@@ -430,26 +432,29 @@ type Session struct {
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	// The connection's resource name.
 	Connection string `protobuf:"bytes,2,opt,name=connection,proto3" json:"connection,omitempty"`
-	// Subject of who opened it.
+	// Subject of the person who opened it.
 	Subject string `protobuf:"bytes,3,opt,name=subject,proto3" json:"subject,omitempty"`
 	// The state.
 	State Session_State `protobuf:"varint,4,opt,name=state,proto3,enum=relay.connection.v1.Session_State" json:"state,omitempty"`
 	// When it was opened.
 	CreateTime *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
-	// When the tunnel came up.
+	// When the tunnel opened.
 	StartTime *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=start_time,json=startTime,proto3" json:"start_time,omitempty"`
-	// When the tunnel went down.
+	// When the tunnel closed.
 	EndTime *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=end_time,json=endTime,proto3" json:"end_time,omitempty"`
 	// Why it ended: "client_closed", "client_timeout", "client_violation",
 	// "terminated", "expired", "recording_failed", "target_closed",
-	// "target_error", "target_lost", "target_violation", "target_unavailable",
-	// "connection_deleted", "shutdown", "interrupted", "ticket_expired".
+	// "target_error", "target_lost", "target_violation", "target_unavailable"
+	// (the relay's own side), "target_unreachable", "target_silent",
+	// "engine_crashed", "stranger_joined", "connection_deleted", "shutdown",
+	// "interrupted", "ticket_expired".
 	EndReason string `protobuf:"bytes,8,opt,name=end_reason,json=endReason,proto3" json:"end_reason,omitempty"`
-	// Name of the capture, "orgs/{org}/captures/{capture}", where recorded.
+	// Name of the capture, "orgs/{org}/captures/{capture}", if it is recorded.
 	Capture string `protobuf:"bytes,9,opt,name=capture,proto3" json:"capture,omitempty"`
 	// SHA-256 of the sealed manifest, in hex, once ENDED.
 	ManifestSha256 string `protobuf:"bytes,10,opt,name=manifest_sha256,json=manifestSha256,proto3" json:"manifest_sha256,omitempty"`
-	// When it ends at the latest.
+	// When it expires: its ticket; once ACTIVE, its longest duration or the token
+	// with which it was opened or renewed, whichever is first.
 	ExpireTime *timestamppb.Timestamp `protobuf:"bytes,11,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"`
 	// Version of the record.
 	Etag          string `protobuf:"bytes,12,opt,name=etag,proto3" json:"etag,omitempty"`
@@ -575,14 +580,15 @@ var File_relay_connection_v1_connection_proto protoreflect.FileDescriptor
 
 const file_relay_connection_v1_connection_proto_rawDesc = "" +
 	"\n" +
-	"$relay/connection/v1/connection.proto\x12\x13relay.connection.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xaf\x04\n" +
+	"$relay/connection/v1/connection.proto\x12\x13relay.connection.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1crelay/options/v1/rules.proto\"\x96\x04\n" +
 	"\n" +
 	"Connection\x12\x17\n" +
 	"\x04name\x18\x01 \x01(\tB\x03\xe0A\bR\x04name\x12+\n" +
 	"\fdisplay_name\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\xc8\x01R\vdisplayName\x122\n" +
 	"\x03ssh\x18\x03 \x01(\v2\x1e.relay.connection.v1.SshTargetH\x00R\x03ssh\x12L\n" +
-	"\trecording\x18\x04 \x01(\x0e2$.relay.connection.v1.RecordingPolicyB\b\xbaH\x05\x82\x01\x02\x10\x01R\trecording\x12L\n" +
-	"\x0fretention_class\x18\x05 \x01(\tB#\xbaH \xd8\x01\x01r\x1b2\x19^[a-z0-9][a-z0-9-]{0,39}$R\x0eretentionClass\x12]\n" +
+	"\trecording\x18\x04 \x01(\x0e2$.relay.connection.v1.RecordingPolicyB\b\xbaH\x05\x82\x01\x02\x10\x01R\trecording\x123\n" +
+	"\x0fretention_class\x18\x05 \x01(\tB\n" +
+	"\xbaH\ar\x05\xf8\x92\xf6\x01\x01R\x0eretentionClass\x12]\n" +
 	"\x14max_session_duration\x18\x06 \x01(\v2\x19.google.protobuf.DurationB\x10\xbaH\r\xaa\x01\n" +
 	"\"\x04\b\x80\xa3\x052\x02\b<R\x12maxSessionDuration\x12@\n" +
 	"\vcreate_time\x18\a \x01(\v2\x1a.google.protobuf.TimestampB\x03\xe0A\x03R\n" +
@@ -590,15 +596,15 @@ const file_relay_connection_v1_connection_proto_rawDesc = "" +
 	"\vupdate_time\x18\b \x01(\v2\x1a.google.protobuf.TimestampB\x03\xe0A\x03R\n" +
 	"updateTime\x12\x17\n" +
 	"\x04etag\x18\t \x01(\tB\x03\xe0A\x03R\x04etagB\x0f\n" +
-	"\x06target\x12\x05\xbaH\x02\b\x01\"\x8f\x03\n" +
+	"\x06target\x12\x05\xbaH\x02\b\x01\"\xfa\x02\n" +
 	"\tSshTarget\x12W\n" +
 	"\bhostname\x18\x01 \x01(\tB;\xe0A\x02\xbaH5r321^[A-Za-z0-9]([A-Za-z0-9.:_-]{0,251}[A-Za-z0-9])?$R\bhostname\x12\x1f\n" +
-	"\x04port\x18\x02 \x01(\x05B\v\xbaH\b\x1a\x06\x18\xff\xff\x03(\x00R\x04port\x12>\n" +
-	"\busername\x18\x03 \x01(\tB\"\xe0A\x02\xbaH\x1cr\x1a\x10\x01\x18\x80\x012\x13^[^\\x00-\\x1f\\x7f]+$R\busername\x12)\n" +
+	"\x04port\x18\x02 \x01(\x05B\v\xbaH\b\x1a\x06\x18\xff\xff\x03(\x00R\x04port\x12)\n" +
+	"\busername\x18\x03 \x01(\tB\r\xe0A\x02\xbaH\ar\x05\x88\x93\xf6\x01\x01R\busername\x12)\n" +
 	"\bpassword\x18\x04 \x01(\tB\v\xe0A\x04\xbaH\x05r\x03\x18\x80\bH\x00R\bpassword\x12.\n" +
-	"\vprivate_key\x18\x05 \x01(\tB\v\xe0A\x04\xbaH\x05r\x03\x18\xc0>H\x00R\n" +
+	"\vprivate_key\x18\x05 \x01(\tB\v\xe0A\x04\xbaH\x05r\x03(\xc0>H\x00R\n" +
 	"privateKey\x12#\n" +
-	"\bhost_key\x18\x06 \x01(\tB\b\xbaH\x05r\x03\x18\x80 R\ahostKey\x123\n" +
+	"\bhost_key\x18\x06 \x01(\tB\b\xbaH\x05r\x03(\x80 R\ahostKey\x123\n" +
 	"\x16insecure_skip_host_key\x18\a \x01(\bR\x13insecureSkipHostKeyB\x13\n" +
 	"\n" +
 	"credential\x12\x05\xbaH\x02\b\x00\"\x97\x05\n" +

@@ -30,11 +30,11 @@ type CreateConnectionRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// "orgs/{org}".
 	Parent string `protobuf:"bytes,1,opt,name=parent,proto3" json:"parent,omitempty"`
-	// The last part of its name.
+	// Last segment of its name.
 	ConnectionId string `protobuf:"bytes,2,opt,name=connection_id,json=connectionId,proto3" json:"connection_id,omitempty"`
 	// The definition; its output fields are ignored.
 	Connection *Connection `protobuf:"bytes,3,opt,name=connection,proto3" json:"connection,omitempty"`
-	// Makes a retry safe: a UUID of the caller's.
+	// A UUID that the caller chooses; it makes a retry safe.
 	RequestId     string `protobuf:"bytes,4,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -241,9 +241,9 @@ type ListConnectionsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// "orgs/{org}".
 	Parent string `protobuf:"bytes,1,opt,name=parent,proto3" json:"parent,omitempty"`
-	// How many at most: 50 where it is 0, never more than 1000.
+	// Maximum number of results: 50 if 0, never more than 1000.
 	PageSize int32 `protobuf:"varint,2,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
-	// next_page_token of the answer before.
+	// next_page_token of the previous page; empty for the first.
 	PageToken     string `protobuf:"bytes,3,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -305,7 +305,7 @@ type ListConnectionsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The definitions, without their secrets.
 	Connections []*Connection `protobuf:"bytes,1,rep,name=connections,proto3" json:"connections,omitempty"`
-	// For the next page; empty on the last one.
+	// Token of the next page; empty on the last page.
 	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -360,7 +360,7 @@ type DeleteConnectionRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Resource name.
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	// Where it is set, it is only deleted when its etag is still this one.
+	// If set, the definition is deleted only if this is its etag.
 	Etag          string `protobuf:"bytes,2,opt,name=etag,proto3" json:"etag,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -503,7 +503,7 @@ func (x *OpenSessionRequest) GetReason() string {
 	return ""
 }
 
-// OpenSessionResponse holds the session and the way into it.
+// OpenSessionResponse holds the session and what its tunnel needs.
 type OpenSessionResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The session.
@@ -511,9 +511,10 @@ type OpenSessionResponse struct {
 	// Path of the tunnel on this API's own address: a WebSocket with
 	// subprotocol "guacamole".
 	TunnelPath string `protobuf:"bytes,2,opt,name=tunnel_path,json=tunnelPath,proto3" json:"tunnel_path,omitempty"`
-	// The one-time ticket: a secret; hand it to the tunnel as connect data.
+	// The one-time ticket: a secret. Send it in the tunnel's query as "ticket=...",
+	// or as a second subprotocol "ticket....", which no log of a proxy shows.
 	Ticket string `protobuf:"bytes,3,opt,name=ticket,proto3" json:"ticket,omitempty"`
-	// When the ticket's time is over.
+	// When the ticket expires.
 	TicketExpireTime *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=ticket_expire_time,json=ticketExpireTime,proto3" json:"ticket_expire_time,omitempty"`
 	unknownFields    protoimpl.UnknownFields
 	sizeCache        protoimpl.SizeCache
@@ -674,11 +675,11 @@ type ListSessionsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// "orgs/{org}".
 	Parent string `protobuf:"bytes,1,opt,name=parent,proto3" json:"parent,omitempty"`
-	// How many at most: 50 where it is 0, never more than 1000.
+	// Maximum number of results: 50 if 0, never more than 1000.
 	PageSize int32 `protobuf:"varint,2,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
-	// next_page_token of the answer before.
+	// next_page_token of the previous page; empty for the first.
 	PageToken string `protobuf:"bytes,3,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
-	// Only those of this connection, where it is set.
+	// Only those of this connection, if set.
 	Connection    string `protobuf:"bytes,4,opt,name=connection,proto3" json:"connection,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -747,7 +748,7 @@ type ListSessionsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The sessions.
 	Sessions []*Session `protobuf:"bytes,1,rep,name=sessions,proto3" json:"sessions,omitempty"`
-	// For the next page; empty on the last one.
+	// Token of the next page; empty on the last page.
 	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -797,6 +798,98 @@ func (x *ListSessionsResponse) GetNextPageToken() string {
 	return ""
 }
 
+// RenewSessionRequest names a session.
+type RenewSessionRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Resource name.
+	Name          string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RenewSessionRequest) Reset() {
+	*x = RenewSessionRequest{}
+	mi := &file_relay_connection_v1_connection_service_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RenewSessionRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RenewSessionRequest) ProtoMessage() {}
+
+func (x *RenewSessionRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_relay_connection_v1_connection_service_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RenewSessionRequest.ProtoReflect.Descriptor instead.
+func (*RenewSessionRequest) Descriptor() ([]byte, []int) {
+	return file_relay_connection_v1_connection_service_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *RenewSessionRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+// RenewSessionResponse holds the session.
+type RenewSessionResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The session, with its new expire_time.
+	Session       *Session `protobuf:"bytes,1,opt,name=session,proto3" json:"session,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RenewSessionResponse) Reset() {
+	*x = RenewSessionResponse{}
+	mi := &file_relay_connection_v1_connection_service_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RenewSessionResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RenewSessionResponse) ProtoMessage() {}
+
+func (x *RenewSessionResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_relay_connection_v1_connection_service_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RenewSessionResponse.ProtoReflect.Descriptor instead.
+func (*RenewSessionResponse) Descriptor() ([]byte, []int) {
+	return file_relay_connection_v1_connection_service_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *RenewSessionResponse) GetSession() *Session {
+	if x != nil {
+		return x.Session
+	}
+	return nil
+}
+
 // TerminateSessionRequest names a session.
 type TerminateSessionRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -810,7 +903,7 @@ type TerminateSessionRequest struct {
 
 func (x *TerminateSessionRequest) Reset() {
 	*x = TerminateSessionRequest{}
-	mi := &file_relay_connection_v1_connection_service_proto_msgTypes[14]
+	mi := &file_relay_connection_v1_connection_service_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -822,7 +915,7 @@ func (x *TerminateSessionRequest) String() string {
 func (*TerminateSessionRequest) ProtoMessage() {}
 
 func (x *TerminateSessionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_relay_connection_v1_connection_service_proto_msgTypes[14]
+	mi := &file_relay_connection_v1_connection_service_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -835,7 +928,7 @@ func (x *TerminateSessionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TerminateSessionRequest.ProtoReflect.Descriptor instead.
 func (*TerminateSessionRequest) Descriptor() ([]byte, []int) {
-	return file_relay_connection_v1_connection_service_proto_rawDescGZIP(), []int{14}
+	return file_relay_connection_v1_connection_service_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *TerminateSessionRequest) GetName() string {
@@ -863,7 +956,7 @@ type TerminateSessionResponse struct {
 
 func (x *TerminateSessionResponse) Reset() {
 	*x = TerminateSessionResponse{}
-	mi := &file_relay_connection_v1_connection_service_proto_msgTypes[15]
+	mi := &file_relay_connection_v1_connection_service_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -875,7 +968,7 @@ func (x *TerminateSessionResponse) String() string {
 func (*TerminateSessionResponse) ProtoMessage() {}
 
 func (x *TerminateSessionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_relay_connection_v1_connection_service_proto_msgTypes[15]
+	mi := &file_relay_connection_v1_connection_service_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -888,7 +981,7 @@ func (x *TerminateSessionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TerminateSessionResponse.ProtoReflect.Descriptor instead.
 func (*TerminateSessionResponse) Descriptor() ([]byte, []int) {
-	return file_relay_connection_v1_connection_service_proto_rawDescGZIP(), []int{15}
+	return file_relay_connection_v1_connection_service_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *TerminateSessionResponse) GetSession() *Session {
@@ -902,40 +995,43 @@ var File_relay_connection_v1_connection_service_proto protoreflect.FileDescripto
 
 const file_relay_connection_v1_connection_service_proto_rawDesc = "" +
 	"\n" +
-	",relay/connection/v1/connection_service.proto\x12\x13relay.connection.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a$relay/connection/v1/connection.proto\x1a\x1erelay/options/v1/options.proto\"\xa8\x02\n" +
-	"\x17CreateConnectionRequest\x12@\n" +
-	"\x06parent\x18\x01 \x01(\tB(\xe0A\x02\xbaH\"r 2\x1e^orgs/[a-z0-9][a-z0-9-]{0,62}$R\x06parent\x12S\n" +
-	"\rconnection_id\x18\x02 \x01(\tB.\xe0A\x02\xbaH(r&2$^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$R\fconnectionId\x12J\n" +
+	",relay/connection/v1/connection_service.proto\x12\x13relay.connection.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a$relay/connection/v1/connection.proto\x1a\x1erelay/options/v1/options.proto\x1a\x1crelay/options/v1/rules.proto\"\xeb\x01\n" +
+	"\x17CreateConnectionRequest\x12%\n" +
+	"\x06parent\x18\x01 \x01(\tB\r\xe0A\x02\xbaH\ar\x05\xa8\x92\xf6\x01\x01R\x06parent\x122\n" +
+	"\rconnection_id\x18\x02 \x01(\tB\r\xe0A\x02\xbaH\ar\x05\xb0\x92\xf6\x01\x01R\fconnectionId\x12J\n" +
 	"\n" +
 	"connection\x18\x03 \x01(\v2\x1f.relay.connection.v1.ConnectionB\t\xe0A\x02\xbaH\x03\xc8\x01\x01R\n" +
-	"connection\x12*\n" +
+	"connection\x12)\n" +
 	"\n" +
-	"request_id\x18\x04 \x01(\tB\v\xbaH\b\xd8\x01\x01r\x03\xb0\x01\x01R\trequestId\"[\n" +
+	"request_id\x18\x04 \x01(\tB\n" +
+	"\xbaH\ar\x05\x80\x93\xf6\x01\x01R\trequestId\"[\n" +
 	"\x18CreateConnectionResponse\x12?\n" +
 	"\n" +
 	"connection\x18\x01 \x01(\v2\x1f.relay.connection.v1.ConnectionR\n" +
-	"connection\"\x83\x01\n" +
-	"\x14GetConnectionRequest\x12k\n" +
-	"\x04name\x18\x01 \x01(\tBW\xe0A\x02\xbaHQrO2M^orgs/[a-z0-9][a-z0-9-]{0,62}/connections/[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$R\x04name\"X\n" +
+	"connection\"9\n" +
+	"\x14GetConnectionRequest\x12!\n" +
+	"\x04name\x18\x01 \x01(\tB\r\xe0A\x02\xbaH\ar\x05Ȓ\xf6\x01\x01R\x04name\"X\n" +
 	"\x15GetConnectionResponse\x12?\n" +
 	"\n" +
 	"connection\x18\x01 \x01(\v2\x1f.relay.connection.v1.ConnectionR\n" +
-	"connection\"\xa9\x01\n" +
-	"\x16ListConnectionsRequest\x12@\n" +
-	"\x06parent\x18\x01 \x01(\tB(\xe0A\x02\xbaH\"r 2\x1e^orgs/[a-z0-9][a-z0-9-]{0,62}$R\x06parent\x12$\n" +
-	"\tpage_size\x18\x02 \x01(\x05B\a\xbaH\x04\x1a\x02(\x00R\bpageSize\x12'\n" +
+	"connection\"\x90\x01\n" +
+	"\x16ListConnectionsRequest\x12%\n" +
+	"\x06parent\x18\x01 \x01(\tB\r\xe0A\x02\xbaH\ar\x05\xa8\x92\xf6\x01\x01R\x06parent\x12$\n" +
+	"\tpage_size\x18\x02 \x01(\x05B\a\xbaH\x04\x1a\x02(\x00R\bpageSize\x12)\n" +
 	"\n" +
-	"page_token\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\x80\bR\tpageToken\"\x84\x01\n" +
+	"page_token\x18\x03 \x01(\tB\n" +
+	"\xbaH\ar\x05\x90\x93\xf6\x01\x01R\tpageToken\"\x84\x01\n" +
 	"\x17ListConnectionsResponse\x12A\n" +
 	"\vconnections\x18\x01 \x03(\v2\x1f.relay.connection.v1.ConnectionR\vconnections\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xa3\x01\n" +
-	"\x17DeleteConnectionRequest\x12k\n" +
-	"\x04name\x18\x01 \x01(\tBW\xe0A\x02\xbaHQrO2M^orgs/[a-z0-9][a-z0-9-]{0,62}/connections/[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$R\x04name\x12\x1b\n" +
-	"\x04etag\x18\x02 \x01(\tB\a\xbaH\x04r\x02\x18@R\x04etag\"\x1a\n" +
-	"\x18DeleteConnectionResponse\"\xaf\x01\n" +
-	"\x12OpenSessionRequest\x12w\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\\\n" +
+	"\x17DeleteConnectionRequest\x12!\n" +
+	"\x04name\x18\x01 \x01(\tB\r\xe0A\x02\xbaH\ar\x05Ȓ\xf6\x01\x01R\x04name\x12\x1e\n" +
+	"\x04etag\x18\x02 \x01(\tB\n" +
+	"\xbaH\ar\x05\x98\x93\xf6\x01\x01R\x04etag\"\x1a\n" +
+	"\x18DeleteConnectionResponse\"e\n" +
+	"\x12OpenSessionRequest\x12-\n" +
 	"\n" +
-	"connection\x18\x01 \x01(\tBW\xe0A\x02\xbaHQrO2M^orgs/[a-z0-9][a-z0-9-]{0,62}/connections/[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$R\n" +
+	"connection\x18\x01 \x01(\tB\r\xe0A\x02\xbaH\ar\x05Ȓ\xf6\x01\x01R\n" +
 	"connection\x12 \n" +
 	"\x06reason\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\xf4\x03R\x06reason\"\xd0\x01\n" +
 	"\x13OpenSessionResponse\x126\n" +
@@ -943,27 +1039,33 @@ const file_relay_connection_v1_connection_service_proto_rawDesc = "" +
 	"\vtunnel_path\x18\x02 \x01(\tR\n" +
 	"tunnelPath\x12\x16\n" +
 	"\x06ticket\x18\x03 \x01(\tR\x06ticket\x12H\n" +
-	"\x12ticket_expire_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x10ticketExpireTime\"j\n" +
-	"\x11GetSessionRequest\x12U\n" +
-	"\x04name\x18\x01 \x01(\tBA\xe0A\x02\xbaH;r927^orgs/[a-z0-9][a-z0-9-]{0,62}/sessions/[a-z0-9-]{1,63}$R\x04name\"L\n" +
+	"\x12ticket_expire_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x10ticketExpireTime\"6\n" +
+	"\x11GetSessionRequest\x12!\n" +
+	"\x04name\x18\x01 \x01(\tB\r\xe0A\x02\xbaH\ar\x05В\xf6\x01\x01R\x04name\"L\n" +
 	"\x12GetSessionResponse\x126\n" +
-	"\asession\x18\x01 \x01(\v2\x1c.relay.connection.v1.SessionR\asession\"\x9f\x02\n" +
-	"\x13ListSessionsRequest\x12@\n" +
-	"\x06parent\x18\x01 \x01(\tB(\xe0A\x02\xbaH\"r 2\x1e^orgs/[a-z0-9][a-z0-9-]{0,62}$R\x06parent\x12$\n" +
-	"\tpage_size\x18\x02 \x01(\x05B\a\xbaH\x04\x1a\x02(\x00R\bpageSize\x12'\n" +
+	"\asession\x18\x01 \x01(\v2\x1c.relay.connection.v1.SessionR\asession\"\xbc\x01\n" +
+	"\x13ListSessionsRequest\x12%\n" +
+	"\x06parent\x18\x01 \x01(\tB\r\xe0A\x02\xbaH\ar\x05\xa8\x92\xf6\x01\x01R\x06parent\x12$\n" +
+	"\tpage_size\x18\x02 \x01(\x05B\a\xbaH\x04\x1a\x02(\x00R\bpageSize\x12)\n" +
 	"\n" +
-	"page_token\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\x80\bR\tpageToken\x12w\n" +
+	"page_token\x18\x03 \x01(\tB\n" +
+	"\xbaH\ar\x05\x90\x93\xf6\x01\x01R\tpageToken\x12-\n" +
 	"\n" +
-	"connection\x18\x04 \x01(\tBW\xbaHT\xd8\x01\x01rO2M^orgs/[a-z0-9][a-z0-9-]{0,62}/connections/[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$R\n" +
+	"connection\x18\x04 \x01(\tB\r\xbaH\n" +
+	"\xd8\x01\x01r\x05Ȓ\xf6\x01\x01R\n" +
 	"connection\"x\n" +
 	"\x14ListSessionsResponse\x128\n" +
 	"\bsessions\x18\x01 \x03(\v2\x1c.relay.connection.v1.SessionR\bsessions\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\x92\x01\n" +
-	"\x17TerminateSessionRequest\x12U\n" +
-	"\x04name\x18\x01 \x01(\tBA\xe0A\x02\xbaH;r927^orgs/[a-z0-9][a-z0-9-]{0,62}/sessions/[a-z0-9-]{1,63}$R\x04name\x12 \n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"8\n" +
+	"\x13RenewSessionRequest\x12!\n" +
+	"\x04name\x18\x01 \x01(\tB\r\xe0A\x02\xbaH\ar\x05В\xf6\x01\x01R\x04name\"N\n" +
+	"\x14RenewSessionResponse\x126\n" +
+	"\asession\x18\x01 \x01(\v2\x1c.relay.connection.v1.SessionR\asession\"^\n" +
+	"\x17TerminateSessionRequest\x12!\n" +
+	"\x04name\x18\x01 \x01(\tB\r\xe0A\x02\xbaH\ar\x05В\xf6\x01\x01R\x04name\x12 \n" +
 	"\x06reason\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\xf4\x03R\x06reason\"R\n" +
 	"\x18TerminateSessionResponse\x126\n" +
-	"\asession\x18\x01 \x01(\v2\x1c.relay.connection.v1.SessionR\asession2\xf6\t\n" +
+	"\asession\x18\x01 \x01(\v2\x1c.relay.connection.v1.SessionR\asession2\x92\v\n" +
 	"\x11ConnectionService\x12\x9f\x01\n" +
 	"\x10CreateConnection\x12,.relay.connection.v1.CreateConnectionRequest\x1a-.relay.connection.v1.CreateConnectionResponse\".\xd0\xce\x18\b\x82\xd3\xe4\x93\x02$:\x01*\"\x1f/v1/{parent=orgs/*}/connections\x12\x96\x01\n" +
 	"\rGetConnection\x12).relay.connection.v1.GetConnectionRequest\x1a*.relay.connection.v1.GetConnectionResponse\".\xd0\xce\x18\a\x82\xd3\xe4\x93\x02!\x12\x1f/v1/{name=orgs/*/connections/*}\x90\x02\x01\x12\x9c\x01\n" +
@@ -974,7 +1076,8 @@ const file_relay_connection_v1_connection_service_proto_rawDesc = "" +
 	"GetSession\x12&.relay.connection.v1.GetSessionRequest\x1a'.relay.connection.v1.GetSessionResponse\"+\xd0\xce\x18\n" +
 	"\x82\xd3\xe4\x93\x02\x1e\x12\x1c/v1/{name=orgs/*/sessions/*}\x90\x02\x01\x12\x90\x01\n" +
 	"\fListSessions\x12(.relay.connection.v1.ListSessionsRequest\x1a).relay.connection.v1.ListSessionsResponse\"+\xd0\xce\x18\n" +
-	"\x82\xd3\xe4\x93\x02\x1e\x12\x1c/v1/{parent=orgs/*}/sessions\x90\x02\x01\x12\xa9\x01\n" +
+	"\x82\xd3\xe4\x93\x02\x1e\x12\x1c/v1/{parent=orgs/*}/sessions\x90\x02\x01\x12\x99\x01\n" +
+	"\fRenewSession\x12(.relay.connection.v1.RenewSessionRequest\x1a).relay.connection.v1.RenewSessionResponse\"4\xd0\xce\x18\t\x82\xd3\xe4\x93\x02':\x01*\"\"/v1/{name=orgs/*/sessions/*}:renew\x90\x02\x02\x12\xa9\x01\n" +
 	"\x10TerminateSession\x12,.relay.connection.v1.TerminateSessionRequest\x1a-.relay.connection.v1.TerminateSessionResponse\"8\xd0\xce\x18\v\x82\xd3\xe4\x93\x02+:\x01*\"&/v1/{name=orgs/*/sessions/*}:terminate\x90\x02\x02BEZCgithub.com/openova-io/bp-relay/gen/relay/connection/v1;connectionv1b\x06proto3"
 
 var (
@@ -989,7 +1092,7 @@ func file_relay_connection_v1_connection_service_proto_rawDescGZIP() []byte {
 	return file_relay_connection_v1_connection_service_proto_rawDescData
 }
 
-var file_relay_connection_v1_connection_service_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
+var file_relay_connection_v1_connection_service_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
 var file_relay_connection_v1_connection_service_proto_goTypes = []any{
 	(*CreateConnectionRequest)(nil),  // 0: relay.connection.v1.CreateConnectionRequest
 	(*CreateConnectionResponse)(nil), // 1: relay.connection.v1.CreateConnectionResponse
@@ -1005,43 +1108,48 @@ var file_relay_connection_v1_connection_service_proto_goTypes = []any{
 	(*GetSessionResponse)(nil),       // 11: relay.connection.v1.GetSessionResponse
 	(*ListSessionsRequest)(nil),      // 12: relay.connection.v1.ListSessionsRequest
 	(*ListSessionsResponse)(nil),     // 13: relay.connection.v1.ListSessionsResponse
-	(*TerminateSessionRequest)(nil),  // 14: relay.connection.v1.TerminateSessionRequest
-	(*TerminateSessionResponse)(nil), // 15: relay.connection.v1.TerminateSessionResponse
-	(*Connection)(nil),               // 16: relay.connection.v1.Connection
-	(*Session)(nil),                  // 17: relay.connection.v1.Session
-	(*timestamppb.Timestamp)(nil),    // 18: google.protobuf.Timestamp
+	(*RenewSessionRequest)(nil),      // 14: relay.connection.v1.RenewSessionRequest
+	(*RenewSessionResponse)(nil),     // 15: relay.connection.v1.RenewSessionResponse
+	(*TerminateSessionRequest)(nil),  // 16: relay.connection.v1.TerminateSessionRequest
+	(*TerminateSessionResponse)(nil), // 17: relay.connection.v1.TerminateSessionResponse
+	(*Connection)(nil),               // 18: relay.connection.v1.Connection
+	(*Session)(nil),                  // 19: relay.connection.v1.Session
+	(*timestamppb.Timestamp)(nil),    // 20: google.protobuf.Timestamp
 }
 var file_relay_connection_v1_connection_service_proto_depIdxs = []int32{
-	16, // 0: relay.connection.v1.CreateConnectionRequest.connection:type_name -> relay.connection.v1.Connection
-	16, // 1: relay.connection.v1.CreateConnectionResponse.connection:type_name -> relay.connection.v1.Connection
-	16, // 2: relay.connection.v1.GetConnectionResponse.connection:type_name -> relay.connection.v1.Connection
-	16, // 3: relay.connection.v1.ListConnectionsResponse.connections:type_name -> relay.connection.v1.Connection
-	17, // 4: relay.connection.v1.OpenSessionResponse.session:type_name -> relay.connection.v1.Session
-	18, // 5: relay.connection.v1.OpenSessionResponse.ticket_expire_time:type_name -> google.protobuf.Timestamp
-	17, // 6: relay.connection.v1.GetSessionResponse.session:type_name -> relay.connection.v1.Session
-	17, // 7: relay.connection.v1.ListSessionsResponse.sessions:type_name -> relay.connection.v1.Session
-	17, // 8: relay.connection.v1.TerminateSessionResponse.session:type_name -> relay.connection.v1.Session
-	0,  // 9: relay.connection.v1.ConnectionService.CreateConnection:input_type -> relay.connection.v1.CreateConnectionRequest
-	2,  // 10: relay.connection.v1.ConnectionService.GetConnection:input_type -> relay.connection.v1.GetConnectionRequest
-	4,  // 11: relay.connection.v1.ConnectionService.ListConnections:input_type -> relay.connection.v1.ListConnectionsRequest
-	6,  // 12: relay.connection.v1.ConnectionService.DeleteConnection:input_type -> relay.connection.v1.DeleteConnectionRequest
-	8,  // 13: relay.connection.v1.ConnectionService.OpenSession:input_type -> relay.connection.v1.OpenSessionRequest
-	10, // 14: relay.connection.v1.ConnectionService.GetSession:input_type -> relay.connection.v1.GetSessionRequest
-	12, // 15: relay.connection.v1.ConnectionService.ListSessions:input_type -> relay.connection.v1.ListSessionsRequest
-	14, // 16: relay.connection.v1.ConnectionService.TerminateSession:input_type -> relay.connection.v1.TerminateSessionRequest
-	1,  // 17: relay.connection.v1.ConnectionService.CreateConnection:output_type -> relay.connection.v1.CreateConnectionResponse
-	3,  // 18: relay.connection.v1.ConnectionService.GetConnection:output_type -> relay.connection.v1.GetConnectionResponse
-	5,  // 19: relay.connection.v1.ConnectionService.ListConnections:output_type -> relay.connection.v1.ListConnectionsResponse
-	7,  // 20: relay.connection.v1.ConnectionService.DeleteConnection:output_type -> relay.connection.v1.DeleteConnectionResponse
-	9,  // 21: relay.connection.v1.ConnectionService.OpenSession:output_type -> relay.connection.v1.OpenSessionResponse
-	11, // 22: relay.connection.v1.ConnectionService.GetSession:output_type -> relay.connection.v1.GetSessionResponse
-	13, // 23: relay.connection.v1.ConnectionService.ListSessions:output_type -> relay.connection.v1.ListSessionsResponse
-	15, // 24: relay.connection.v1.ConnectionService.TerminateSession:output_type -> relay.connection.v1.TerminateSessionResponse
-	17, // [17:25] is the sub-list for method output_type
-	9,  // [9:17] is the sub-list for method input_type
-	9,  // [9:9] is the sub-list for extension type_name
-	9,  // [9:9] is the sub-list for extension extendee
-	0,  // [0:9] is the sub-list for field type_name
+	18, // 0: relay.connection.v1.CreateConnectionRequest.connection:type_name -> relay.connection.v1.Connection
+	18, // 1: relay.connection.v1.CreateConnectionResponse.connection:type_name -> relay.connection.v1.Connection
+	18, // 2: relay.connection.v1.GetConnectionResponse.connection:type_name -> relay.connection.v1.Connection
+	18, // 3: relay.connection.v1.ListConnectionsResponse.connections:type_name -> relay.connection.v1.Connection
+	19, // 4: relay.connection.v1.OpenSessionResponse.session:type_name -> relay.connection.v1.Session
+	20, // 5: relay.connection.v1.OpenSessionResponse.ticket_expire_time:type_name -> google.protobuf.Timestamp
+	19, // 6: relay.connection.v1.GetSessionResponse.session:type_name -> relay.connection.v1.Session
+	19, // 7: relay.connection.v1.ListSessionsResponse.sessions:type_name -> relay.connection.v1.Session
+	19, // 8: relay.connection.v1.RenewSessionResponse.session:type_name -> relay.connection.v1.Session
+	19, // 9: relay.connection.v1.TerminateSessionResponse.session:type_name -> relay.connection.v1.Session
+	0,  // 10: relay.connection.v1.ConnectionService.CreateConnection:input_type -> relay.connection.v1.CreateConnectionRequest
+	2,  // 11: relay.connection.v1.ConnectionService.GetConnection:input_type -> relay.connection.v1.GetConnectionRequest
+	4,  // 12: relay.connection.v1.ConnectionService.ListConnections:input_type -> relay.connection.v1.ListConnectionsRequest
+	6,  // 13: relay.connection.v1.ConnectionService.DeleteConnection:input_type -> relay.connection.v1.DeleteConnectionRequest
+	8,  // 14: relay.connection.v1.ConnectionService.OpenSession:input_type -> relay.connection.v1.OpenSessionRequest
+	10, // 15: relay.connection.v1.ConnectionService.GetSession:input_type -> relay.connection.v1.GetSessionRequest
+	12, // 16: relay.connection.v1.ConnectionService.ListSessions:input_type -> relay.connection.v1.ListSessionsRequest
+	14, // 17: relay.connection.v1.ConnectionService.RenewSession:input_type -> relay.connection.v1.RenewSessionRequest
+	16, // 18: relay.connection.v1.ConnectionService.TerminateSession:input_type -> relay.connection.v1.TerminateSessionRequest
+	1,  // 19: relay.connection.v1.ConnectionService.CreateConnection:output_type -> relay.connection.v1.CreateConnectionResponse
+	3,  // 20: relay.connection.v1.ConnectionService.GetConnection:output_type -> relay.connection.v1.GetConnectionResponse
+	5,  // 21: relay.connection.v1.ConnectionService.ListConnections:output_type -> relay.connection.v1.ListConnectionsResponse
+	7,  // 22: relay.connection.v1.ConnectionService.DeleteConnection:output_type -> relay.connection.v1.DeleteConnectionResponse
+	9,  // 23: relay.connection.v1.ConnectionService.OpenSession:output_type -> relay.connection.v1.OpenSessionResponse
+	11, // 24: relay.connection.v1.ConnectionService.GetSession:output_type -> relay.connection.v1.GetSessionResponse
+	13, // 25: relay.connection.v1.ConnectionService.ListSessions:output_type -> relay.connection.v1.ListSessionsResponse
+	15, // 26: relay.connection.v1.ConnectionService.RenewSession:output_type -> relay.connection.v1.RenewSessionResponse
+	17, // 27: relay.connection.v1.ConnectionService.TerminateSession:output_type -> relay.connection.v1.TerminateSessionResponse
+	19, // [19:28] is the sub-list for method output_type
+	10, // [10:19] is the sub-list for method input_type
+	10, // [10:10] is the sub-list for extension type_name
+	10, // [10:10] is the sub-list for extension extendee
+	0,  // [0:10] is the sub-list for field type_name
 }
 
 func init() { file_relay_connection_v1_connection_service_proto_init() }
@@ -1056,7 +1164,7 @@ func file_relay_connection_v1_connection_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_relay_connection_v1_connection_service_proto_rawDesc), len(file_relay_connection_v1_connection_service_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   16,
+			NumMessages:   18,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -26,6 +26,7 @@ const (
 	ConnectionService_OpenSession_FullMethodName      = "/relay.connection.v1.ConnectionService/OpenSession"
 	ConnectionService_GetSession_FullMethodName       = "/relay.connection.v1.ConnectionService/GetSession"
 	ConnectionService_ListSessions_FullMethodName     = "/relay.connection.v1.ConnectionService/ListSessions"
+	ConnectionService_RenewSession_FullMethodName     = "/relay.connection.v1.ConnectionService/RenewSession"
 	ConnectionService_TerminateSession_FullMethodName = "/relay.connection.v1.ConnectionService/TerminateSession"
 )
 
@@ -36,27 +37,27 @@ const (
 // ConnectionService defines connections and opens sessions on them.
 type ConnectionServiceClient interface {
 	// CreateConnection defines a connection. Caller: connections write. Errors:
-	// CONNECTION_EXISTS, FIELD_INVALID (no host key, no credential),
-	// REQUEST_ID_REUSED. A retry with the same request_id is safe and gets the
+	// CONNECTION_EXISTS, FIELD_INVALID (no host key, no credential, an address or
+	// a key with which no session could open),
+	// REQUEST_ID_REUSED. Retry: safe with the same request_id, which gets the
 	// first answer for 24 h.
 	CreateConnection(ctx context.Context, in *CreateConnectionRequest, opts ...grpc.CallOption) (*CreateConnectionResponse, error)
 	// GetConnection returns a definition without its secrets. Caller:
 	// connections read. Errors: CONNECTION_NOT_FOUND. Retry: safe.
 	GetConnection(ctx context.Context, in *GetConnectionRequest, opts ...grpc.CallOption) (*GetConnectionResponse, error)
-	// ListConnections returns the organisation's definitions in the order of
-	// their names. Caller: connections read. Errors: PAGE_TOKEN_INVALID. Retry:
-	// safe.
+	// ListConnections returns the organisation's definitions, ordered by name.
+	// Caller: connections read. Errors: PAGE_TOKEN_INVALID. Retry: safe.
 	ListConnections(ctx context.Context, in *ListConnectionsRequest, opts ...grpc.CallOption) (*ListConnectionsResponse, error)
-	// DeleteConnection removes a definition and destroys its secrets. Sessions
-	// that are up go on. Caller: connections write. Errors:
+	// DeleteConnection removes a definition and destroys its secrets. Running
+	// sessions continue. Caller: connections write. Errors:
 	// CONNECTION_NOT_FOUND, ETAG_MISMATCH. Retry: a second call answers
 	// CONNECTION_NOT_FOUND.
 	DeleteConnection(ctx context.Context, in *DeleteConnectionRequest, opts ...grpc.CallOption) (*DeleteConnectionResponse, error)
 	// OpenSession opens a session and answers with a one-time ticket for the
-	// tunnel: 256 bits, good for 30 s, bound to the caller and the session.
-	// Caller: sessions open. Errors: CONNECTION_NOT_FOUND, SPOOL_FULL,
-	// RATE_LIMITED. A retry opens another session; the first one ends by itself
-	// when its ticket runs out.
+	// tunnel: 256 bits, valid for 30 s, bound to the caller and the session.
+	// Caller: sessions open. Errors: CONNECTION_NOT_FOUND, RATE_LIMITED,
+	// TOO_MANY_SESSIONS, BUS_UNAVAILABLE. Retry: opens another session; the first one ends by itself
+	// once its ticket has expired.
 	OpenSession(ctx context.Context, in *OpenSessionRequest, opts ...grpc.CallOption) (*OpenSessionResponse, error)
 	// GetSession returns one session. Caller: sessions read. Errors:
 	// SESSION_NOT_FOUND. Retry: safe.
@@ -64,7 +65,13 @@ type ConnectionServiceClient interface {
 	// ListSessions returns the organisation's sessions, oldest first. Caller:
 	// sessions read. Errors: PAGE_TOKEN_INVALID. Retry: safe.
 	ListSessions(ctx context.Context, in *ListSessionsRequest, opts ...grpc.CallOption) (*ListSessionsResponse, error)
-	// TerminateSession ends a session within 1 s, on whichever replica it runs.
+	// RenewSession lets a session go on after the token with which it was opened
+	// has expired: until the token of this call does, at the longest. Without it
+	// the session ends with its token. Caller: sessions open, and only the person
+	// who opened the session. Errors: SESSION_NOT_FOUND, PERMISSION_MISSING (it
+	// is another person's), RATE_LIMITED, BUS_UNAVAILABLE. Retry: safe; a session that has ended stays so.
+	RenewSession(ctx context.Context, in *RenewSessionRequest, opts ...grpc.CallOption) (*RenewSessionResponse, error)
+	// TerminateSession ends a session within 1 s, whichever replica runs it.
 	// Caller: sessions terminate. Errors: SESSION_NOT_FOUND. Retry: safe;
 	// terminating an ended session succeeds.
 	TerminateSession(ctx context.Context, in *TerminateSessionRequest, opts ...grpc.CallOption) (*TerminateSessionResponse, error)
@@ -148,6 +155,16 @@ func (c *connectionServiceClient) ListSessions(ctx context.Context, in *ListSess
 	return out, nil
 }
 
+func (c *connectionServiceClient) RenewSession(ctx context.Context, in *RenewSessionRequest, opts ...grpc.CallOption) (*RenewSessionResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(RenewSessionResponse)
+	err := c.cc.Invoke(ctx, ConnectionService_RenewSession_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *connectionServiceClient) TerminateSession(ctx context.Context, in *TerminateSessionRequest, opts ...grpc.CallOption) (*TerminateSessionResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(TerminateSessionResponse)
@@ -165,27 +182,27 @@ func (c *connectionServiceClient) TerminateSession(ctx context.Context, in *Term
 // ConnectionService defines connections and opens sessions on them.
 type ConnectionServiceServer interface {
 	// CreateConnection defines a connection. Caller: connections write. Errors:
-	// CONNECTION_EXISTS, FIELD_INVALID (no host key, no credential),
-	// REQUEST_ID_REUSED. A retry with the same request_id is safe and gets the
+	// CONNECTION_EXISTS, FIELD_INVALID (no host key, no credential, an address or
+	// a key with which no session could open),
+	// REQUEST_ID_REUSED. Retry: safe with the same request_id, which gets the
 	// first answer for 24 h.
 	CreateConnection(context.Context, *CreateConnectionRequest) (*CreateConnectionResponse, error)
 	// GetConnection returns a definition without its secrets. Caller:
 	// connections read. Errors: CONNECTION_NOT_FOUND. Retry: safe.
 	GetConnection(context.Context, *GetConnectionRequest) (*GetConnectionResponse, error)
-	// ListConnections returns the organisation's definitions in the order of
-	// their names. Caller: connections read. Errors: PAGE_TOKEN_INVALID. Retry:
-	// safe.
+	// ListConnections returns the organisation's definitions, ordered by name.
+	// Caller: connections read. Errors: PAGE_TOKEN_INVALID. Retry: safe.
 	ListConnections(context.Context, *ListConnectionsRequest) (*ListConnectionsResponse, error)
-	// DeleteConnection removes a definition and destroys its secrets. Sessions
-	// that are up go on. Caller: connections write. Errors:
+	// DeleteConnection removes a definition and destroys its secrets. Running
+	// sessions continue. Caller: connections write. Errors:
 	// CONNECTION_NOT_FOUND, ETAG_MISMATCH. Retry: a second call answers
 	// CONNECTION_NOT_FOUND.
 	DeleteConnection(context.Context, *DeleteConnectionRequest) (*DeleteConnectionResponse, error)
 	// OpenSession opens a session and answers with a one-time ticket for the
-	// tunnel: 256 bits, good for 30 s, bound to the caller and the session.
-	// Caller: sessions open. Errors: CONNECTION_NOT_FOUND, SPOOL_FULL,
-	// RATE_LIMITED. A retry opens another session; the first one ends by itself
-	// when its ticket runs out.
+	// tunnel: 256 bits, valid for 30 s, bound to the caller and the session.
+	// Caller: sessions open. Errors: CONNECTION_NOT_FOUND, RATE_LIMITED,
+	// TOO_MANY_SESSIONS, BUS_UNAVAILABLE. Retry: opens another session; the first one ends by itself
+	// once its ticket has expired.
 	OpenSession(context.Context, *OpenSessionRequest) (*OpenSessionResponse, error)
 	// GetSession returns one session. Caller: sessions read. Errors:
 	// SESSION_NOT_FOUND. Retry: safe.
@@ -193,7 +210,13 @@ type ConnectionServiceServer interface {
 	// ListSessions returns the organisation's sessions, oldest first. Caller:
 	// sessions read. Errors: PAGE_TOKEN_INVALID. Retry: safe.
 	ListSessions(context.Context, *ListSessionsRequest) (*ListSessionsResponse, error)
-	// TerminateSession ends a session within 1 s, on whichever replica it runs.
+	// RenewSession lets a session go on after the token with which it was opened
+	// has expired: until the token of this call does, at the longest. Without it
+	// the session ends with its token. Caller: sessions open, and only the person
+	// who opened the session. Errors: SESSION_NOT_FOUND, PERMISSION_MISSING (it
+	// is another person's), RATE_LIMITED, BUS_UNAVAILABLE. Retry: safe; a session that has ended stays so.
+	RenewSession(context.Context, *RenewSessionRequest) (*RenewSessionResponse, error)
+	// TerminateSession ends a session within 1 s, whichever replica runs it.
 	// Caller: sessions terminate. Errors: SESSION_NOT_FOUND. Retry: safe;
 	// terminating an ended session succeeds.
 	TerminateSession(context.Context, *TerminateSessionRequest) (*TerminateSessionResponse, error)
@@ -227,6 +250,9 @@ func (UnimplementedConnectionServiceServer) GetSession(context.Context, *GetSess
 }
 func (UnimplementedConnectionServiceServer) ListSessions(context.Context, *ListSessionsRequest) (*ListSessionsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListSessions not implemented")
+}
+func (UnimplementedConnectionServiceServer) RenewSession(context.Context, *RenewSessionRequest) (*RenewSessionResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method RenewSession not implemented")
 }
 func (UnimplementedConnectionServiceServer) TerminateSession(context.Context, *TerminateSessionRequest) (*TerminateSessionResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method TerminateSession not implemented")
@@ -378,6 +404,24 @@ func _ConnectionService_ListSessions_Handler(srv interface{}, ctx context.Contex
 	return interceptor(ctx, in, info, handler)
 }
 
+func _ConnectionService_RenewSession_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(RenewSessionRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ConnectionServiceServer).RenewSession(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ConnectionService_RenewSession_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ConnectionServiceServer).RenewSession(ctx, req.(*RenewSessionRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _ConnectionService_TerminateSession_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(TerminateSessionRequest)
 	if err := dec(in); err != nil {
@@ -430,6 +474,10 @@ var ConnectionService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "ListSessions",
 			Handler:    _ConnectionService_ListSessions_Handler,
+		},
+		{
+			MethodName: "RenewSession",
+			Handler:    _ConnectionService_RenewSession_Handler,
 		},
 		{
 			MethodName: "TerminateSession",

@@ -24,7 +24,7 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// GetCheckpointRequest names the organisation that asks.
+// GetCheckpointRequest names the caller's organisation.
 type GetCheckpointRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// "orgs/{org}".
@@ -132,9 +132,9 @@ type ListEntriesRequest struct {
 	Parent string `protobuf:"bytes,1,opt,name=parent,proto3" json:"parent,omitempty"`
 	// The resource name that the entries are about.
 	Subject string `protobuf:"bytes,2,opt,name=subject,proto3" json:"subject,omitempty"`
-	// How many at most: 50 where it is 0, never more than 1000.
+	// Maximum number of results: 50 if 0, never more than 1000.
 	PageSize int32 `protobuf:"varint,3,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
-	// next_page_token of the answer before.
+	// next_page_token of the previous page; empty for the first.
 	PageToken     string `protobuf:"bytes,4,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -203,7 +203,7 @@ type ListEntriesResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The entries.
 	Entries []*Entry `protobuf:"bytes,1,rep,name=entries,proto3" json:"entries,omitempty"`
-	// For the next page; empty on the last one.
+	// Token of the next page; empty on the last page.
 	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -459,31 +459,32 @@ var File_relay_evidence_v1_evidence_service_proto protoreflect.FileDescriptor
 
 const file_relay_evidence_v1_evidence_service_proto_rawDesc = "" +
 	"\n" +
-	"(relay/evidence/v1/evidence_service.proto\x12\x11relay.evidence.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a relay/evidence/v1/evidence.proto\x1a\x1erelay/options/v1/options.proto\"X\n" +
-	"\x14GetCheckpointRequest\x12@\n" +
-	"\x06parent\x18\x01 \x01(\tB(\xe0A\x02\xbaH\"r 2\x1e^orgs/[a-z0-9][a-z0-9-]{0,62}$R\x06parent\"Z\n" +
+	"(relay/evidence/v1/evidence_service.proto\x12\x11relay.evidence.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a relay/evidence/v1/evidence.proto\x1a\x1erelay/options/v1/options.proto\x1a\x1crelay/options/v1/rules.proto\"=\n" +
+	"\x14GetCheckpointRequest\x12%\n" +
+	"\x06parent\x18\x01 \x01(\tB\r\xe0A\x02\xbaH\ar\x05\xa8\x92\xf6\x01\x01R\x06parent\"Z\n" +
 	"\x15GetCheckpointResponse\x12\x1e\n" +
 	"\n" +
 	"checkpoint\x18\x01 \x01(\tR\n" +
 	"checkpoint\x12!\n" +
-	"\fverifier_key\x18\x02 \x01(\tR\vverifierKey\"\x88\x02\n" +
-	"\x12ListEntriesRequest\x12@\n" +
-	"\x06parent\x18\x01 \x01(\tB(\xe0A\x02\xbaH\"r 2\x1e^orgs/[a-z0-9][a-z0-9-]{0,62}$R\x06parent\x12a\n" +
-	"\asubject\x18\x02 \x01(\tBG\xe0A\x02\xbaHAr?2=^orgs/[a-z0-9][a-z0-9-]{0,62}/[a-z]{1,32}/[A-Za-z0-9-]{1,64}$R\asubject\x12$\n" +
-	"\tpage_size\x18\x03 \x01(\x05B\a\xbaH\x04\x1a\x02(\x00R\bpageSize\x12'\n" +
+	"\fverifier_key\x18\x02 \x01(\tR\vverifierKey\"\xb5\x01\n" +
+	"\x12ListEntriesRequest\x12%\n" +
+	"\x06parent\x18\x01 \x01(\tB\r\xe0A\x02\xbaH\ar\x05\xa8\x92\xf6\x01\x01R\x06parent\x12'\n" +
+	"\asubject\x18\x02 \x01(\tB\r\xe0A\x02\xbaH\ar\x05\xe8\x92\xf6\x01\x01R\asubject\x12$\n" +
+	"\tpage_size\x18\x03 \x01(\x05B\a\xbaH\x04\x1a\x02(\x00R\bpageSize\x12)\n" +
 	"\n" +
-	"page_token\x18\x04 \x01(\tB\b\xbaH\x05r\x03\x18\x80\bR\tpageToken\"q\n" +
+	"page_token\x18\x04 \x01(\tB\n" +
+	"\xbaH\ar\x05\x90\x93\xf6\x01\x01R\tpageToken\"q\n" +
 	"\x13ListEntriesResponse\x122\n" +
 	"\aentries\x18\x01 \x03(\v2\x18.relay.evidence.v1.EntryR\aentries\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\x84\x01\n" +
-	"\x18GetInclusionProofRequest\x12@\n" +
-	"\x06parent\x18\x01 \x01(\tB(\xe0A\x02\xbaH\"r 2\x1e^orgs/[a-z0-9][a-z0-9-]{0,62}$R\x06parent\x12&\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"i\n" +
+	"\x18GetInclusionProofRequest\x12%\n" +
+	"\x06parent\x18\x01 \x01(\tB\r\xe0A\x02\xbaH\ar\x05\xa8\x92\xf6\x01\x01R\x06parent\x12&\n" +
 	"\bentry_id\x18\x02 \x01(\tB\v\xe0A\x02\xbaH\x05r\x03\xb0\x01\x01R\aentryId\"a\n" +
 	"\x19GetInclusionProofResponse\x12.\n" +
 	"\x05entry\x18\x01 \x01(\v2\x18.relay.evidence.v1.EntryR\x05entry\x12\x14\n" +
-	"\x05proof\x18\x02 \x01(\tR\x05proof\"s\n" +
-	"\x14ExportCaptureRequest\x12[\n" +
-	"\acapture\x18\x01 \x01(\tBA\xe0A\x02\xbaH;r927^orgs/[a-z0-9][a-z0-9-]{0,62}/captures/[a-z0-9-]{1,63}$R\acapture\"+\n" +
+	"\x05proof\x18\x02 \x01(\tR\x05proof\"?\n" +
+	"\x14ExportCaptureRequest\x12'\n" +
+	"\acapture\x18\x01 \x01(\tB\r\xe0A\x02\xbaH\ar\x05\xe0\x92\xf6\x01\x01R\acapture\"+\n" +
 	"\x15ExportCaptureResponse\x12\x12\n" +
 	"\x04data\x18\x01 \x01(\fR\x04data2\xdf\x04\n" +
 	"\x0fEvidenceService\x12\x9a\x01\n" +

@@ -29,25 +29,25 @@ const (
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
-// EvidenceService shows and exports evidence.
+// EvidenceService reads, proves and exports evidence.
 type EvidenceServiceClient interface {
 	// GetCheckpoint returns the newest signed checkpoint and the log's public
 	// key. Caller: evidence read. Retry: safe.
 	GetCheckpoint(ctx context.Context, in *GetCheckpointRequest, opts ...grpc.CallOption) (*GetCheckpointResponse, error)
 	// ListEntries returns the entries about one resource, in log order: its
-	// custody log. Looking leaves an entry itself. Caller: evidence read.
+	// custody log. The call itself adds an entry. Caller: evidence read.
 	// Errors: PAGE_TOKEN_INVALID. Retry: safe.
 	ListEntries(ctx context.Context, in *ListEntriesRequest, opts ...grpc.CallOption) (*ListEntriesResponse, error)
 	// GetInclusionProof proves that an entry is in the log, as a C2SP
-	// tlog-proof. Looking leaves an entry itself. Caller: evidence read. Errors: ENTRY_NOT_FOUND,
-	// ENTRY_NOT_LOGGED. Retry: safe.
+	// tlog-proof. The call itself adds an entry. Caller: evidence read. Errors:
+	// ENTRY_NOT_FOUND, ENTRY_NOT_LOGGED. Retry: safe.
 	GetInclusionProof(ctx context.Context, in *GetInclusionProofRequest, opts ...grpc.CallOption) (*GetInclusionProofResponse, error)
-	// ExportCapture streams one capture as a BagIt bag (RFC 8493) in a tar: what
-	// was recorded, manifests, custody log, proofs, checkpoint, public keys and
-	// a page to read. "relay verify" checks it offline. The export is entered
-	// in the log before the first byte leaves. Caller: evidence export. Errors:
-	// RECORDING_NOT_FOUND, CAPTURE_NOT_SEALED, RECALLING, STORE_UNAVAILABLE.
-	// Retry: safe, from the start.
+	// ExportCapture streams one capture as a BagIt bag (RFC 8493) in a tar: the
+	// recorded streams, manifests, custody log, proofs, checkpoint, public keys
+	// and an HTML page. "relay verify" checks it offline. The log has an entry
+	// about the export before the first byte is sent. Caller: evidence export.
+	// Errors: CAPTURE_NOT_FOUND, CAPTURE_NOT_SEALED, EVIDENCE_LOG_UNAVAILABLE,
+	// RECALLING, STORE_UNAVAILABLE. Retry: safe, from the start.
 	ExportCapture(ctx context.Context, in *ExportCaptureRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ExportCaptureResponse], error)
 }
 
@@ -112,25 +112,25 @@ type EvidenceService_ExportCaptureClient = grpc.ServerStreamingClient[ExportCapt
 // All implementations must embed UnimplementedEvidenceServiceServer
 // for forward compatibility.
 //
-// EvidenceService shows and exports evidence.
+// EvidenceService reads, proves and exports evidence.
 type EvidenceServiceServer interface {
 	// GetCheckpoint returns the newest signed checkpoint and the log's public
 	// key. Caller: evidence read. Retry: safe.
 	GetCheckpoint(context.Context, *GetCheckpointRequest) (*GetCheckpointResponse, error)
 	// ListEntries returns the entries about one resource, in log order: its
-	// custody log. Looking leaves an entry itself. Caller: evidence read.
+	// custody log. The call itself adds an entry. Caller: evidence read.
 	// Errors: PAGE_TOKEN_INVALID. Retry: safe.
 	ListEntries(context.Context, *ListEntriesRequest) (*ListEntriesResponse, error)
 	// GetInclusionProof proves that an entry is in the log, as a C2SP
-	// tlog-proof. Looking leaves an entry itself. Caller: evidence read. Errors: ENTRY_NOT_FOUND,
-	// ENTRY_NOT_LOGGED. Retry: safe.
+	// tlog-proof. The call itself adds an entry. Caller: evidence read. Errors:
+	// ENTRY_NOT_FOUND, ENTRY_NOT_LOGGED. Retry: safe.
 	GetInclusionProof(context.Context, *GetInclusionProofRequest) (*GetInclusionProofResponse, error)
-	// ExportCapture streams one capture as a BagIt bag (RFC 8493) in a tar: what
-	// was recorded, manifests, custody log, proofs, checkpoint, public keys and
-	// a page to read. "relay verify" checks it offline. The export is entered
-	// in the log before the first byte leaves. Caller: evidence export. Errors:
-	// RECORDING_NOT_FOUND, CAPTURE_NOT_SEALED, RECALLING, STORE_UNAVAILABLE.
-	// Retry: safe, from the start.
+	// ExportCapture streams one capture as a BagIt bag (RFC 8493) in a tar: the
+	// recorded streams, manifests, custody log, proofs, checkpoint, public keys
+	// and an HTML page. "relay verify" checks it offline. The log has an entry
+	// about the export before the first byte is sent. Caller: evidence export.
+	// Errors: CAPTURE_NOT_FOUND, CAPTURE_NOT_SEALED, EVIDENCE_LOG_UNAVAILABLE,
+	// RECALLING, STORE_UNAVAILABLE. Retry: safe, from the start.
 	ExportCapture(*ExportCaptureRequest, grpc.ServerStreamingServer[ExportCaptureResponse]) error
 	mustEmbedUnimplementedEvidenceServiceServer()
 }

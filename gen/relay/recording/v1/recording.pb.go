@@ -26,15 +26,15 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// Mode says what happens when nothing can be recorded any more.
+// Mode is what happens if recording becomes impossible.
 type Mode int32
 
 const (
 	// BEST_EFFORT.
 	Mode_MODE_UNSPECIFIED Mode = 0
-	// The recording goes on and states a gap.
+	// The recording continues and states a gap.
 	Mode_MODE_BEST_EFFORT Mode = 1
-	// The room ends: a call that must be recorded does not go on unrecorded.
+	// The room ends: a call that must be recorded does not continue unrecorded.
 	Mode_MODE_REQUIRED Mode = 2
 )
 
@@ -79,7 +79,7 @@ func (Mode) EnumDescriptor() ([]byte, []int) {
 	return file_relay_recording_v1_recording_proto_rawDescGZIP(), []int{0}
 }
 
-// State says how far it is.
+// State is how far the recording is.
 type Recording_State int32
 
 const (
@@ -93,7 +93,7 @@ const (
 	Recording_STATE_STOPPING Recording_State = 3
 	// Everything is stored, read back and sealed.
 	Recording_STATE_STORED Recording_State = 4
-	// It ended before anything could be recorded; error says why.
+	// The recording ended before anything was recorded; error says why.
 	Recording_STATE_FAILED Recording_State = 5
 )
 
@@ -144,7 +144,7 @@ func (Recording_State) EnumDescriptor() ([]byte, []int) {
 	return file_relay_recording_v1_recording_proto_rawDescGZIP(), []int{0, 0}
 }
 
-// Recording is one recording of a room: all its tracks, as they were sent.
+// Recording is one recording of a room: all its tracks, not transcoded.
 type Recording struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Resource name, "orgs/{org}/recordings/{recording}".
@@ -161,17 +161,17 @@ type Recording struct {
 	Tracks []*Track `protobuf:"bytes,6,rep,name=tracks,proto3" json:"tracks,omitempty"`
 	// Spans in which media is missing, each with its cause.
 	Gaps []*Gap `protobuf:"bytes,7,rep,name=gaps,proto3" json:"gaps,omitempty"`
-	// When it was asked for.
+	// When it was requested.
 	CreateTime *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
-	// When the recorder was in the room: zero of the files' timestamps.
+	// When the recorder joined: zero of the files' timestamps.
 	StartTime *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=start_time,json=startTime,proto3" json:"start_time,omitempty"`
 	// When the recorder left.
 	EndTime *timestamppb.Timestamp `protobuf:"bytes,10,opt,name=end_time,json=endTime,proto3" json:"end_time,omitempty"`
 	// Why it ended: "stopped", "room_ended", "spool_full"...
 	EndReason string `protobuf:"bytes,11,opt,name=end_reason,json=endReason,proto3" json:"end_reason,omitempty"`
-	// What went wrong, where state is FAILED.
+	// Why the recording failed, if state is FAILED.
 	Error string `protobuf:"bytes,12,opt,name=error,proto3" json:"error,omitempty"`
-	// Name of the capture, the unit of export: "orgs/{org}/captures/{capture}".
+	// Name of the capture, for exports: "orgs/{org}/captures/{capture}".
 	Capture string `protobuf:"bytes,13,opt,name=capture,proto3" json:"capture,omitempty"`
 	// SHA-256 of the sealed manifest, in hex, once STORED.
 	ManifestSha256 string `protobuf:"bytes,14,opt,name=manifest_sha256,json=manifestSha256,proto3" json:"manifest_sha256,omitempty"`
@@ -329,7 +329,7 @@ type Track struct {
 	MediaType string `protobuf:"bytes,4,opt,name=media_type,json=mediaType,proto3" json:"media_type,omitempty"`
 	// Bytes stored so far.
 	SizeBytes int64 `protobuf:"varint,5,opt,name=size_bytes,json=sizeBytes,proto3" json:"size_bytes,omitempty"`
-	// First byte to last byte.
+	// From the first to the last byte.
 	Duration      *durationpb.Duration `protobuf:"bytes,6,opt,name=duration,proto3" json:"duration,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -410,15 +410,16 @@ func (x *Track) GetDuration() *durationpb.Duration {
 // Gap is a span in which media is missing.
 type Gap struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The stream; empty where it is all of them.
+	// The stream; empty means all streams.
 	Stream string `protobuf:"bytes,1,opt,name=stream,proto3" json:"stream,omitempty"`
-	// Its begin.
+	// When the gap begins.
 	StartTime *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=start_time,json=startTime,proto3" json:"start_time,omitempty"`
-	// Its end.
+	// When the gap ends.
 	EndTime *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=end_time,json=endTime,proto3" json:"end_time,omitempty"`
-	// The cause: "interrupted", "packet_loss", "spool_full", "reconnect",
-	// "codec_not_recorded", or "not_received" for a track that was in the room
-	// and did not come to the recorder.
+	// The cause: "starting" before a track's first frame (each track has one),
+	// "interrupted", "packet_loss", "spool_full", "reconnect", "not_stored",
+	// "codec_not_recorded", "no_keyframe" for a publisher that sends none, or
+	// "not_received" for a track of the room of which nothing was received.
 	Reason        string `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -31,11 +31,11 @@ type StartRecordingRequest struct {
 	Parent string `protobuf:"bytes,1,opt,name=parent,proto3" json:"parent,omitempty"`
 	// The room's resource name, of the same organisation.
 	Room string `protobuf:"bytes,2,opt,name=room,proto3" json:"room,omitempty"`
-	// BEST_EFFORT where it is not set.
+	// BEST_EFFORT if not set.
 	Mode Mode `protobuf:"varint,3,opt,name=mode,proto3,enum=relay.recording.v1.Mode" json:"mode,omitempty"`
-	// Retention class; "default-90d" where it is empty.
+	// Retention class; "default-90d" if empty.
 	RetentionClass string `protobuf:"bytes,4,opt,name=retention_class,json=retentionClass,proto3" json:"retention_class,omitempty"`
-	// Makes a retry safe: a UUID of the caller's.
+	// A UUID that the caller chooses; it makes a retry safe.
 	RequestId     string `protobuf:"bytes,5,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -157,8 +157,7 @@ type StopRecordingRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Resource name.
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	// Where it is set, the recording is only stopped when its etag is still
-	// this one.
+	// If set, the recording is stopped only if this is its etag.
 	Etag          string `protobuf:"bytes,2,opt,name=etag,proto3" json:"etag,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -351,11 +350,11 @@ type ListRecordingsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// "orgs/{org}".
 	Parent string `protobuf:"bytes,1,opt,name=parent,proto3" json:"parent,omitempty"`
-	// How many at most: 50 where it is 0, never more than 1000.
+	// Maximum number of results: 50 if 0, never more than 1000.
 	PageSize int32 `protobuf:"varint,2,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
-	// next_page_token of the answer before.
+	// next_page_token of the previous page; empty for the first.
 	PageToken string `protobuf:"bytes,3,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
-	// Only those of this room, where it is set.
+	// Only those of this room, if set.
 	Room          string `protobuf:"bytes,4,opt,name=room,proto3" json:"room,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -424,7 +423,7 @@ type ListRecordingsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The recordings.
 	Recordings []*Recording `protobuf:"bytes,1,rep,name=recordings,proto3" json:"recordings,omitempty"`
-	// For the next page; empty on the last one.
+	// Token of the next page; empty on the last page.
 	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -579,39 +578,44 @@ var File_relay_recording_v1_recording_service_proto protoreflect.FileDescriptor
 
 const file_relay_recording_v1_recording_service_proto_rawDesc = "" +
 	"\n" +
-	"*relay/recording/v1/recording_service.proto\x12\x12relay.recording.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1erelay/options/v1/options.proto\x1a\"relay/recording/v1/recording.proto\"\xf2\x02\n" +
-	"\x15StartRecordingRequest\x12@\n" +
-	"\x06parent\x18\x01 \x01(\tB(\xe0A\x02\xbaH\"r 2\x1e^orgs/[a-z0-9][a-z0-9-]{0,62}$R\x06parent\x12e\n" +
-	"\x04room\x18\x02 \x01(\tBQ\xe0A\x02\xbaHKrI2G^orgs/[a-z0-9][a-z0-9-]{0,62}/rooms/[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$R\x04room\x126\n" +
-	"\x04mode\x18\x03 \x01(\x0e2\x18.relay.recording.v1.ModeB\b\xbaH\x05\x82\x01\x02\x10\x01R\x04mode\x12L\n" +
-	"\x0fretention_class\x18\x04 \x01(\tB#\xbaH \xd8\x01\x01r\x1b2\x19^[a-z0-9][a-z0-9-]{0,39}$R\x0eretentionClass\x12*\n" +
+	"*relay/recording/v1/recording_service.proto\x12\x12relay.recording.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1erelay/options/v1/options.proto\x1a\x1crelay/options/v1/rules.proto\x1a\"relay/recording/v1/recording.proto\"\xf9\x01\n" +
+	"\x15StartRecordingRequest\x12%\n" +
+	"\x06parent\x18\x01 \x01(\tB\r\xe0A\x02\xbaH\ar\x05\xa8\x92\xf6\x01\x01R\x06parent\x12!\n" +
+	"\x04room\x18\x02 \x01(\tB\r\xe0A\x02\xbaH\ar\x05\xb8\x92\xf6\x01\x01R\x04room\x126\n" +
+	"\x04mode\x18\x03 \x01(\x0e2\x18.relay.recording.v1.ModeB\b\xbaH\x05\x82\x01\x02\x10\x01R\x04mode\x123\n" +
+	"\x0fretention_class\x18\x04 \x01(\tB\n" +
+	"\xbaH\ar\x05\xf8\x92\xf6\x01\x01R\x0eretentionClass\x12)\n" +
 	"\n" +
-	"request_id\x18\x05 \x01(\tB\v\xbaH\b\xd8\x01\x01r\x03\xb0\x01\x01R\trequestId\"U\n" +
+	"request_id\x18\x05 \x01(\tB\n" +
+	"\xbaH\ar\x05\x80\x93\xf6\x01\x01R\trequestId\"U\n" +
 	"\x16StartRecordingResponse\x12;\n" +
-	"\trecording\x18\x01 \x01(\v2\x1d.relay.recording.v1.RecordingR\trecording\"\x8c\x01\n" +
-	"\x14StopRecordingRequest\x12W\n" +
-	"\x04name\x18\x01 \x01(\tBC\xe0A\x02\xbaH=r;29^orgs/[a-z0-9][a-z0-9-]{0,62}/recordings/[a-z0-9-]{1,63}$R\x04name\x12\x1b\n" +
-	"\x04etag\x18\x02 \x01(\tB\a\xbaH\x04r\x02\x18@R\x04etag\"T\n" +
+	"\trecording\x18\x01 \x01(\v2\x1d.relay.recording.v1.RecordingR\trecording\"Y\n" +
+	"\x14StopRecordingRequest\x12!\n" +
+	"\x04name\x18\x01 \x01(\tB\r\xe0A\x02\xbaH\ar\x05\xc0\x92\xf6\x01\x01R\x04name\x12\x1e\n" +
+	"\x04etag\x18\x02 \x01(\tB\n" +
+	"\xbaH\ar\x05\x98\x93\xf6\x01\x01R\x04etag\"T\n" +
 	"\x15StopRecordingResponse\x12;\n" +
-	"\trecording\x18\x01 \x01(\v2\x1d.relay.recording.v1.RecordingR\trecording\"n\n" +
-	"\x13GetRecordingRequest\x12W\n" +
-	"\x04name\x18\x01 \x01(\tBC\xe0A\x02\xbaH=r;29^orgs/[a-z0-9][a-z0-9-]{0,62}/recordings/[a-z0-9-]{1,63}$R\x04name\"S\n" +
+	"\trecording\x18\x01 \x01(\v2\x1d.relay.recording.v1.RecordingR\trecording\"8\n" +
+	"\x13GetRecordingRequest\x12!\n" +
+	"\x04name\x18\x01 \x01(\tB\r\xe0A\x02\xbaH\ar\x05\xc0\x92\xf6\x01\x01R\x04name\"S\n" +
 	"\x14GetRecordingResponse\x12;\n" +
-	"\trecording\x18\x01 \x01(\v2\x1d.relay.recording.v1.RecordingR\trecording\"\x8f\x02\n" +
-	"\x15ListRecordingsRequest\x12@\n" +
-	"\x06parent\x18\x01 \x01(\tB(\xe0A\x02\xbaH\"r 2\x1e^orgs/[a-z0-9][a-z0-9-]{0,62}$R\x06parent\x12$\n" +
-	"\tpage_size\x18\x02 \x01(\x05B\a\xbaH\x04\x1a\x02(\x00R\bpageSize\x12'\n" +
+	"\trecording\x18\x01 \x01(\v2\x1d.relay.recording.v1.RecordingR\trecording\"\xb2\x01\n" +
+	"\x15ListRecordingsRequest\x12%\n" +
+	"\x06parent\x18\x01 \x01(\tB\r\xe0A\x02\xbaH\ar\x05\xa8\x92\xf6\x01\x01R\x06parent\x12$\n" +
+	"\tpage_size\x18\x02 \x01(\x05B\a\xbaH\x04\x1a\x02(\x00R\bpageSize\x12)\n" +
 	"\n" +
-	"page_token\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\x80\bR\tpageToken\x12e\n" +
-	"\x04room\x18\x04 \x01(\tBQ\xbaHN\xd8\x01\x01rI2G^orgs/[a-z0-9][a-z0-9-]{0,62}/rooms/[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$R\x04room\"\x7f\n" +
+	"page_token\x18\x03 \x01(\tB\n" +
+	"\xbaH\ar\x05\x90\x93\xf6\x01\x01R\tpageToken\x12!\n" +
+	"\x04room\x18\x04 \x01(\tB\r\xbaH\n" +
+	"\xd8\x01\x01r\x05\xb8\x92\xf6\x01\x01R\x04room\"\x7f\n" +
 	"\x16ListRecordingsResponse\x12=\n" +
 	"\n" +
 	"recordings\x18\x01 \x03(\v2\x1d.relay.recording.v1.RecordingR\n" +
 	"recordings\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xa0\x01\n" +
-	"\x10ReadTrackRequest\x12W\n" +
-	"\x04name\x18\x01 \x01(\tBC\xe0A\x02\xbaH=r;29^orgs/[a-z0-9][a-z0-9-]{0,62}/recordings/[a-z0-9-]{1,63}$R\x04name\x123\n" +
-	"\x06stream\x18\x02 \x01(\tB\x1b\xe0A\x02\xbaH\x15r\x132\x11^[a-z0-9-]{1,64}$R\x06stream\"'\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\\\n" +
+	"\x10ReadTrackRequest\x12!\n" +
+	"\x04name\x18\x01 \x01(\tB\r\xe0A\x02\xbaH\ar\x05\xc0\x92\xf6\x01\x01R\x04name\x12%\n" +
+	"\x06stream\x18\x02 \x01(\tB\r\xe0A\x02\xbaH\ar\x05\xf0\x92\xf6\x01\x01R\x06stream\"'\n" +
 	"\x11ReadTrackResponse\x12\x12\n" +
 	"\x04data\x18\x01 \x01(\fR\x04data2\xd7\x05\n" +
 	"\x10RecordingService\x12\x96\x01\n" +

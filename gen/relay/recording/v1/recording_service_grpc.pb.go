@@ -32,17 +32,17 @@ const (
 //
 // RecordingService records rooms.
 type RecordingServiceClient interface {
-	// StartRecording begins to record a room: every track that is there and
-	// every one that comes. It answers once the recorder is in the room or has
-	// failed to get there. Caller: recordings write. Errors: ROOM_NOT_FOUND,
-	// ROOM_NOT_OPEN, RECORDING_RUNNING, REQUEST_ID_REUSED, SPOOL_FULL,
-	// LIVEKIT_UNAVAILABLE. A retry with the same request_id is safe and gets the
-	// first answer for 24 h.
+	// StartRecording records a room: all tracks, and those published later. It
+	// answers once the recorder has joined the room, or failed to. Caller:
+	// recordings write. Errors: ROOM_NOT_FOUND, ROOM_NOT_OPEN, RECORDING_RUNNING,
+	// RECORDING_NOT_STARTED, REQUEST_ID_REUSED, REQUEST_IN_PROGRESS, SPOOL_FULL,
+	// LIVEKIT_UNAVAILABLE, BUS_UNAVAILABLE, STOPPING. Retry: safe with the same
+	// request_id, which gets the first answer for 24 h.
 	StartRecording(ctx context.Context, in *StartRecordingRequest, opts ...grpc.CallOption) (*StartRecordingResponse, error)
-	// StopRecording ends it. It answers when the recorder has left; storing goes
-	// on behind (state STOPPING, then STORED). Caller: recordings write. Errors:
-	// RECORDING_NOT_FOUND, ETAG_MISMATCH. Retry: safe; stopping a stopped one
-	// succeeds.
+	// StopRecording stops a recording. It answers once the recorder has left;
+	// storing continues (state STOPPING, then STORED). Caller: recordings write.
+	// Errors: RECORDING_NOT_FOUND, ETAG_MISMATCH. Retry: safe; stopping a stopped
+	// recording succeeds.
 	StopRecording(ctx context.Context, in *StopRecordingRequest, opts ...grpc.CallOption) (*StopRecordingResponse, error)
 	// GetRecording returns one recording. Caller: recordings read. Errors:
 	// RECORDING_NOT_FOUND. Retry: safe.
@@ -50,10 +50,11 @@ type RecordingServiceClient interface {
 	// ListRecordings returns the organisation's recordings, oldest first.
 	// Caller: recordings read. Errors: PAGE_TOKEN_INVALID. Retry: safe.
 	ListRecordings(ctx context.Context, in *ListRecordingsRequest, opts ...grpc.CallOption) (*ListRecordingsResponse, error)
-	// ReadTrack streams one track's file, decrypted and hash-checked, as far as
-	// it is stored. A leaf in the evidence log says who read it before the
-	// first byte leaves. Caller: recordings play. Errors: RECORDING_NOT_FOUND,
-	// RECALLING, STORE_UNAVAILABLE. Retry: safe.
+	// ReadTrack streams the stored part of one track's file, decrypted and
+	// hash-checked. A leaf with the reader is in the evidence log before the first
+	// byte is sent. Caller: recordings play. Errors: RECORDING_NOT_FOUND,
+	// RECORDING_ERASED, TRACK_NOT_FOUND, RECALLING, STORE_UNAVAILABLE. Retry:
+	// safe.
 	ReadTrack(ctx context.Context, in *ReadTrackRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ReadTrackResponse], error)
 }
 
@@ -130,17 +131,17 @@ type RecordingService_ReadTrackClient = grpc.ServerStreamingClient[ReadTrackResp
 //
 // RecordingService records rooms.
 type RecordingServiceServer interface {
-	// StartRecording begins to record a room: every track that is there and
-	// every one that comes. It answers once the recorder is in the room or has
-	// failed to get there. Caller: recordings write. Errors: ROOM_NOT_FOUND,
-	// ROOM_NOT_OPEN, RECORDING_RUNNING, REQUEST_ID_REUSED, SPOOL_FULL,
-	// LIVEKIT_UNAVAILABLE. A retry with the same request_id is safe and gets the
-	// first answer for 24 h.
+	// StartRecording records a room: all tracks, and those published later. It
+	// answers once the recorder has joined the room, or failed to. Caller:
+	// recordings write. Errors: ROOM_NOT_FOUND, ROOM_NOT_OPEN, RECORDING_RUNNING,
+	// RECORDING_NOT_STARTED, REQUEST_ID_REUSED, REQUEST_IN_PROGRESS, SPOOL_FULL,
+	// LIVEKIT_UNAVAILABLE, BUS_UNAVAILABLE, STOPPING. Retry: safe with the same
+	// request_id, which gets the first answer for 24 h.
 	StartRecording(context.Context, *StartRecordingRequest) (*StartRecordingResponse, error)
-	// StopRecording ends it. It answers when the recorder has left; storing goes
-	// on behind (state STOPPING, then STORED). Caller: recordings write. Errors:
-	// RECORDING_NOT_FOUND, ETAG_MISMATCH. Retry: safe; stopping a stopped one
-	// succeeds.
+	// StopRecording stops a recording. It answers once the recorder has left;
+	// storing continues (state STOPPING, then STORED). Caller: recordings write.
+	// Errors: RECORDING_NOT_FOUND, ETAG_MISMATCH. Retry: safe; stopping a stopped
+	// recording succeeds.
 	StopRecording(context.Context, *StopRecordingRequest) (*StopRecordingResponse, error)
 	// GetRecording returns one recording. Caller: recordings read. Errors:
 	// RECORDING_NOT_FOUND. Retry: safe.
@@ -148,10 +149,11 @@ type RecordingServiceServer interface {
 	// ListRecordings returns the organisation's recordings, oldest first.
 	// Caller: recordings read. Errors: PAGE_TOKEN_INVALID. Retry: safe.
 	ListRecordings(context.Context, *ListRecordingsRequest) (*ListRecordingsResponse, error)
-	// ReadTrack streams one track's file, decrypted and hash-checked, as far as
-	// it is stored. A leaf in the evidence log says who read it before the
-	// first byte leaves. Caller: recordings play. Errors: RECORDING_NOT_FOUND,
-	// RECALLING, STORE_UNAVAILABLE. Retry: safe.
+	// ReadTrack streams the stored part of one track's file, decrypted and
+	// hash-checked. A leaf with the reader is in the evidence log before the first
+	// byte is sent. Caller: recordings play. Errors: RECORDING_NOT_FOUND,
+	// RECORDING_ERASED, TRACK_NOT_FOUND, RECALLING, STORE_UNAVAILABLE. Retry:
+	// safe.
 	ReadTrack(*ReadTrackRequest, grpc.ServerStreamingServer[ReadTrackResponse]) error
 	mustEmbedUnimplementedRecordingServiceServer()
 }

@@ -28,7 +28,7 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// State says whether participants can join.
+// State is whether participants can join.
 type Room_State int32
 
 const (
@@ -36,8 +36,8 @@ const (
 	Room_STATE_UNSPECIFIED Room_State = 0
 	// Participants can join.
 	Room_STATE_OPEN Room_State = 1
-	// The room has ended: it was deleted, was empty for too long, or the SFU
-	// that carried it is gone.
+	// The room has ended: it was deleted, it was empty for empty_timeout, or
+	// LiveKit has lost it.
 	Room_STATE_ENDED Room_State = 2
 )
 
@@ -82,26 +82,29 @@ func (Room_State) EnumDescriptor() ([]byte, []int) {
 	return file_relay_room_v1_room_proto_rawDescGZIP(), []int{0, 0}
 }
 
-// Room is a call.
+// Room is a LiveKit room and its record.
 type Room struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Resource name, "orgs/{org}/rooms/{room}". It is also the room's name in
-	// LiveKit.
+	// Resource name, "orgs/{org}/rooms/{room}"; also the room's name in LiveKit.
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	// Unique id made by the server (UUIDv7).
+	// Unique id that the server chooses (UUIDv7): a later room of the same name
+	// has another one.
 	Uid string `protobuf:"bytes,2,opt,name=uid,proto3" json:"uid,omitempty"`
 	// The state.
 	State Room_State `protobuf:"varint,3,opt,name=state,proto3,enum=relay.room.v1.Room_State" json:"state,omitempty"`
-	// What people call it; at most 200 characters.
+	// Name for people; at most 200 characters.
 	DisplayName string `protobuf:"bytes,4,opt,name=display_name,json=displayName,proto3" json:"display_name,omitempty"`
-	// The application's own data, handed to participants; at most 64 KiB.
+	// The application's data, which participants receive; at most 64,000 bytes,
+	// LiveKit's default limit.
 	Metadata string `protobuf:"bytes,5,opt,name=metadata,proto3" json:"metadata,omitempty"`
-	// How many participants may be in it; 0 means the server's own limit.
+	// Maximum number of participants, up to 10000; 0 means LiveKit's limit.
 	MaxParticipants int32 `protobuf:"varint,6,opt,name=max_participants,json=maxParticipants,proto3" json:"max_participants,omitempty"`
-	// How long it stays open with nobody in it; 300 s where it is not set.
+	// How long the room stays open without participants, before the first one and
+	// after the last one: 1 s to 24 h, 300 s if not set.
 	EmptyTimeout *durationpb.Duration `protobuf:"bytes,7,opt,name=empty_timeout,json=emptyTimeout,proto3" json:"empty_timeout,omitempty"`
-	// How many participants are in it now, as LiveKit says; recorders are not
-	// counted.
+	// Number of participants at participant_count_time, without recorders. Only
+	// GetRoom asks LiveKit: in other answers, and if LiveKit does not answer, both
+	// fields are empty, and the number is not known.
 	ParticipantCount int32 `protobuf:"varint,8,opt,name=participant_count,json=participantCount,proto3" json:"participant_count,omitempty"`
 	// When it was created.
 	CreateTime *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
@@ -109,12 +112,17 @@ type Room struct {
 	UpdateTime *timestamppb.Timestamp `protobuf:"bytes,10,opt,name=update_time,json=updateTime,proto3" json:"update_time,omitempty"`
 	// When it ended.
 	EndTime *timestamppb.Timestamp `protobuf:"bytes,11,opt,name=end_time,json=endTime,proto3" json:"end_time,omitempty"`
-	// Why it ended, in words.
+	// Why it ended: "deleted", "empty" or "gone_from_livekit".
 	EndReason string `protobuf:"bytes,12,opt,name=end_reason,json=endReason,proto3" json:"end_reason,omitempty"`
 	// Version of the record.
-	Etag          string `protobuf:"bytes,13,opt,name=etag,proto3" json:"etag,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Etag string `protobuf:"bytes,13,opt,name=etag,proto3" json:"etag,omitempty"`
+	// When the room was last opened again after it had ended, because LiveKit
+	// still ran it with people in it. Not set if that never happened.
+	ReopenTime *timestamppb.Timestamp `protobuf:"bytes,14,opt,name=reopen_time,json=reopenTime,proto3" json:"reopen_time,omitempty"`
+	// When participant_count was counted. Not set if the number is not known.
+	ParticipantCountTime *timestamppb.Timestamp `protobuf:"bytes,15,opt,name=participant_count_time,json=participantCountTime,proto3" json:"participant_count_time,omitempty"`
+	unknownFields        protoimpl.UnknownFields
+	sizeCache            protoimpl.SizeCache
 }
 
 func (x *Room) Reset() {
@@ -238,14 +246,28 @@ func (x *Room) GetEtag() string {
 	return ""
 }
 
-// Grants are what a participant may do in the room. None is given by default.
+func (x *Room) GetReopenTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ReopenTime
+	}
+	return nil
+}
+
+func (x *Room) GetParticipantCountTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ParticipantCountTime
+	}
+	return nil
+}
+
+// Grants are what a participant may do in the room. The default is none.
 type Grants struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// May publish tracks.
+	// Publish tracks.
 	Publish bool `protobuf:"varint,1,opt,name=publish,proto3" json:"publish,omitempty"`
-	// May receive others' tracks.
+	// Subscribe to tracks.
 	Subscribe bool `protobuf:"varint,2,opt,name=subscribe,proto3" json:"subscribe,omitempty"`
-	// May send data messages.
+	// Send data messages.
 	PublishData   bool `protobuf:"varint,3,opt,name=publish_data,json=publishData,proto3" json:"publish_data,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -305,11 +327,11 @@ func (x *Grants) GetPublishData() bool {
 // IceServer is one entry of a browser's RTCConfiguration.iceServers.
 type IceServer struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// RFC 7065 addresses.
+	// TURN URIs (RFC 7065).
 	Urls []string `protobuf:"bytes,1,rep,name=urls,proto3" json:"urls,omitempty"`
-	// The user part: "<expiry>:<opaque id>".
+	// "<expiry in Unix seconds>:<opaque id>".
 	Username string `protobuf:"bytes,2,opt,name=username,proto3" json:"username,omitempty"`
-	// The password, valid until the expiry.
+	// The password: a secret, valid until the expiry.
 	Credential    string `protobuf:"bytes,3,opt,name=credential,proto3" json:"credential,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -366,108 +388,17 @@ func (x *IceServer) GetCredential() string {
 	return ""
 }
 
-// Event is one thing that happened to a room or in it.
-type Event struct {
-	state protoimpl.MessageState `protogen:"open.v1"`
-	// Place in the organisation's gapless sequence, from 1.
-	Sequence int64 `protobuf:"varint,1,opt,name=sequence,proto3" json:"sequence,omitempty"`
-	// Unique id (UUIDv7): the key to drop what was delivered twice.
-	Id string `protobuf:"bytes,2,opt,name=id,proto3" json:"id,omitempty"`
-	// "room.created", "room.ended", "participant.joined", "recording.started"...
-	Type string `protobuf:"bytes,3,opt,name=type,proto3" json:"type,omitempty"`
-	// The resource name that it is about.
-	Subject string `protobuf:"bytes,4,opt,name=subject,proto3" json:"subject,omitempty"`
-	// When, with millisecond precision.
-	Time *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=time,proto3" json:"time,omitempty"`
-	// Details as a JSON object.
-	DetailJson    string `protobuf:"bytes,6,opt,name=detail_json,json=detailJson,proto3" json:"detail_json,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *Event) Reset() {
-	*x = Event{}
-	mi := &file_relay_room_v1_room_proto_msgTypes[3]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *Event) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*Event) ProtoMessage() {}
-
-func (x *Event) ProtoReflect() protoreflect.Message {
-	mi := &file_relay_room_v1_room_proto_msgTypes[3]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use Event.ProtoReflect.Descriptor instead.
-func (*Event) Descriptor() ([]byte, []int) {
-	return file_relay_room_v1_room_proto_rawDescGZIP(), []int{3}
-}
-
-func (x *Event) GetSequence() int64 {
-	if x != nil {
-		return x.Sequence
-	}
-	return 0
-}
-
-func (x *Event) GetId() string {
-	if x != nil {
-		return x.Id
-	}
-	return ""
-}
-
-func (x *Event) GetType() string {
-	if x != nil {
-		return x.Type
-	}
-	return ""
-}
-
-func (x *Event) GetSubject() string {
-	if x != nil {
-		return x.Subject
-	}
-	return ""
-}
-
-func (x *Event) GetTime() *timestamppb.Timestamp {
-	if x != nil {
-		return x.Time
-	}
-	return nil
-}
-
-func (x *Event) GetDetailJson() string {
-	if x != nil {
-		return x.DetailJson
-	}
-	return ""
-}
-
 var File_relay_room_v1_room_proto protoreflect.FileDescriptor
 
 const file_relay_room_v1_room_proto_rawDesc = "" +
 	"\n" +
-	"\x18relay/room/v1/room.proto\x12\rrelay.room.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb9\x05\n" +
+	"\x18relay/room/v1/room.proto\x12\rrelay.room.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd2\x06\n" +
 	"\x04Room\x12\x17\n" +
 	"\x04name\x18\x01 \x01(\tB\x03\xe0A\bR\x04name\x12\x15\n" +
 	"\x03uid\x18\x02 \x01(\tB\x03\xe0A\x03R\x03uid\x124\n" +
 	"\x05state\x18\x03 \x01(\x0e2\x19.relay.room.v1.Room.StateB\x03\xe0A\x03R\x05state\x12+\n" +
 	"\fdisplay_name\x18\x04 \x01(\tB\b\xbaH\x05r\x03\x18\xc8\x01R\vdisplayName\x12%\n" +
-	"\bmetadata\x18\x05 \x01(\tB\t\xbaH\x06r\x04(\x80\x80\x04R\bmetadata\x125\n" +
+	"\bmetadata\x18\x05 \x01(\tB\t\xbaH\x06r\x04(\x80\xf4\x03R\bmetadata\x125\n" +
 	"\x10max_participants\x18\x06 \x01(\x05B\n" +
 	"\xbaH\a\x1a\x05\x18\x90N(\x00R\x0fmaxParticipants\x12P\n" +
 	"\rempty_timeout\x18\a \x01(\v2\x19.google.protobuf.DurationB\x10\xbaH\r\xaa\x01\n" +
@@ -481,7 +412,10 @@ const file_relay_room_v1_room_proto_rawDesc = "" +
 	"\bend_time\x18\v \x01(\v2\x1a.google.protobuf.TimestampB\x03\xe0A\x03R\aendTime\x12\"\n" +
 	"\n" +
 	"end_reason\x18\f \x01(\tB\x03\xe0A\x03R\tendReason\x12\x17\n" +
-	"\x04etag\x18\r \x01(\tB\x03\xe0A\x03R\x04etag\"?\n" +
+	"\x04etag\x18\r \x01(\tB\x03\xe0A\x03R\x04etag\x12@\n" +
+	"\vreopen_time\x18\x0e \x01(\v2\x1a.google.protobuf.TimestampB\x03\xe0A\x03R\n" +
+	"reopenTime\x12U\n" +
+	"\x16participant_count_time\x18\x0f \x01(\v2\x1a.google.protobuf.TimestampB\x03\xe0A\x03R\x14participantCountTime\"?\n" +
 	"\x05State\x12\x15\n" +
 	"\x11STATE_UNSPECIFIED\x10\x00\x12\x0e\n" +
 	"\n" +
@@ -496,15 +430,7 @@ const file_relay_room_v1_room_proto_rawDesc = "" +
 	"\busername\x18\x02 \x01(\tR\busername\x12\x1e\n" +
 	"\n" +
 	"credential\x18\x03 \x01(\tR\n" +
-	"credential\"\xb2\x01\n" +
-	"\x05Event\x12\x1a\n" +
-	"\bsequence\x18\x01 \x01(\x03R\bsequence\x12\x0e\n" +
-	"\x02id\x18\x02 \x01(\tR\x02id\x12\x12\n" +
-	"\x04type\x18\x03 \x01(\tR\x04type\x12\x18\n" +
-	"\asubject\x18\x04 \x01(\tR\asubject\x12.\n" +
-	"\x04time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x1f\n" +
-	"\vdetail_json\x18\x06 \x01(\tR\n" +
-	"detailJsonB9Z7github.com/openova-io/bp-relay/gen/relay/room/v1;roomv1b\x06proto3"
+	"credentialB9Z7github.com/openova-io/bp-relay/gen/relay/room/v1;roomv1b\x06proto3"
 
 var (
 	file_relay_room_v1_room_proto_rawDescOnce sync.Once
@@ -519,28 +445,28 @@ func file_relay_room_v1_room_proto_rawDescGZIP() []byte {
 }
 
 var file_relay_room_v1_room_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_relay_room_v1_room_proto_msgTypes = make([]protoimpl.MessageInfo, 4)
+var file_relay_room_v1_room_proto_msgTypes = make([]protoimpl.MessageInfo, 3)
 var file_relay_room_v1_room_proto_goTypes = []any{
 	(Room_State)(0),               // 0: relay.room.v1.Room.State
 	(*Room)(nil),                  // 1: relay.room.v1.Room
 	(*Grants)(nil),                // 2: relay.room.v1.Grants
 	(*IceServer)(nil),             // 3: relay.room.v1.IceServer
-	(*Event)(nil),                 // 4: relay.room.v1.Event
-	(*durationpb.Duration)(nil),   // 5: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil), // 6: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),   // 4: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil), // 5: google.protobuf.Timestamp
 }
 var file_relay_room_v1_room_proto_depIdxs = []int32{
 	0, // 0: relay.room.v1.Room.state:type_name -> relay.room.v1.Room.State
-	5, // 1: relay.room.v1.Room.empty_timeout:type_name -> google.protobuf.Duration
-	6, // 2: relay.room.v1.Room.create_time:type_name -> google.protobuf.Timestamp
-	6, // 3: relay.room.v1.Room.update_time:type_name -> google.protobuf.Timestamp
-	6, // 4: relay.room.v1.Room.end_time:type_name -> google.protobuf.Timestamp
-	6, // 5: relay.room.v1.Event.time:type_name -> google.protobuf.Timestamp
-	6, // [6:6] is the sub-list for method output_type
-	6, // [6:6] is the sub-list for method input_type
-	6, // [6:6] is the sub-list for extension type_name
-	6, // [6:6] is the sub-list for extension extendee
-	0, // [0:6] is the sub-list for field type_name
+	4, // 1: relay.room.v1.Room.empty_timeout:type_name -> google.protobuf.Duration
+	5, // 2: relay.room.v1.Room.create_time:type_name -> google.protobuf.Timestamp
+	5, // 3: relay.room.v1.Room.update_time:type_name -> google.protobuf.Timestamp
+	5, // 4: relay.room.v1.Room.end_time:type_name -> google.protobuf.Timestamp
+	5, // 5: relay.room.v1.Room.reopen_time:type_name -> google.protobuf.Timestamp
+	5, // 6: relay.room.v1.Room.participant_count_time:type_name -> google.protobuf.Timestamp
+	7, // [7:7] is the sub-list for method output_type
+	7, // [7:7] is the sub-list for method input_type
+	7, // [7:7] is the sub-list for extension type_name
+	7, // [7:7] is the sub-list for extension extendee
+	0, // [0:7] is the sub-list for field type_name
 }
 
 func init() { file_relay_room_v1_room_proto_init() }
@@ -554,7 +480,7 @@ func file_relay_room_v1_room_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_relay_room_v1_room_proto_rawDesc), len(file_relay_room_v1_room_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   4,
+			NumMessages:   3,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

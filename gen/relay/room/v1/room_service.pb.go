@@ -29,14 +29,15 @@ const (
 // CreateRoomRequest asks for a room.
 type CreateRoomRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// "orgs/{org}"; the caller's own.
+	// "orgs/{org}" of the caller.
 	Parent string `protobuf:"bytes,1,opt,name=parent,proto3" json:"parent,omitempty"`
-	// The last part of the room's name: lower-case letters, digits and hyphens,
-	// beginning and ending with a letter or digit, at most 63. Made by the server where it is empty.
+	// Last segment of the room's name: at most 63 lower-case letters, digits and
+	// hyphens, the first and the last not a hyphen. The server chooses a UUIDv7 if
+	// it is empty.
 	RoomId string `protobuf:"bytes,2,opt,name=room_id,json=roomId,proto3" json:"room_id,omitempty"`
 	// The room; its output fields are ignored.
 	Room *Room `protobuf:"bytes,3,opt,name=room,proto3" json:"room,omitempty"`
-	// Makes a retry safe: a UUID of the caller's.
+	// A UUID that the caller chooses; it makes a retry safe.
 	RequestId     string `protobuf:"bytes,4,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -243,11 +244,11 @@ type ListRoomsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// "orgs/{org}".
 	Parent string `protobuf:"bytes,1,opt,name=parent,proto3" json:"parent,omitempty"`
-	// How many at most: 50 where it is 0, never more than 1000.
+	// Maximum number of results: 50 if 0, never more than 1000.
 	PageSize int32 `protobuf:"varint,2,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
-	// next_page_token of the answer before.
+	// next_page_token of the previous page; empty for the first.
 	PageToken string `protobuf:"bytes,3,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
-	// Only rooms in this state, where it is set.
+	// Only rooms in this state, if set.
 	State         Room_State `protobuf:"varint,4,opt,name=state,proto3,enum=relay.room.v1.Room_State" json:"state,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -316,7 +317,7 @@ type ListRoomsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The rooms.
 	Rooms []*Room `protobuf:"bytes,1,rep,name=rooms,proto3" json:"rooms,omitempty"`
-	// For the next page; empty on the last one.
+	// Token of the next page; empty on the last page.
 	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -371,7 +372,7 @@ type DeleteRoomRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Resource name.
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	// Where it is set, the room is only ended when its etag is still this one.
+	// If set, the room is ended only if this is its etag.
 	Etag          string `protobuf:"bytes,2,opt,name=etag,proto3" json:"etag,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -458,25 +459,27 @@ func (*DeleteRoomResponse) Descriptor() ([]byte, []int) {
 	return file_relay_room_v1_room_service_proto_rawDescGZIP(), []int{7}
 }
 
-// JoinRoomRequest asks for one participant's way in.
+// JoinRoomRequest asks for what one participant needs to join.
 type JoinRoomRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Resource name of the room.
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	// Who the participant is to the others, unique in the room; 1 to 128
-	// characters.
+	// The participant's identity, unique in the room: 1 to 128 characters and at
+	// most 256 bytes of UTF-8, LiveKit's limit. A second participant with it
+	// disconnects the first.
 	Identity string `protobuf:"bytes,2,opt,name=identity,proto3" json:"identity,omitempty"`
-	// What the others see; at most 200 characters.
+	// Name that the others see; at most 200 characters and 256 bytes of UTF-8,
+	// LiveKit's limit.
 	DisplayName string `protobuf:"bytes,3,opt,name=display_name,json=displayName,proto3" json:"display_name,omitempty"`
-	// The application's own data about the participant; at most 16 KiB.
+	// The application's data about the participant; at most 16 KiB.
 	Metadata string `protobuf:"bytes,4,opt,name=metadata,proto3" json:"metadata,omitempty"`
-	// What it may do.
+	// What the participant may do.
 	Grants *Grants `protobuf:"bytes,5,opt,name=grants,proto3" json:"grants,omitempty"`
-	// How long the token may be used to connect: 1 min to 1 h, 10 min where it
-	// is not set. A connection that is up outlives it.
+	// How long the token may be used to connect: 1 min to 1 h, 10 min if not set.
+	// An established connection outlives it.
 	Ttl *durationpb.Duration `protobuf:"bytes,6,opt,name=ttl,proto3" json:"ttl,omitempty"`
-	// The participant may use only the TURN path: then the answer without a
-	// working gateway is an error instead of an empty list.
+	// The participant may connect through TURN only. Then the call fails if no
+	// gateway is healthy, instead of returning no servers.
 	RelayOnly     bool `protobuf:"varint,7,opt,name=relay_only,json=relayOnly,proto3" json:"relay_only,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -568,14 +571,14 @@ type JoinRoomResponse struct {
 	Url string `protobuf:"bytes,1,opt,name=url,proto3" json:"url,omitempty"`
 	// The LiveKit access token: a secret.
 	Token string `protobuf:"bytes,2,opt,name=token,proto3" json:"token,omitempty"`
-	// TURN servers; hand them to the client as rtcConfig.iceServers.
+	// TURN servers: the client's rtcConfig.iceServers.
 	IceServers []*IceServer `protobuf:"bytes,3,rep,name=ice_servers,json=iceServers,proto3" json:"ice_servers,omitempty"`
-	// "relay" where relay_only was asked for, else "all": hand it to the client
-	// as rtcConfig.iceTransportPolicy.
+	// "relay" if relay_only was set, otherwise "all": the client's
+	// rtcConfig.iceTransportPolicy.
 	IceTransportPolicy string `protobuf:"bytes,4,opt,name=ice_transport_policy,json=iceTransportPolicy,proto3" json:"ice_transport_policy,omitempty"`
-	// When the token's time to connect is over.
+	// When the token expires.
 	ExpireTime *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"`
-	// The token's id (jti), as it stands in the evidence log.
+	// The token's id (jti), as in the evidence log.
 	TokenId       string `protobuf:"bytes,6,opt,name=token_id,json=tokenId,proto3" json:"token_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -653,141 +656,45 @@ func (x *JoinRoomResponse) GetTokenId() string {
 	return ""
 }
 
-// WatchEventsRequest says where to begin.
-type WatchEventsRequest struct {
-	state protoimpl.MessageState `protogen:"open.v1"`
-	// "orgs/{org}".
-	Parent string `protobuf:"bytes,1,opt,name=parent,proto3" json:"parent,omitempty"`
-	// Only events with a greater sequence: 0 for all that are kept.
-	AfterSequence int64 `protobuf:"varint,2,opt,name=after_sequence,json=afterSequence,proto3" json:"after_sequence,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *WatchEventsRequest) Reset() {
-	*x = WatchEventsRequest{}
-	mi := &file_relay_room_v1_room_service_proto_msgTypes[10]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *WatchEventsRequest) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*WatchEventsRequest) ProtoMessage() {}
-
-func (x *WatchEventsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_relay_room_v1_room_service_proto_msgTypes[10]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use WatchEventsRequest.ProtoReflect.Descriptor instead.
-func (*WatchEventsRequest) Descriptor() ([]byte, []int) {
-	return file_relay_room_v1_room_service_proto_rawDescGZIP(), []int{10}
-}
-
-func (x *WatchEventsRequest) GetParent() string {
-	if x != nil {
-		return x.Parent
-	}
-	return ""
-}
-
-func (x *WatchEventsRequest) GetAfterSequence() int64 {
-	if x != nil {
-		return x.AfterSequence
-	}
-	return 0
-}
-
-// WatchEventsResponse is one event.
-type WatchEventsResponse struct {
-	state protoimpl.MessageState `protogen:"open.v1"`
-	// The event.
-	Event         *Event `protobuf:"bytes,1,opt,name=event,proto3" json:"event,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *WatchEventsResponse) Reset() {
-	*x = WatchEventsResponse{}
-	mi := &file_relay_room_v1_room_service_proto_msgTypes[11]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *WatchEventsResponse) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*WatchEventsResponse) ProtoMessage() {}
-
-func (x *WatchEventsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_relay_room_v1_room_service_proto_msgTypes[11]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use WatchEventsResponse.ProtoReflect.Descriptor instead.
-func (*WatchEventsResponse) Descriptor() ([]byte, []int) {
-	return file_relay_room_v1_room_service_proto_rawDescGZIP(), []int{11}
-}
-
-func (x *WatchEventsResponse) GetEvent() *Event {
-	if x != nil {
-		return x.Event
-	}
-	return nil
-}
-
 var File_relay_room_v1_room_service_proto protoreflect.FileDescriptor
 
 const file_relay_room_v1_room_service_proto_rawDesc = "" +
 	"\n" +
-	" relay/room/v1/room_service.proto\x12\rrelay.room.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1erelay/options/v1/options.proto\x1a\x18relay/room/v1/room.proto\"\xf3\x01\n" +
-	"\x11CreateRoomRequest\x12@\n" +
-	"\x06parent\x18\x01 \x01(\tB(\xe0A\x02\xbaH\"r 2\x1e^orgs/[a-z0-9][a-z0-9-]{0,62}$R\x06parent\x12G\n" +
-	"\aroom_id\x18\x02 \x01(\tB.\xbaH+\xd8\x01\x01r&2$^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$R\x06roomId\x12'\n" +
-	"\x04room\x18\x03 \x01(\v2\x13.relay.room.v1.RoomR\x04room\x12*\n" +
+	" relay/room/v1/room_service.proto\x12\rrelay.room.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1erelay/options/v1/options.proto\x1a\x1crelay/options/v1/rules.proto\x1a\x18relay/room/v1/room.proto\"\xb6\x01\n" +
+	"\x11CreateRoomRequest\x12%\n" +
+	"\x06parent\x18\x01 \x01(\tB\r\xe0A\x02\xbaH\ar\x05\xa8\x92\xf6\x01\x01R\x06parent\x12&\n" +
+	"\aroom_id\x18\x02 \x01(\tB\r\xbaH\n" +
+	"\xd8\x01\x01r\x05\xb0\x92\xf6\x01\x01R\x06roomId\x12'\n" +
+	"\x04room\x18\x03 \x01(\v2\x13.relay.room.v1.RoomR\x04room\x12)\n" +
 	"\n" +
-	"request_id\x18\x04 \x01(\tB\v\xbaH\b\xd8\x01\x01r\x03\xb0\x01\x01R\trequestId\"=\n" +
+	"request_id\x18\x04 \x01(\tB\n" +
+	"\xbaH\ar\x05\x80\x93\xf6\x01\x01R\trequestId\"=\n" +
 	"\x12CreateRoomResponse\x12'\n" +
-	"\x04room\x18\x01 \x01(\v2\x13.relay.room.v1.RoomR\x04room\"w\n" +
-	"\x0eGetRoomRequest\x12e\n" +
-	"\x04name\x18\x01 \x01(\tBQ\xe0A\x02\xbaHKrI2G^orgs/[a-z0-9][a-z0-9-]{0,62}/rooms/[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$R\x04name\":\n" +
+	"\x04room\x18\x01 \x01(\v2\x13.relay.room.v1.RoomR\x04room\"3\n" +
+	"\x0eGetRoomRequest\x12!\n" +
+	"\x04name\x18\x01 \x01(\tB\r\xe0A\x02\xbaH\ar\x05\xb8\x92\xf6\x01\x01R\x04name\":\n" +
 	"\x0fGetRoomResponse\x12'\n" +
-	"\x04room\x18\x01 \x01(\v2\x13.relay.room.v1.RoomR\x04room\"\xde\x01\n" +
-	"\x10ListRoomsRequest\x12@\n" +
-	"\x06parent\x18\x01 \x01(\tB(\xe0A\x02\xbaH\"r 2\x1e^orgs/[a-z0-9][a-z0-9-]{0,62}$R\x06parent\x12$\n" +
-	"\tpage_size\x18\x02 \x01(\x05B\a\xbaH\x04\x1a\x02(\x00R\bpageSize\x12'\n" +
+	"\x04room\x18\x01 \x01(\v2\x13.relay.room.v1.RoomR\x04room\"\xc5\x01\n" +
+	"\x10ListRoomsRequest\x12%\n" +
+	"\x06parent\x18\x01 \x01(\tB\r\xe0A\x02\xbaH\ar\x05\xa8\x92\xf6\x01\x01R\x06parent\x12$\n" +
+	"\tpage_size\x18\x02 \x01(\x05B\a\xbaH\x04\x1a\x02(\x00R\bpageSize\x12)\n" +
 	"\n" +
-	"page_token\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\x80\bR\tpageToken\x129\n" +
+	"page_token\x18\x03 \x01(\tB\n" +
+	"\xbaH\ar\x05\x90\x93\xf6\x01\x01R\tpageToken\x129\n" +
 	"\x05state\x18\x04 \x01(\x0e2\x19.relay.room.v1.Room.StateB\b\xbaH\x05\x82\x01\x02\x10\x01R\x05state\"f\n" +
 	"\x11ListRoomsResponse\x12)\n" +
 	"\x05rooms\x18\x01 \x03(\v2\x13.relay.room.v1.RoomR\x05rooms\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\x97\x01\n" +
-	"\x11DeleteRoomRequest\x12e\n" +
-	"\x04name\x18\x01 \x01(\tBQ\xe0A\x02\xbaHKrI2G^orgs/[a-z0-9][a-z0-9-]{0,62}/rooms/[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$R\x04name\x12\x1b\n" +
-	"\x04etag\x18\x02 \x01(\tB\a\xbaH\x04r\x02\x18@R\x04etag\"\x14\n" +
-	"\x12DeleteRoomResponse\"\x98\x03\n" +
-	"\x0fJoinRoomRequest\x12e\n" +
-	"\x04name\x18\x01 \x01(\tBQ\xe0A\x02\xbaHKrI2G^orgs/[a-z0-9][a-z0-9-]{0,62}/rooms/[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$R\x04name\x12>\n" +
-	"\bidentity\x18\x02 \x01(\tB\"\xe0A\x02\xbaH\x1cr\x1a\x10\x01\x18\x80\x012\x13^[^\\x00-\\x1f\\x7f]+$R\bidentity\x12+\n" +
-	"\fdisplay_name\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\xc8\x01R\vdisplayName\x12%\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"V\n" +
+	"\x11DeleteRoomRequest\x12!\n" +
+	"\x04name\x18\x01 \x01(\tB\r\xe0A\x02\xbaH\ar\x05\xb8\x92\xf6\x01\x01R\x04name\x12\x1e\n" +
+	"\x04etag\x18\x02 \x01(\tB\n" +
+	"\xbaH\ar\x05\x98\x93\xf6\x01\x01R\x04etag\"\x14\n" +
+	"\x12DeleteRoomResponse\"\xc5\x02\n" +
+	"\x0fJoinRoomRequest\x12!\n" +
+	"\x04name\x18\x01 \x01(\tB\r\xe0A\x02\xbaH\ar\x05\xb8\x92\xf6\x01\x01R\x04name\x12,\n" +
+	"\bidentity\x18\x02 \x01(\tB\x10\xe0A\x02\xbaH\n" +
+	"r\b\x88\x93\xf6\x01\x01(\x80\x02R\bidentity\x12.\n" +
+	"\fdisplay_name\x18\x03 \x01(\tB\v\xbaH\br\x06\x18\xc8\x01(\x80\x02R\vdisplayName\x12%\n" +
 	"\bmetadata\x18\x04 \x01(\tB\t\xbaH\x06r\x04(\x80\x80\x01R\bmetadata\x12-\n" +
 	"\x06grants\x18\x05 \x01(\v2\x15.relay.room.v1.GrantsR\x06grants\x12<\n" +
 	"\x03ttl\x18\x06 \x01(\v2\x19.google.protobuf.DurationB\x0f\xbaH\f\xaa\x01\t\"\x03\b\x90\x1c2\x02\b<R\x03ttl\x12\x1d\n" +
@@ -801,12 +708,7 @@ const file_relay_room_v1_room_service_proto_rawDesc = "" +
 	"\x14ice_transport_policy\x18\x04 \x01(\tR\x12iceTransportPolicy\x12;\n" +
 	"\vexpire_time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"expireTime\x12\x19\n" +
-	"\btoken_id\x18\x06 \x01(\tR\atokenId\"\x86\x01\n" +
-	"\x12WatchEventsRequest\x12@\n" +
-	"\x06parent\x18\x01 \x01(\tB(\xe0A\x02\xbaH\"r 2\x1e^orgs/[a-z0-9][a-z0-9-]{0,62}$R\x06parent\x12.\n" +
-	"\x0eafter_sequence\x18\x02 \x01(\x03B\a\xbaH\x04\"\x02(\x00R\rafterSequence\"A\n" +
-	"\x13WatchEventsResponse\x12*\n" +
-	"\x05event\x18\x01 \x01(\v2\x14.relay.room.v1.EventR\x05event2\xd2\x05\n" +
+	"\btoken_id\x18\x06 \x01(\tR\atokenId2\xf1\x04\n" +
 	"\vRoomService\x12{\n" +
 	"\n" +
 	"CreateRoom\x12 .relay.room.v1.CreateRoomRequest\x1a!.relay.room.v1.CreateRoomResponse\"(\xd0\xce\x18\x02\x82\xd3\xe4\x93\x02\x1e:\x01*\"\x19/v1/{parent=orgs/*}/rooms\x12r\n" +
@@ -814,8 +716,7 @@ const file_relay_room_v1_room_service_proto_rawDesc = "" +
 	"\tListRooms\x12\x1f.relay.room.v1.ListRoomsRequest\x1a .relay.room.v1.ListRoomsResponse\"(\xd0\xce\x18\x01\x82\xd3\xe4\x93\x02\x1b\x12\x19/v1/{parent=orgs/*}/rooms\x90\x02\x01\x12{\n" +
 	"\n" +
 	"DeleteRoom\x12 .relay.room.v1.DeleteRoomRequest\x1a!.relay.room.v1.DeleteRoomResponse\"(\xd0\xce\x18\x02\x82\xd3\xe4\x93\x02\x1b*\x19/v1/{name=orgs/*/rooms/*}\x90\x02\x02\x12z\n" +
-	"\bJoinRoom\x12\x1e.relay.room.v1.JoinRoomRequest\x1a\x1f.relay.room.v1.JoinRoomResponse\"-\xd0\xce\x18\x03\x82\xd3\xe4\x93\x02#:\x01*\"\x1e/v1/{name=orgs/*/rooms/*}:join\x12_\n" +
-	"\vWatchEvents\x12!.relay.room.v1.WatchEventsRequest\x1a\".relay.room.v1.WatchEventsResponse\"\a\xd0\xce\x18\x01\x90\x02\x010\x01B9Z7github.com/openova-io/bp-relay/gen/relay/room/v1;roomv1b\x06proto3"
+	"\bJoinRoom\x12\x1e.relay.room.v1.JoinRoomRequest\x1a\x1f.relay.room.v1.JoinRoomResponse\"-\xd0\xce\x18\x03\x82\xd3\xe4\x93\x02#:\x01*\"\x1e/v1/{name=orgs/*/rooms/*}:joinB9Z7github.com/openova-io/bp-relay/gen/relay/room/v1;roomv1b\x06proto3"
 
 var (
 	file_relay_room_v1_room_service_proto_rawDescOnce sync.Once
@@ -829,7 +730,7 @@ func file_relay_room_v1_room_service_proto_rawDescGZIP() []byte {
 	return file_relay_room_v1_room_service_proto_rawDescData
 }
 
-var file_relay_room_v1_room_service_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
+var file_relay_room_v1_room_service_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
 var file_relay_room_v1_room_service_proto_goTypes = []any{
 	(*CreateRoomRequest)(nil),     // 0: relay.room.v1.CreateRoomRequest
 	(*CreateRoomResponse)(nil),    // 1: relay.room.v1.CreateRoomResponse
@@ -841,44 +742,38 @@ var file_relay_room_v1_room_service_proto_goTypes = []any{
 	(*DeleteRoomResponse)(nil),    // 7: relay.room.v1.DeleteRoomResponse
 	(*JoinRoomRequest)(nil),       // 8: relay.room.v1.JoinRoomRequest
 	(*JoinRoomResponse)(nil),      // 9: relay.room.v1.JoinRoomResponse
-	(*WatchEventsRequest)(nil),    // 10: relay.room.v1.WatchEventsRequest
-	(*WatchEventsResponse)(nil),   // 11: relay.room.v1.WatchEventsResponse
-	(*Room)(nil),                  // 12: relay.room.v1.Room
-	(Room_State)(0),               // 13: relay.room.v1.Room.State
-	(*Grants)(nil),                // 14: relay.room.v1.Grants
-	(*durationpb.Duration)(nil),   // 15: google.protobuf.Duration
-	(*IceServer)(nil),             // 16: relay.room.v1.IceServer
-	(*timestamppb.Timestamp)(nil), // 17: google.protobuf.Timestamp
-	(*Event)(nil),                 // 18: relay.room.v1.Event
+	(*Room)(nil),                  // 10: relay.room.v1.Room
+	(Room_State)(0),               // 11: relay.room.v1.Room.State
+	(*Grants)(nil),                // 12: relay.room.v1.Grants
+	(*durationpb.Duration)(nil),   // 13: google.protobuf.Duration
+	(*IceServer)(nil),             // 14: relay.room.v1.IceServer
+	(*timestamppb.Timestamp)(nil), // 15: google.protobuf.Timestamp
 }
 var file_relay_room_v1_room_service_proto_depIdxs = []int32{
-	12, // 0: relay.room.v1.CreateRoomRequest.room:type_name -> relay.room.v1.Room
-	12, // 1: relay.room.v1.CreateRoomResponse.room:type_name -> relay.room.v1.Room
-	12, // 2: relay.room.v1.GetRoomResponse.room:type_name -> relay.room.v1.Room
-	13, // 3: relay.room.v1.ListRoomsRequest.state:type_name -> relay.room.v1.Room.State
-	12, // 4: relay.room.v1.ListRoomsResponse.rooms:type_name -> relay.room.v1.Room
-	14, // 5: relay.room.v1.JoinRoomRequest.grants:type_name -> relay.room.v1.Grants
-	15, // 6: relay.room.v1.JoinRoomRequest.ttl:type_name -> google.protobuf.Duration
-	16, // 7: relay.room.v1.JoinRoomResponse.ice_servers:type_name -> relay.room.v1.IceServer
-	17, // 8: relay.room.v1.JoinRoomResponse.expire_time:type_name -> google.protobuf.Timestamp
-	18, // 9: relay.room.v1.WatchEventsResponse.event:type_name -> relay.room.v1.Event
-	0,  // 10: relay.room.v1.RoomService.CreateRoom:input_type -> relay.room.v1.CreateRoomRequest
-	2,  // 11: relay.room.v1.RoomService.GetRoom:input_type -> relay.room.v1.GetRoomRequest
-	4,  // 12: relay.room.v1.RoomService.ListRooms:input_type -> relay.room.v1.ListRoomsRequest
-	6,  // 13: relay.room.v1.RoomService.DeleteRoom:input_type -> relay.room.v1.DeleteRoomRequest
-	8,  // 14: relay.room.v1.RoomService.JoinRoom:input_type -> relay.room.v1.JoinRoomRequest
-	10, // 15: relay.room.v1.RoomService.WatchEvents:input_type -> relay.room.v1.WatchEventsRequest
-	1,  // 16: relay.room.v1.RoomService.CreateRoom:output_type -> relay.room.v1.CreateRoomResponse
-	3,  // 17: relay.room.v1.RoomService.GetRoom:output_type -> relay.room.v1.GetRoomResponse
-	5,  // 18: relay.room.v1.RoomService.ListRooms:output_type -> relay.room.v1.ListRoomsResponse
-	7,  // 19: relay.room.v1.RoomService.DeleteRoom:output_type -> relay.room.v1.DeleteRoomResponse
-	9,  // 20: relay.room.v1.RoomService.JoinRoom:output_type -> relay.room.v1.JoinRoomResponse
-	11, // 21: relay.room.v1.RoomService.WatchEvents:output_type -> relay.room.v1.WatchEventsResponse
-	16, // [16:22] is the sub-list for method output_type
-	10, // [10:16] is the sub-list for method input_type
-	10, // [10:10] is the sub-list for extension type_name
-	10, // [10:10] is the sub-list for extension extendee
-	0,  // [0:10] is the sub-list for field type_name
+	10, // 0: relay.room.v1.CreateRoomRequest.room:type_name -> relay.room.v1.Room
+	10, // 1: relay.room.v1.CreateRoomResponse.room:type_name -> relay.room.v1.Room
+	10, // 2: relay.room.v1.GetRoomResponse.room:type_name -> relay.room.v1.Room
+	11, // 3: relay.room.v1.ListRoomsRequest.state:type_name -> relay.room.v1.Room.State
+	10, // 4: relay.room.v1.ListRoomsResponse.rooms:type_name -> relay.room.v1.Room
+	12, // 5: relay.room.v1.JoinRoomRequest.grants:type_name -> relay.room.v1.Grants
+	13, // 6: relay.room.v1.JoinRoomRequest.ttl:type_name -> google.protobuf.Duration
+	14, // 7: relay.room.v1.JoinRoomResponse.ice_servers:type_name -> relay.room.v1.IceServer
+	15, // 8: relay.room.v1.JoinRoomResponse.expire_time:type_name -> google.protobuf.Timestamp
+	0,  // 9: relay.room.v1.RoomService.CreateRoom:input_type -> relay.room.v1.CreateRoomRequest
+	2,  // 10: relay.room.v1.RoomService.GetRoom:input_type -> relay.room.v1.GetRoomRequest
+	4,  // 11: relay.room.v1.RoomService.ListRooms:input_type -> relay.room.v1.ListRoomsRequest
+	6,  // 12: relay.room.v1.RoomService.DeleteRoom:input_type -> relay.room.v1.DeleteRoomRequest
+	8,  // 13: relay.room.v1.RoomService.JoinRoom:input_type -> relay.room.v1.JoinRoomRequest
+	1,  // 14: relay.room.v1.RoomService.CreateRoom:output_type -> relay.room.v1.CreateRoomResponse
+	3,  // 15: relay.room.v1.RoomService.GetRoom:output_type -> relay.room.v1.GetRoomResponse
+	5,  // 16: relay.room.v1.RoomService.ListRooms:output_type -> relay.room.v1.ListRoomsResponse
+	7,  // 17: relay.room.v1.RoomService.DeleteRoom:output_type -> relay.room.v1.DeleteRoomResponse
+	9,  // 18: relay.room.v1.RoomService.JoinRoom:output_type -> relay.room.v1.JoinRoomResponse
+	14, // [14:19] is the sub-list for method output_type
+	9,  // [9:14] is the sub-list for method input_type
+	9,  // [9:9] is the sub-list for extension type_name
+	9,  // [9:9] is the sub-list for extension extendee
+	0,  // [0:9] is the sub-list for field type_name
 }
 
 func init() { file_relay_room_v1_room_service_proto_init() }
@@ -893,7 +788,7 @@ func file_relay_room_v1_room_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_relay_room_v1_room_service_proto_rawDesc), len(file_relay_room_v1_room_service_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   12,
+			NumMessages:   10,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -19,49 +19,46 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	RoomService_CreateRoom_FullMethodName  = "/relay.room.v1.RoomService/CreateRoom"
-	RoomService_GetRoom_FullMethodName     = "/relay.room.v1.RoomService/GetRoom"
-	RoomService_ListRooms_FullMethodName   = "/relay.room.v1.RoomService/ListRooms"
-	RoomService_DeleteRoom_FullMethodName  = "/relay.room.v1.RoomService/DeleteRoom"
-	RoomService_JoinRoom_FullMethodName    = "/relay.room.v1.RoomService/JoinRoom"
-	RoomService_WatchEvents_FullMethodName = "/relay.room.v1.RoomService/WatchEvents"
+	RoomService_CreateRoom_FullMethodName = "/relay.room.v1.RoomService/CreateRoom"
+	RoomService_GetRoom_FullMethodName    = "/relay.room.v1.RoomService/GetRoom"
+	RoomService_ListRooms_FullMethodName  = "/relay.room.v1.RoomService/ListRooms"
+	RoomService_DeleteRoom_FullMethodName = "/relay.room.v1.RoomService/DeleteRoom"
+	RoomService_JoinRoom_FullMethodName   = "/relay.room.v1.RoomService/JoinRoom"
 )
 
 // RoomServiceClient is the client API for RoomService service.
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
-// RoomService creates rooms and lets participants in.
+// RoomService creates rooms and mints what participants need to join them.
 type RoomServiceClient interface {
-	// CreateRoom makes a room in LiveKit and in our records. Caller: rooms
-	// write. Errors: ROOM_EXISTS, REQUEST_ID_REUSED, LIVEKIT_UNAVAILABLE. A
-	// retry with the same request_id is safe and gets the first answer for 24 h.
+	// CreateRoom creates a room in LiveKit and in the records. The name of an
+	// ended room may be used again. Caller: rooms write. Errors: ROOM_EXISTS,
+	// REQUEST_ID_REUSED, LIVEKIT_UNAVAILABLE. Retry: safe with the same
+	// request_id, which gets the first answer for 24 h.
 	CreateRoom(ctx context.Context, in *CreateRoomRequest, opts ...grpc.CallOption) (*CreateRoomResponse, error)
 	// GetRoom returns one room. Caller: rooms read. Errors: ROOM_NOT_FOUND.
 	// Retry: safe.
 	GetRoom(ctx context.Context, in *GetRoomRequest, opts ...grpc.CallOption) (*GetRoomResponse, error)
-	// ListRooms returns the organisation's rooms in the order of their names.
+	// ListRooms returns the organisation's rooms, ordered by name.
 	// Caller: rooms read. Errors: PAGE_TOKEN_INVALID. Retry: safe.
 	ListRooms(ctx context.Context, in *ListRoomsRequest, opts ...grpc.CallOption) (*ListRoomsResponse, error)
-	// DeleteRoom ends the room: everybody is disconnected, its recordings end.
-	// The record stays, with state ENDED. Caller: rooms write. Errors:
-	// ROOM_NOT_FOUND, ETAG_MISMATCH, LIVEKIT_UNAVAILABLE. Retry: safe; deleting
-	// an ended room succeeds.
+	// DeleteRoom ends the room: all participants are disconnected and its
+	// recordings stop. The record stays, in state ENDED. It asks LiveKit also if
+	// the record has ended already. Caller: rooms write. Errors: ROOM_NOT_FOUND,
+	// ETAG_MISMATCH, LIVEKIT_UNAVAILABLE (also if LiveKit runs the room and has
+	// lost it from its list: then the record has ended, and the room is deleted as
+	// soon as LiveKit lists it again). Retry: safe; deleting an ended room
+	// succeeds.
 	DeleteRoom(ctx context.Context, in *DeleteRoomRequest, opts ...grpc.CallOption) (*DeleteRoomResponse, error)
-	// JoinRoom mints what one participant needs to connect: LiveKit's address, a
-	// short-lived token with the grants asked for and nothing more, and TURN
-	// servers with credentials of its own. Caller: rooms join. Errors:
-	// ROOM_NOT_FOUND, ROOM_NOT_OPEN, GATEWAY_UNHEALTHY (only where relay_only is
-	// set). Retry: safe, each answer is a fresh one.
+	// JoinRoom mints what one participant needs to connect: LiveKit's URL, a
+	// short-lived token with the requested grants and no others, and TURN servers
+	// with credentials. Caller: rooms join. Errors: ROOM_NOT_FOUND,
+	// ROOM_NOT_OPEN, FIELD_INVALID (an identity reserved for recorders),
+	// GATEWAY_UNHEALTHY (only if relay_only is set), STOPPING (the replica that
+	// mints TURN credentials is stopping). Retry: safe; each answer has new
+	// credentials.
 	JoinRoom(ctx context.Context, in *JoinRoomRequest, opts ...grpc.CallOption) (*JoinRoomResponse, error)
-	// WatchEvents streams the organisation's events in order, those after a
-	// sequence first, then each new one as it happens. Events are kept for 72 h.
-	// An event that the caller may not read (a session's, without sessions read)
-	// keeps its place and type, and has neither subject nor details. The stream
-	// ends when the caller's token does. Caller: rooms read. Errors:
-	// TOKEN_EXPIRED, RATE_LIMITED. Retry: safe, from the last sequence that was
-	// handled.
-	WatchEvents(ctx context.Context, in *WatchEventsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchEventsResponse], error)
 }
 
 type roomServiceClient struct {
@@ -122,60 +119,39 @@ func (c *roomServiceClient) JoinRoom(ctx context.Context, in *JoinRoomRequest, o
 	return out, nil
 }
 
-func (c *roomServiceClient) WatchEvents(ctx context.Context, in *WatchEventsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchEventsResponse], error) {
-	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &RoomService_ServiceDesc.Streams[0], RoomService_WatchEvents_FullMethodName, cOpts...)
-	if err != nil {
-		return nil, err
-	}
-	x := &grpc.GenericClientStream[WatchEventsRequest, WatchEventsResponse]{ClientStream: stream}
-	if err := x.ClientStream.SendMsg(in); err != nil {
-		return nil, err
-	}
-	if err := x.ClientStream.CloseSend(); err != nil {
-		return nil, err
-	}
-	return x, nil
-}
-
-// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
-type RoomService_WatchEventsClient = grpc.ServerStreamingClient[WatchEventsResponse]
-
 // RoomServiceServer is the server API for RoomService service.
 // All implementations must embed UnimplementedRoomServiceServer
 // for forward compatibility.
 //
-// RoomService creates rooms and lets participants in.
+// RoomService creates rooms and mints what participants need to join them.
 type RoomServiceServer interface {
-	// CreateRoom makes a room in LiveKit and in our records. Caller: rooms
-	// write. Errors: ROOM_EXISTS, REQUEST_ID_REUSED, LIVEKIT_UNAVAILABLE. A
-	// retry with the same request_id is safe and gets the first answer for 24 h.
+	// CreateRoom creates a room in LiveKit and in the records. The name of an
+	// ended room may be used again. Caller: rooms write. Errors: ROOM_EXISTS,
+	// REQUEST_ID_REUSED, LIVEKIT_UNAVAILABLE. Retry: safe with the same
+	// request_id, which gets the first answer for 24 h.
 	CreateRoom(context.Context, *CreateRoomRequest) (*CreateRoomResponse, error)
 	// GetRoom returns one room. Caller: rooms read. Errors: ROOM_NOT_FOUND.
 	// Retry: safe.
 	GetRoom(context.Context, *GetRoomRequest) (*GetRoomResponse, error)
-	// ListRooms returns the organisation's rooms in the order of their names.
+	// ListRooms returns the organisation's rooms, ordered by name.
 	// Caller: rooms read. Errors: PAGE_TOKEN_INVALID. Retry: safe.
 	ListRooms(context.Context, *ListRoomsRequest) (*ListRoomsResponse, error)
-	// DeleteRoom ends the room: everybody is disconnected, its recordings end.
-	// The record stays, with state ENDED. Caller: rooms write. Errors:
-	// ROOM_NOT_FOUND, ETAG_MISMATCH, LIVEKIT_UNAVAILABLE. Retry: safe; deleting
-	// an ended room succeeds.
+	// DeleteRoom ends the room: all participants are disconnected and its
+	// recordings stop. The record stays, in state ENDED. It asks LiveKit also if
+	// the record has ended already. Caller: rooms write. Errors: ROOM_NOT_FOUND,
+	// ETAG_MISMATCH, LIVEKIT_UNAVAILABLE (also if LiveKit runs the room and has
+	// lost it from its list: then the record has ended, and the room is deleted as
+	// soon as LiveKit lists it again). Retry: safe; deleting an ended room
+	// succeeds.
 	DeleteRoom(context.Context, *DeleteRoomRequest) (*DeleteRoomResponse, error)
-	// JoinRoom mints what one participant needs to connect: LiveKit's address, a
-	// short-lived token with the grants asked for and nothing more, and TURN
-	// servers with credentials of its own. Caller: rooms join. Errors:
-	// ROOM_NOT_FOUND, ROOM_NOT_OPEN, GATEWAY_UNHEALTHY (only where relay_only is
-	// set). Retry: safe, each answer is a fresh one.
+	// JoinRoom mints what one participant needs to connect: LiveKit's URL, a
+	// short-lived token with the requested grants and no others, and TURN servers
+	// with credentials. Caller: rooms join. Errors: ROOM_NOT_FOUND,
+	// ROOM_NOT_OPEN, FIELD_INVALID (an identity reserved for recorders),
+	// GATEWAY_UNHEALTHY (only if relay_only is set), STOPPING (the replica that
+	// mints TURN credentials is stopping). Retry: safe; each answer has new
+	// credentials.
 	JoinRoom(context.Context, *JoinRoomRequest) (*JoinRoomResponse, error)
-	// WatchEvents streams the organisation's events in order, those after a
-	// sequence first, then each new one as it happens. Events are kept for 72 h.
-	// An event that the caller may not read (a session's, without sessions read)
-	// keeps its place and type, and has neither subject nor details. The stream
-	// ends when the caller's token does. Caller: rooms read. Errors:
-	// TOKEN_EXPIRED, RATE_LIMITED. Retry: safe, from the last sequence that was
-	// handled.
-	WatchEvents(*WatchEventsRequest, grpc.ServerStreamingServer[WatchEventsResponse]) error
 	mustEmbedUnimplementedRoomServiceServer()
 }
 
@@ -200,9 +176,6 @@ func (UnimplementedRoomServiceServer) DeleteRoom(context.Context, *DeleteRoomReq
 }
 func (UnimplementedRoomServiceServer) JoinRoom(context.Context, *JoinRoomRequest) (*JoinRoomResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method JoinRoom not implemented")
-}
-func (UnimplementedRoomServiceServer) WatchEvents(*WatchEventsRequest, grpc.ServerStreamingServer[WatchEventsResponse]) error {
-	return status.Error(codes.Unimplemented, "method WatchEvents not implemented")
 }
 func (UnimplementedRoomServiceServer) mustEmbedUnimplementedRoomServiceServer() {}
 func (UnimplementedRoomServiceServer) testEmbeddedByValue()                     {}
@@ -315,17 +288,6 @@ func _RoomService_JoinRoom_Handler(srv interface{}, ctx context.Context, dec fun
 	return interceptor(ctx, in, info, handler)
 }
 
-func _RoomService_WatchEvents_Handler(srv interface{}, stream grpc.ServerStream) error {
-	m := new(WatchEventsRequest)
-	if err := stream.RecvMsg(m); err != nil {
-		return err
-	}
-	return srv.(RoomServiceServer).WatchEvents(m, &grpc.GenericServerStream[WatchEventsRequest, WatchEventsResponse]{ServerStream: stream})
-}
-
-// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
-type RoomService_WatchEventsServer = grpc.ServerStreamingServer[WatchEventsResponse]
-
 // RoomService_ServiceDesc is the grpc.ServiceDesc for RoomService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -354,12 +316,6 @@ var RoomService_ServiceDesc = grpc.ServiceDesc{
 			Handler:    _RoomService_JoinRoom_Handler,
 		},
 	},
-	Streams: []grpc.StreamDesc{
-		{
-			StreamName:    "WatchEvents",
-			Handler:       _RoomService_WatchEvents_Handler,
-			ServerStreams: true,
-		},
-	},
+	Streams:  []grpc.StreamDesc{},
 	Metadata: "relay/room/v1/room_service.proto",
 }

@@ -123,9 +123,9 @@ type ListGatewaysRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// "orgs/{org}".
 	Parent string `protobuf:"bytes,1,opt,name=parent,proto3" json:"parent,omitempty"`
-	// How many at most: 50 where it is 0, never more than 1000.
+	// Maximum number of results: 50 if 0, never more than 1000.
 	PageSize int32 `protobuf:"varint,2,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
-	// next_page_token of the answer before.
+	// next_page_token of the previous page; empty for the first.
 	PageToken     string `protobuf:"bytes,3,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -187,7 +187,7 @@ type ListGatewaysResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The gateways.
 	Gateways []*Gateway `protobuf:"bytes,1,rep,name=gateways,proto3" json:"gateways,omitempty"`
-	// For the next page; empty on the last one.
+	// Token of the next page; empty on the last page.
 	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -242,9 +242,9 @@ type MintIceServersRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// "orgs/{org}".
 	Parent string `protobuf:"bytes,1,opt,name=parent,proto3" json:"parent,omitempty"`
-	// How long the credentials hold: 1 min to 24 h, 10 min where it is not set.
-	// STUNner checks them at every refresh, so this bounds how long media flows
-	// without a renewal.
+	// Lifetime of the credentials: 1 min to 24 h, 10 min if not set. STUNner
+	// checks them at every refresh, so this bounds how long media flows without a
+	// renewal.
 	Ttl           *durationpb.Duration `protobuf:"bytes,2,opt,name=ttl,proto3" json:"ttl,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -297,11 +297,11 @@ func (x *MintIceServersRequest) GetTtl() *durationpb.Duration {
 // MintIceServersResponse holds the ICE servers.
 type MintIceServersResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The servers, one per gateway, with all its addresses.
+	// The servers, one per gateway, each with all URLs of the gateway.
 	IceServers []*IceServer `protobuf:"bytes,1,rep,name=ice_servers,json=iceServers,proto3" json:"ice_servers,omitempty"`
-	// When the credentials' time is over.
+	// When the credentials expire.
 	ExpireTime *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"`
-	// The opaque id in the user part, as it stands in the evidence log.
+	// The opaque id in username, as in the evidence log.
 	CredentialId  string `protobuf:"bytes,3,opt,name=credential_id,json=credentialId,proto3" json:"credential_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -362,21 +362,22 @@ var File_relay_turn_v1_turn_service_proto protoreflect.FileDescriptor
 
 const file_relay_turn_v1_turn_service_proto_rawDesc = "" +
 	"\n" +
-	" relay/turn/v1/turn_service.proto\x12\rrelay.turn.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1erelay/options/v1/options.proto\x1a\x18relay/turn/v1/turn.proto\"}\n" +
-	"\x11GetGatewayRequest\x12h\n" +
-	"\x04name\x18\x01 \x01(\tBT\xe0A\x02\xbaHNrL2J^orgs/[a-z0-9][a-z0-9-]{0,62}/gateways/[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$R\x04name\"F\n" +
+	" relay/turn/v1/turn_service.proto\x12\rrelay.turn.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1erelay/options/v1/options.proto\x1a\x1crelay/options/v1/rules.proto\x1a\x18relay/turn/v1/turn.proto\"6\n" +
+	"\x11GetGatewayRequest\x12!\n" +
+	"\x04name\x18\x01 \x01(\tB\r\xe0A\x02\xbaH\ar\x05ؒ\xf6\x01\x01R\x04name\"F\n" +
 	"\x12GetGatewayResponse\x120\n" +
-	"\agateway\x18\x01 \x01(\v2\x16.relay.turn.v1.GatewayR\agateway\"\xa6\x01\n" +
-	"\x13ListGatewaysRequest\x12@\n" +
-	"\x06parent\x18\x01 \x01(\tB(\xe0A\x02\xbaH\"r 2\x1e^orgs/[a-z0-9][a-z0-9-]{0,62}$R\x06parent\x12$\n" +
-	"\tpage_size\x18\x02 \x01(\x05B\a\xbaH\x04\x1a\x02(\x00R\bpageSize\x12'\n" +
+	"\agateway\x18\x01 \x01(\v2\x16.relay.turn.v1.GatewayR\agateway\"\x8d\x01\n" +
+	"\x13ListGatewaysRequest\x12%\n" +
+	"\x06parent\x18\x01 \x01(\tB\r\xe0A\x02\xbaH\ar\x05\xa8\x92\xf6\x01\x01R\x06parent\x12$\n" +
+	"\tpage_size\x18\x02 \x01(\x05B\a\xbaH\x04\x1a\x02(\x00R\bpageSize\x12)\n" +
 	"\n" +
-	"page_token\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\x80\bR\tpageToken\"r\n" +
+	"page_token\x18\x03 \x01(\tB\n" +
+	"\xbaH\ar\x05\x90\x93\xf6\x01\x01R\tpageToken\"r\n" +
 	"\x14ListGatewaysResponse\x122\n" +
 	"\bgateways\x18\x01 \x03(\v2\x16.relay.turn.v1.GatewayR\bgateways\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\x98\x01\n" +
-	"\x15MintIceServersRequest\x12@\n" +
-	"\x06parent\x18\x01 \x01(\tB(\xe0A\x02\xbaH\"r 2\x1e^orgs/[a-z0-9][a-z0-9-]{0,62}$R\x06parent\x12=\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"}\n" +
+	"\x15MintIceServersRequest\x12%\n" +
+	"\x06parent\x18\x01 \x01(\tB\r\xe0A\x02\xbaH\ar\x05\xa8\x92\xf6\x01\x01R\x06parent\x12=\n" +
 	"\x03ttl\x18\x02 \x01(\v2\x19.google.protobuf.DurationB\x10\xbaH\r\xaa\x01\n" +
 	"\"\x04\b\x80\xa3\x052\x02\b<R\x03ttl\"\xb5\x01\n" +
 	"\x16MintIceServersResponse\x129\n" +

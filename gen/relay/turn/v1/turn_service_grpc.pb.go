@@ -28,7 +28,7 @@ const (
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
-// TurnService tells about gateways and mints ICE servers.
+// TurnService reads gateways and mints ICE servers.
 type TurnServiceClient interface {
 	// GetGateway returns one gateway. Caller: gateways read. Errors:
 	// GATEWAY_NOT_FOUND. Retry: safe.
@@ -36,10 +36,9 @@ type TurnServiceClient interface {
 	// ListGateways returns the gateways that serve the organisation. Caller:
 	// gateways read. Errors: PAGE_TOKEN_INVALID. Retry: safe.
 	ListGateways(ctx context.Context, in *ListGatewaysRequest, opts ...grpc.CallOption) (*ListGatewaysResponse, error)
-	// MintIceServers makes ICE servers with credentials of their own for one
-	// participant, over the gateways whose last probe went through. Caller: ICE
-	// servers mint. Errors: GATEWAY_UNHEALTHY. Retry: safe, each answer is a
-	// fresh one.
+	// MintIceServers mints credentials for one participant, for each healthy
+	// gateway that serves the organisation. Caller: ICE servers mint. Errors:
+	// GATEWAY_UNHEALTHY, STOPPING. Retry: safe; each answer has new credentials.
 	MintIceServers(ctx context.Context, in *MintIceServersRequest, opts ...grpc.CallOption) (*MintIceServersResponse, error)
 }
 
@@ -85,7 +84,7 @@ func (c *turnServiceClient) MintIceServers(ctx context.Context, in *MintIceServe
 // All implementations must embed UnimplementedTurnServiceServer
 // for forward compatibility.
 //
-// TurnService tells about gateways and mints ICE servers.
+// TurnService reads gateways and mints ICE servers.
 type TurnServiceServer interface {
 	// GetGateway returns one gateway. Caller: gateways read. Errors:
 	// GATEWAY_NOT_FOUND. Retry: safe.
@@ -93,10 +92,9 @@ type TurnServiceServer interface {
 	// ListGateways returns the gateways that serve the organisation. Caller:
 	// gateways read. Errors: PAGE_TOKEN_INVALID. Retry: safe.
 	ListGateways(context.Context, *ListGatewaysRequest) (*ListGatewaysResponse, error)
-	// MintIceServers makes ICE servers with credentials of their own for one
-	// participant, over the gateways whose last probe went through. Caller: ICE
-	// servers mint. Errors: GATEWAY_UNHEALTHY. Retry: safe, each answer is a
-	// fresh one.
+	// MintIceServers mints credentials for one participant, for each healthy
+	// gateway that serves the organisation. Caller: ICE servers mint. Errors:
+	// GATEWAY_UNHEALTHY, STOPPING. Retry: safe; each answer has new credentials.
 	MintIceServers(context.Context, *MintIceServersRequest) (*MintIceServersResponse, error)
 	mustEmbedUnimplementedTurnServiceServer()
 }

@@ -1,6 +1,6 @@
 // Package fanout delivers the messages of a topic to the subscriptions that
 // this process has on it. A subscription holds bus.Backlog messages; a reader
-// that is further behind loses the oldest, and never holds up another.
+// that is further behind loses the oldest ones and never delays another.
 package fanout
 
 import (
@@ -16,7 +16,7 @@ type Topics struct {
 	mu     sync.RWMutex
 	subs   map[string]map[*Sub]struct{}
 	closed bool
-	ends   sync.WaitGroup // of the functions that Until left to run
+	ends   sync.WaitGroup // the functions that Until has scheduled
 }
 
 // Sub is one subscription.
@@ -25,7 +25,7 @@ type Sub struct {
 	mu    sync.Mutex // orders delivery against close
 	ch    chan []byte
 	done  bool
-	stop  func() bool // takes back what Until left; guarded by Topics.mu
+	stop  func() bool // cancels what Until has scheduled; guarded by Topics.mu
 }
 
 // C delivers the messages; it is closed by Remove and by Topics.Close.
@@ -49,8 +49,8 @@ func (t *Topics) Add(topic string) (*Sub, error) {
 	return s, nil
 }
 
-// Remove ends the subscription and says whether it was the topic's last. It
-// may be called again.
+// Remove closes the subscription and reports whether it was the topic's last.
+// It may be called again.
 func (t *Topics) Remove(s *Sub) (last bool) {
 	t.mu.Lock()
 	if of, ok := t.subs[s.topic]; ok {
@@ -66,7 +66,7 @@ func (t *Topics) Remove(s *Sub) (last bool) {
 	return last
 }
 
-// Until removes s when ctx ends and calls gone with what Remove said, unless
+// Until removes s when ctx ends and then calls gone with Remove's result, unless
 // Close comes first.
 func (t *Topics) Until(ctx context.Context, s *Sub, gone func(last bool)) {
 	t.mu.Lock()
@@ -81,7 +81,7 @@ func (t *Topics) Until(ctx context.Context, s *Sub, gone func(last bool)) {
 	})
 }
 
-// Has says whether anyone here is subscribed to topic.
+// Has reports whether this process has a subscription of topic.
 func (t *Topics) Has(topic string) bool {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
@@ -98,7 +98,7 @@ func (t *Topics) Deliver(topic string, payload []byte) {
 	}
 }
 
-// Close ends all subscriptions and waits for those that are ending.
+// Close closes all subscriptions and waits for the functions of Until that run.
 func (t *Topics) Close() {
 	t.mu.Lock()
 	all := t.subs
@@ -106,7 +106,7 @@ func (t *Topics) Close() {
 	for _, of := range all {
 		for s := range of {
 			if s.stop != nil && s.stop() {
-				t.ends.Done() // it will not run any more
+				t.ends.Done() // it will not run
 			}
 			s.close()
 		}
@@ -124,7 +124,7 @@ func (s *Sub) send(payload []byte) {
 			return
 		default:
 		}
-		select { // full: the oldest goes
+		select { // full: drop the oldest
 		case <-s.ch:
 		default:
 		}

@@ -1,6 +1,0 @@
-// Package prom shows a running or finished load test to Prometheus: the last
-// second of its timeline as gauges, its sums as counters, its distributions as
-// histograms. Labels are closed sets: path (those of the scenario and total),
-// hop (those of the ledger), process (generator, sfu, turn, relay, seaweedfs
-// and what the scenario names). docs/metrics-loadtest.md lists all names.
-package prom

@@ -1,4 +1,0 @@
-package report
-
-// Add adds another path's counts and distributions; the name stays.
-func (p *Path) Add(o Path) { add(p, o) }
