@@ -32,9 +32,10 @@ test: ## obtain what the tests need, run all of them with -race, and sum up
 SEED ?= 1
 RUNS ?= 60
 MAX ?= 60
-crash: ## required recordings on two replicas under seeded faults of up to MAX seconds (SEED, RUNS, MAX)
-	@cd services && RELAY_CRASH_SEED=$(SEED) RELAY_CRASH_RUNS=$(RUNS) RELAY_CRASH_MAX=$(MAX) \
-		go test -trimpath -count=1 -timeout 6h -parallel $${PARALLEL:-3} -run 'TestCrash$$' -v ./recording
+FIRST ?= 0
+crash: ## required recordings and sessions on two replicas under seeded faults of up to MAX seconds (SEED, RUNS, MAX, FIRST)
+	@cd services && RELAY_CRASH_SEED=$(SEED) RELAY_CRASH_RUNS=$(RUNS) RELAY_CRASH_MAX=$(MAX) RELAY_CRASH_FIRST=$(FIRST) \
+		go test -trimpath -count=1 -timeout 6h -p 1 -parallel $${PARALLEL:-3} -run 'TestCrash$$' -v ./recording ./connection
 
 bench: build ## measure; prints a table and writes bench/results.json
 	@.ci/bench $(ARGS)

@@ -39,8 +39,19 @@ type desk struct {
 
 func dial(t *testing.T, p *process, path, query string, protocols ...string) *desk {
 	t.Helper()
-	c, _, err := websocket.Dial(t.Context(), p.url+path+"?"+query, &websocket.DialOptions{Subprotocols: append([]string{"guacamole"}, protocols...)})
+	d, err := tryDial(t, p, path, query, protocols...)
 	require.NoError(t, err)
+	return d
+}
+
+// tryDial is dial for a tunnel that may be refused.
+func tryDial(t *testing.T, p *process, path, query string, protocols ...string) (*desk, error) {
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	c, _, err := websocket.Dial(ctx, p.url+path+"?"+query, &websocket.DialOptions{Subprotocols: append([]string{"guacamole"}, protocols...)})
+	if err != nil {
+		return nil, err
+	}
 	c.SetReadLimit(-1)
 	d := &desk{t: t, ws: c, blobs: map[string]*strings.Builder{}, done: make(chan struct{})}
 	d.changed = sync.NewCond(&d.mu)
@@ -50,7 +61,26 @@ func dial(t *testing.T, p *process, path, query string, protocols ...string) *de
 		<-d.done
 		http.DefaultClient.CloseIdleConnections()
 	})
-	return d
+	return d, nil
+}
+
+// first waits for the first frame for at most this long.
+func (d *desk) first(patience time.Duration) error {
+	late := time.Now().Add(patience)
+	for {
+		d.mu.Lock()
+		syncs, over, why := d.syncs, d.over, d.closeErr
+		d.mu.Unlock()
+		switch {
+		case syncs > 0:
+			return nil
+		case over:
+			return why
+		case time.Now().After(late):
+			return context.DeadlineExceeded
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
 }
 
 func (d *desk) read() {

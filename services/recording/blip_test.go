@@ -2,10 +2,7 @@ package recording_test
 
 import (
 	"context"
-	"net"
-	"net/url"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -21,90 +18,6 @@ import (
 	"github.com/openova-io/bp-relay/services/dev/testmedia"
 	"github.com/openova-io/bp-relay/services/records"
 )
-
-// cable is the way from one process to a server. It can be cut and mended.
-type cable struct {
-	l      net.Listener
-	server string
-	away   atomic.Bool
-
-	mu    sync.Mutex
-	conns map[net.Conn]bool
-	wg    sync.WaitGroup
-}
-
-// newCable returns the cable and the server's URL through it.
-func newCable(t *testing.T, server string) (*cable, string) {
-	t.Helper()
-	u, err := url.Parse(server)
-	require.NoError(t, err)
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	c := &cable{l: l, server: u.Host, conns: map[net.Conn]bool{}}
-	c.wg.Go(func() {
-		for {
-			near, err := l.Accept()
-			if err != nil {
-				return
-			}
-			c.wg.Go(func() { c.carry(near) })
-		}
-	})
-	t.Cleanup(func() {
-		_ = l.Close()
-		c.cut()
-		c.wg.Wait()
-	})
-	u.Host = l.Addr().String()
-	return c, u.String()
-}
-
-// cut breaks all connections; new ones end at once.
-func (c *cable) cut() {
-	c.away.Store(true)
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for conn := range c.conns {
-		_ = conn.Close()
-	}
-}
-
-func (c *cable) mend() { c.away.Store(false) }
-
-func (c *cable) carry(near net.Conn) {
-	defer near.Close()
-	far, err := net.Dial("tcp", c.server)
-	if err != nil {
-		return
-	}
-	defer far.Close()
-	c.mu.Lock()
-	if c.away.Load() {
-		c.mu.Unlock()
-		return
-	}
-	c.conns[near], c.conns[far] = true, true
-	c.mu.Unlock()
-	var both sync.WaitGroup
-	for _, way := range [][2]net.Conn{{near, far}, {far, near}} {
-		both.Go(func() {
-			buf := make([]byte, 32<<10)
-			for {
-				n, err := way[0].Read(buf)
-				if _, werr := way[1].Write(buf[:n]); werr != nil || err != nil {
-					_ = way[0].Close()
-					_ = way[1].Close()
-					return
-				}
-			}
-		})
-	}
-	both.Wait()
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	delete(c.conns, near)
-	delete(c.conns, far)
-}
 
 func (w *world) token(room, identity string) *roomv1.JoinRoomResponse {
 	w.t.Helper()
@@ -132,7 +45,7 @@ func (w *world) open(room string) {
 // the recording from its beginning.
 func testRecordsAway(t *testing.T, lk *stack.LiveKit, objects *stack.S3) {
 	db, live := stacktest.Postgres(t), stacktest.Redis(t)
-	way, postgres := newCable(t, db.URL)
+	way, postgres := stacktest.NewCable(t, db.URL)
 	a := newWorld(t, lk, objects, func(s *setup) { s.Postgres, s.Redis = postgres, live.URL })
 	b := a.replica()
 	b.setup.Postgres = db.URL
@@ -145,12 +58,12 @@ func testRecordsAway(t *testing.T, lk *stack.LiveKit, objects *stack.S3) {
 	name := r.GetRecording().GetName()
 	require.Eventually(t, func() bool { return len(b.get(name).GetTracks()) == 2 }, 10*time.Second, 50*time.Millisecond)
 	join := a.token(room, "bob")
-	way.cut()
+	way.Cut()
 	a.publishWith(join, clip(t))
 	time.Sleep(6 * time.Second)
 	require.Equal(t, recordingv1.Recording_STATE_ACTIVE, b.get(name).GetState())
 	b.open(room)
-	way.mend()
+	way.Mend()
 	require.Eventually(t, func() bool { return len(b.get(name).GetTracks()) == 4 }, 30*time.Second, 50*time.Millisecond, "the records learn of the streams")
 	b.open(room)
 	_, err = b.recordings.StopRecording(b.acme(), &recordingv1.StopRecordingRequest{Name: name})
@@ -170,7 +83,7 @@ func testRecordsAway(t *testing.T, lk *stack.LiveKit, objects *stack.S3) {
 // takes nothing, and the room stays.
 func testRedisForgets(t *testing.T, lk *stack.LiveKit, objects *stack.S3) {
 	db, live := stacktest.Postgres(t), stacktest.Redis(t)
-	way, redis := newCable(t, live.URL)
+	way, redis := stacktest.NewCable(t, live.URL)
 	a := newWorld(t, lk, objects, func(s *setup) { s.Postgres, s.Redis, s.Patience = db.URL, redis, 4*time.Second })
 	b := a.replica()
 	b.setup.Redis = live.URL
@@ -187,12 +100,12 @@ func testRedisForgets(t *testing.T, lk *stack.LiveKit, objects *stack.S3) {
 	client := goredis.NewClient(options)
 	t.Cleanup(func() { _ = client.Close() })
 	require.NoError(t, client.FlushAll(t.Context()).Err())
-	way.cut()
+	way.Cut()
 	require.NoError(t, client.FlushAll(t.Context()).Err())
 	time.Sleep(20 * time.Second) // three sweeps, five times the patience
 	require.Equal(t, recordingv1.Recording_STATE_ACTIVE, b.get(name).GetState())
 	b.open(room)
-	way.mend()
+	way.Mend()
 	_, err = b.recordings.StopRecording(b.acme(), &recordingv1.StopRecordingRequest{Name: name})
 	require.NoError(t, err)
 	rec := b.becomes(name, recordingv1.Recording_STATE_STORED)

@@ -37,24 +37,28 @@ func number(t *testing.T, name string, normal int) int {
 	return n
 }
 
-// TestCrash records required calls on two replicas while PostgreSQL and Redis are
-// cut off from one or both of them, Redis forgets, and processes are killed and
-// restarted, at stages, for times and in an order that the seed chooses. After each
-// run: the recording is STORED because it was stopped, its room is still open,
-// the manifest has every segment that was recorded, no spool keeps anything, and
-// each pause of a file is stated.
+// TestCrash records required calls on two replicas while one or both of them lose
+// PostgreSQL, Redis, SeaweedFS or LiveKit (cut off, hanging, or with lost answers),
+// while PostgreSQL and Redis are killed and restarted, Redis forgets, and processes
+// of relay are killed: at stages, for times and in an order that the seed chooses.
+// After each run: the recording is STORED because it was stopped, its room is still
+// open, the manifest has every segment that was recorded, no spool keeps anything,
+// and each pause of a file is stated.
 //
 // make crash SEED=... RUNS=... MAX=... runs more of them, with longer faults.
 func TestCrash(t *testing.T) {
 	seed, runs, longest := number(t, "RELAY_CRASH_SEED", 1), number(t, "RELAY_CRASH_RUNS", 3), number(t, "RELAY_CRASH_MAX", 5)
+	first := number(t, "RELAY_CRASH_FIRST", 0)
 	lk, objects := stacktest.LiveKit(t), stacktest.SeaweedFS(t, "recordings")
-	db, live := stacktest.Postgres(t), stacktest.Redis(t)
 	media := clip(t)
 	t.Run("runs", func(t *testing.T) {
-		for run := range runs {
+		for run := first; run < first+runs; run++ {
 			t.Run(fmt.Sprintf("seed %d run %d", seed, run), func(t *testing.T) {
 				t.Parallel()
-				c := &crash{t: t, rnd: rand.New(rand.NewPCG(uint64(seed), uint64(run))), longest: longest, media: media, db: db, redis: live}
+				c := &crash{
+					t: t, rnd: rand.New(rand.NewPCG(uint64(seed), uint64(run))), longest: longest, media: media,
+					db: stacktest.Postgres(t), redis: stacktest.Redis(t),
+				}
 				c.build(lk, objects)
 				c.play()
 			})
@@ -62,7 +66,7 @@ func TestCrash(t *testing.T) {
 	})
 }
 
-// crash is one run.
+// crash is one run. It has a PostgreSQL and a Redis of its own.
 type crash struct {
 	t       *testing.T
 	rnd     *rand.Rand
@@ -77,24 +81,31 @@ type crash struct {
 // side is one replica with its ways to the servers.
 type side struct {
 	*world
-	records, bus *cable
-	kill         func()
+	cables map[string]*stacktest.Cable
+	kill   func()
 }
 
 func (c *crash) build(lk *stack.LiveKit, objects *stack.S3) {
 	var first *world
 	for i := range c.sides {
-		s := new(side)
-		var pgURL, redisURL string
-		s.records, pgURL = newCable(c.t, c.db.URL)
-		s.bus, redisURL = newCable(c.t, c.redis.URL)
+		s := &side{cables: map[string]*stacktest.Cable{}}
 		if i == 0 {
 			first = newWorld(c.t, lk, objects, nil)
 			s.world = first
 		} else {
 			s.world = first.replica()
 		}
-		s.setup.Postgres, s.setup.Redis = pgURL, redisURL
+		for _, way := range []struct {
+			name, from string
+			to         *string
+		}{
+			{"PostgreSQL", c.db.URL, &s.setup.Postgres},
+			{"Redis", c.redis.URL, &s.setup.Redis},
+			{"SeaweedFS", objects.Endpoint, &s.setup.S3},
+			{"LiveKit", lk.URL, &s.setup.LiveKit},
+		} {
+			s.cables[way.name], *way.to = stacktest.NewCable(c.t, way.from)
+		}
 		s.kill = s.spawn()
 		s.up()
 		c.sides[i] = s
@@ -103,39 +114,47 @@ func (c *crash) build(lk *stack.LiveKit, objects *stack.S3) {
 
 // fault breaks something and returns what mends it.
 func (c *crash) fault() (what string, mend func()) {
-	one := c.sides[c.rnd.IntN(2)]
-	both := func(pick func(*side) *cable) func() {
-		for _, s := range c.sides {
-			pick(s).cut()
-		}
-		return func() {
-			for _, s := range c.sides {
-				pick(s).mend()
-			}
-		}
-	}
-	pg, bus := func(s *side) *cable { return s.records }, func(s *side) *cable { return s.bus }
-	switch c.rnd.IntN(7) {
+	switch c.rnd.IntN(8) {
 	case 0:
-		one.records.cut()
-		return "one replica without PostgreSQL", one.records.mend
-	case 1:
-		return "PostgreSQL away", both(pg)
-	case 2:
-		one.bus.cut()
-		return "one replica without Redis", one.bus.mend
-	case 3:
-		return "Redis away", both(bus)
-	case 4:
-		c.flush()
-		return "Redis forgets", func() {}
-	case 5:
+		one := c.sides[c.rnd.IntN(2)]
 		one.kill()
 		return "a process is killed", func() { one.kill = one.spawn() }
-	default:
-		back := both(pg)
+	case 1:
+		require.NoError(c.t, c.db.Kill())
+		return "PostgreSQL is killed", func() { require.NoError(c.t, c.db.Restart(c.t.Context())) }
+	case 2:
+		require.NoError(c.t, c.redis.Kill())
+		return "Redis is killed and forgets", func() { require.NoError(c.t, c.redis.Restart(c.t.Context())) }
+	case 3:
+		what, mend = c.unplug("PostgreSQL")
 		c.flush()
-		return "PostgreSQL away, Redis forgets", back
+		return what + ", Redis forgets", mend
+	default:
+		return c.unplug([]string{"PostgreSQL", "Redis", "SeaweedFS", "LiveKit"}[c.rnd.IntN(4)])
+	}
+}
+
+// unplug does something to the way from one replica, or from both, to a server.
+func (c *crash) unplug(server string) (what string, mend func()) {
+	sides, who := c.sides[:], "both replicas"
+	if n := c.rnd.IntN(3); n < 2 {
+		sides, who = c.sides[n:n+1], "one replica"
+	}
+	how := []string{"is cut off from", "hangs for", "loses its answers to"}[c.rnd.IntN(3)]
+	for _, s := range sides {
+		switch cable := s.cables[server]; how {
+		case "is cut off from":
+			cable.Cut()
+		case "hangs for":
+			cable.Hang()
+		default:
+			cable.Lose()
+		}
+	}
+	return fmt.Sprintf("%s %s %s", server, how, who), func() {
+		for _, s := range sides {
+			s.cables[server].Mend()
+		}
 	}
 }
 
@@ -160,7 +179,7 @@ func (c *crash) during(stage string, fn func()) {
 		defer close(done)
 		fn()
 	}()
-	time.Sleep(pause)
+	time.Sleep(pause) // for this long it is broken
 	mend()
 	select {
 	case <-done:
@@ -169,28 +188,33 @@ func (c *crash) during(stage string, fn func()) {
 	}
 }
 
-// insist calls one replica after the other until one succeeds.
-func (c *crash) insist(call func(s *side) error) {
+// insist calls one replica after the other until one succeeds. One that hangs is
+// given 10 s, as an application's backend would.
+func (c *crash) insist(call func(ctx context.Context, s *side) error) {
 	for try := range 200 {
-		if call(c.sides[try%2]) == nil {
+		s := c.sides[try%2]
+		ctx, cancel := context.WithTimeout(s.acme(), 10*time.Second)
+		err := call(ctx, s)
+		cancel()
+		if err == nil {
 			return
 		}
-		time.Sleep(500 * time.Millisecond)
+		time.Sleep(500 * time.Millisecond) // the pace of a caller that retries
 	}
 }
 
 // must is insist, and the result.
-func must[T any](c *crash, call func(s *side) (T, error)) (got T) {
-	c.insist(func(s *side) (err error) {
-		got, err = call(s)
+func must[T any](c *crash, call func(ctx context.Context, s *side) (T, error)) (got T) {
+	c.insist(func(ctx context.Context, s *side) (err error) {
+		got, err = call(ctx, s)
 		return err
 	})
 	return got
 }
 
 func (c *crash) get(name string) *recordingv1.Recording {
-	return must(c, func(s *side) (*recordingv1.GetRecordingResponse, error) {
-		return s.recordings.GetRecording(s.acme(), &recordingv1.GetRecordingRequest{Name: name})
+	return must(c, func(ctx context.Context, s *side) (*recordingv1.GetRecordingResponse, error) {
+		return s.recordings.GetRecording(ctx, &recordingv1.GetRecordingRequest{Name: name})
 	}).GetRecording()
 }
 
@@ -208,24 +232,24 @@ func (c *crash) play() {
 	request := &recordingv1.StartRecordingRequest{Parent: "orgs/acme", Room: room, Mode: recordingv1.Mode_MODE_REQUIRED, RequestId: uuid.NewString()}
 	var name string
 	c.during("start", func() {
-		name = must(c, func(s *side) (*recordingv1.StartRecordingResponse, error) {
-			got, err := s.recordings.StartRecording(s.acme(), request)
-			if s.t.Context().Err() == nil && err != nil { // a start that failed for good may be asked for anew
-				request.RequestId = c.again(room, request.RequestId)
+		name = must(c, func(ctx context.Context, s *side) (*recordingv1.StartRecordingResponse, error) {
+			got, err := s.recordings.StartRecording(ctx, request)
+			if err != nil { // a start that failed for good may be asked for anew
+				request.RequestId = c.again(ctx, room, request.RequestId)
 			}
 			return got, err
 		}).GetRecording().GetName()
 	})
 	require.NotEmpty(c.t, name)
 	c.waitFor("ann is recorded", func() bool { return len(c.get(name).GetTracks()) >= 2 })
-	time.Sleep(2 * time.Second)
+	time.Sleep(2 * time.Second) // of media
 	c.during("recording", func() {})
 	c.during("a track begins", func() { a.publishWith(bob, c.media) })
 	c.waitFor("bob is recorded", func() bool { return len(c.get(name).GetTracks()) >= 4 })
-	time.Sleep(2 * time.Second)
+	time.Sleep(2 * time.Second) // of media
 	c.during("stop", func() {
-		must(c, func(s *side) (*recordingv1.StopRecordingResponse, error) {
-			return s.recordings.StopRecording(s.acme(), &recordingv1.StopRecordingRequest{Name: name})
+		must(c, func(ctx context.Context, s *side) (*recordingv1.StopRecordingResponse, error) {
+			return s.recordings.StopRecording(ctx, &recordingv1.StopRecordingRequest{Name: name})
 		})
 	})
 	c.during("store", func() {})
@@ -235,9 +259,9 @@ func (c *crash) play() {
 
 // again returns the request id for the next attempt: the same one, unless the
 // recording that it began has failed.
-func (c *crash) again(room, id string) string {
+func (c *crash) again(ctx context.Context, room, id string) string {
 	for _, s := range c.sides {
-		list, err := s.recordings.ListRecordings(s.acme(), &recordingv1.ListRecordingsRequest{Parent: "orgs/acme", Room: room})
+		list, err := s.recordings.ListRecordings(ctx, &recordingv1.ListRecordingsRequest{Parent: "orgs/acme", Room: room})
 		if err == nil && len(list.GetRecordings()) > 0 && list.GetRecordings()[len(list.GetRecordings())-1].GetState() == recordingv1.Recording_STATE_FAILED {
 			return uuid.NewString()
 		}
@@ -248,8 +272,8 @@ func (c *crash) again(room, id string) string {
 // judge checks what must hold after any run.
 func (c *crash) judge(room string, rec *recordingv1.Recording) {
 	require.Equal(c.t, "stopped", rec.GetEndReason())
-	got := must(c, func(s *side) (*roomv1.GetRoomResponse, error) {
-		return s.rooms.GetRoom(s.acme(), &roomv1.GetRoomRequest{Name: room})
+	got := must(c, func(ctx context.Context, s *side) (*roomv1.GetRoomResponse, error) {
+		return s.rooms.GetRoom(ctx, &roomv1.GetRoomRequest{Name: room})
 	})
 	require.Equal(c.t, roomv1.Room_STATE_OPEN, got.GetRoom().GetState(), "a blip ends no call")
 	c.segments(rec)
