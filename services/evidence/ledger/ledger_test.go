@@ -292,7 +292,7 @@ func TestAnObjectStoreThatLiesIsNoticed(t *testing.T) {
 				eventually(t, "an operator is asked", func() bool { return asked(t, r) })
 				r.Add(t, leaf.Act{Type: "test.filled", Org: "acme", Actor: "u", Subject: "orgs/acme/rooms/r"})
 				time.Sleep(50 * time.Millisecond) // ten times as long as it takes to publish
-				require.NotEmpty(t, r.Ledger.Status().Stopped)
+				eventually(t, "the status says it", func() bool { return r.Ledger.Status().Stopped != "" })
 				require.Equal(t, shown, object(t, b, bkt, "checkpoint"), "nothing is overwritten")
 				return
 			}
