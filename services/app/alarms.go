@@ -117,7 +117,7 @@ func withRecords(cmd *cobra.Command, path string, fn func(context.Context, recor
 			return fmt.Errorf("no records at %s: set --data, --records.postgres or --config as for relay serve", filepath.Clean(file))
 		}
 	}
-	db, err := openRecords(cmd.Context(), &cfg, slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), &slog.HandlerOptions{Level: slog.LevelError})))
+	db, err := openRecords(cmd.Context(), &cfg, 0, slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), &slog.HandlerOptions{Level: slog.LevelError})))
 	if err != nil {
 		return err
 	}

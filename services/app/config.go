@@ -149,6 +149,7 @@ type Config struct {
 		} `koanf:"tls"`
 	} `koanf:"remote"`
 
+	Startup  time.Duration `koanf:"startup" doc:"how long a start waits for PostgreSQL and Redis while they do not answer; 0 tries once"`
 	Shutdown time.Duration `koanf:"shutdown" doc:"how long running calls may take to finish after a stop"`
 }
 
@@ -172,7 +173,7 @@ func Default() Config {
 	c.Turn.CDS, c.Turn.Listen = "127.0.0.1:13478", "127.0.0.1:3478"
 	c.Turn.Health, c.Turn.Metrics, c.Turn.Echo = "127.0.0.1:8086", "127.0.0.1:8088", "127.0.0.1:3479"
 	c.Capture.MaxSpool, c.Capture.Patience = 10<<30, 10*time.Minute
-	c.Shutdown = 10 * time.Second
+	c.Startup, c.Shutdown = 2*time.Minute, 10*time.Second
 	return c
 }
 
@@ -241,6 +242,7 @@ func (c *Config) Check() error {
 		need(c.Keys.Master != "", "keys.master: services in separate processes share one master key; set its file")
 		need(c.Auth.InternalSecret != "", "auth.internal_secret: services in separate processes share one secret; set the same for all")
 	}
+	need(c.Startup >= 0, "startup: %s: want 0 or more", c.Startup)
 	_, err := c.addresses()
 	need(err == nil, "%v", err)
 	_, known := guacdClients()[c.Guacd.SSH]

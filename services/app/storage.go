@@ -5,6 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
 
 	"github.com/openova-io/bp-relay/services/blob"
 	"github.com/openova-io/bp-relay/services/bus"
@@ -18,8 +21,9 @@ import (
 	"github.com/openova-io/bp-relay/services/records/sqlite"
 )
 
-// openRecords opens PostgreSQL if its URL is configured, else SQLite.
-func openRecords(ctx context.Context, cfg *Config, log *slog.Logger) (records.DB, error) {
+// openRecords opens PostgreSQL if its URL is configured, else SQLite. PostgreSQL is
+// waited for as long as patience says.
+func openRecords(ctx context.Context, cfg *Config, patience time.Duration, log *slog.Logger) (records.DB, error) {
 	url, err := cfg.Records.Postgres.Reveal()
 	if err != nil {
 		return nil, err
@@ -27,7 +31,10 @@ func openRecords(ctx context.Context, cfg *Config, log *slog.Logger) (records.DB
 	if url == "" {
 		return sqlite.Open(ctx, sqlite.Config{Path: cfg.path("records.db"), Logger: log})
 	}
-	db, err := postgres.Open(ctx, postgres.Config{URL: url, Logger: log})
+	db, err := postgres.Open(ctx, postgres.Config{URL: url, Patience: patience, Logger: log})
+	if errors.Is(err, records.ErrUnavailable) {
+		return nil, fmt.Errorf("PostgreSQL does not answer; check records.postgres: %w", err)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("PostgreSQL refuses the connection; check records.postgres: %w", err)
 	}
@@ -35,7 +42,7 @@ func openRecords(ctx context.Context, cfg *Config, log *slog.Logger) (records.DB
 }
 
 func makeRecords(ctx context.Context, b *builder) (records.DB, error) {
-	db, err := openRecords(ctx, &b.cfg, b.log)
+	db, err := openRecords(ctx, &b.cfg, b.cfg.Startup, b.log)
 	if err != nil {
 		return nil, err
 	}
@@ -78,13 +85,45 @@ func makeBus(ctx context.Context, b *builder) (bus.Bus, error) {
 		if live, err = redis.New(redis.Config{URL: url, Logger: b.log}); err != nil {
 			return nil, err
 		}
-		if err := live.Ping(ctx); err != nil {
-			return nil, errors.Join(fmt.Errorf("redis does not answer; check bus.redis: %w", err), live.Close())
+		if err := b.awaitRedis(ctx, live); err != nil {
+			return nil, errors.Join(err, live.Close())
 		}
 	}
 	b.closer(live.Close)
 	b.check(check{name: "bus", required: true, ask: live.Ping})
 	return live, nil
+}
+
+// awaitRedis waits until Redis answers, for as long as the configuration says. What
+// Redis refuses, such as the password, is an error at once.
+func (b *builder) awaitRedis(ctx context.Context, live bus.Bus) error {
+	wait := backoff.NewExponentialBackOff()
+	wait.InitialInterval, wait.MaxInterval = 100*time.Millisecond, 5*time.Second
+	options := []backoff.RetryOption{backoff.WithBackOff(wait), backoff.WithMaxElapsedTime(b.cfg.Startup)}
+	if b.cfg.Startup <= 0 {
+		options = append(options, backoff.WithMaxTries(1))
+	}
+	said := false
+	_, err := backoff.Retry(ctx, func() (struct{}, error) {
+		err := live.Ping(ctx)
+		if err == nil || !redis.Refused(err) {
+			return struct{}{}, err
+		}
+		return struct{}{}, backoff.Permanent(err)
+	}, append(options, backoff.WithNotify(func(err error, _ time.Duration) {
+		if !said {
+			said = true
+			b.log.WarnContext(ctx, "Redis does not answer; trying again", "patience", b.cfg.Startup, "error", err)
+		}
+	}))...)
+	switch {
+	case err == nil:
+		return nil
+	case redis.Refused(err):
+		return fmt.Errorf("redis refuses the connection; check bus.redis: %w", err)
+	default:
+		return fmt.Errorf("redis does not answer; check bus.redis: %w", err)
+	}
 }
 
 func makeCapture(b *builder, db records.DB, keys *keyring.Keyring, st blob.Store) (*capture.Manager, error) {

@@ -88,7 +88,7 @@ func (s setup) records(ctx context.Context, log *slog.Logger) (records.DB, bus.B
 		db, err := sqlite.Open(ctx, sqlite.Config{Path: filepath.Join(s.Dir, "records.db"), Logger: log})
 		return db, inproc.New(), err
 	}
-	db, err := postgres.Open(ctx, postgres.Config{URL: s.Postgres, Logger: log})
+	db, err := postgres.Open(ctx, postgres.Config{URL: s.Postgres, Patience: time.Minute, Logger: log})
 	if err != nil {
 		return nil, nil, err
 	}

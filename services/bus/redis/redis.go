@@ -101,6 +101,13 @@ func typed(ctx context.Context, op string, err error) error {
 	return fmt.Errorf("%s: %w: %w", op, bus.ErrUnavailable, err)
 }
 
+// Refused reports whether an error is an answer of Redis that another try does not
+// change, such as to a wrong password. Redis that loads its data answers LOADING.
+func Refused(err error) bool {
+	answer, is := errors.AsType[goredis.Error](err)
+	return is && !goredis.HasErrorPrefix(answer, "LOADING") && !goredis.HasErrorPrefix(answer, "MASTERDOWN")
+}
+
 // millis is d in whole milliseconds, rounded up, as Redis takes an expiry.
 func millis(d time.Duration) int64 {
 	return int64((d + time.Millisecond - 1) / time.Millisecond)

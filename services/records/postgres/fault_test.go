@@ -161,3 +161,39 @@ func TestUnreachable(t *testing.T) {
 	require.Error(t, err)
 	require.NotContains(t, err.Error(), "hunter2")
 }
+
+// TestOpenWaits: the server is away, hangs, or starts, when a process opens it; it
+// is waited for. What it refuses is told at once.
+func TestOpenWaits(t *testing.T) {
+	pg := shared.Postgres(t)
+	url := database(t, pg)
+	for name, spoil := range map[string]func(*stacktest.Cable){
+		"away": (*stacktest.Cable).Cut, "hanging": (*stacktest.Cable).Hang, "losing its answers": (*stacktest.Cable).Lose,
+	} {
+		t.Run(name, func(t *testing.T) {
+			cable, through := stacktest.NewCable(t, url)
+			spoil(cable)
+			mended := time.AfterFunc(2*time.Second, cable.Mend)
+			defer mended.Stop()
+			s, err := postgres.Open(t.Context(), postgres.Config{URL: through, Patience: time.Minute})
+			require.NoError(t, err)
+			require.NoError(t, s.Close())
+		})
+	}
+	t.Run("away for longer", func(t *testing.T) {
+		cable, through := stacktest.NewCable(t, url)
+		cable.Cut()
+		_, err := postgres.Open(t.Context(), postgres.Config{URL: through, Patience: time.Second})
+		require.ErrorIs(t, err, records.ErrUnavailable)
+	})
+	t.Run("refused", func(t *testing.T) {
+		began := time.Now()
+		_, err := postgres.Open(t.Context(), postgres.Config{URL: url + "&password=wrong", Patience: time.Hour})
+		require.Error(t, err)
+		require.NotErrorIs(t, err, records.ErrUnavailable)
+		_, err = postgres.Open(t.Context(), postgres.Config{URL: url + "&dbname=none", Patience: time.Hour})
+		require.ErrorContains(t, err, "does not exist")
+		require.NotErrorIs(t, err, records.ErrUnavailable)
+		require.Less(t, time.Since(began), time.Minute)
+	})
+}

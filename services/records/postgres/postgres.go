@@ -39,6 +39,9 @@ type Config struct {
 	// Writers and Readers are how many transactions write and read at once; 0
 	// means 4 and 8. Their sum bounds the number of connections.
 	Writers, Readers int
+	// Patience is how long Open waits for a server that does not answer, or that
+	// starts or stops; 0 means that it tries once.
+	Patience time.Duration
 	// Logger defaults to slog.Default().
 	Logger *slog.Logger
 	// Now is the clock of create and update times and of the 24 h for which
@@ -73,7 +76,8 @@ var (
 )
 
 // Open connects and migrates the schema; replicas that start at once wait for
-// each other. The caller closes the DB.
+// each other. Its error wraps records.ErrUnavailable if the server does not answer
+// within Config.Patience. The caller closes the DB.
 func Open(ctx context.Context, cfg Config) (*DB, error) {
 	if cfg.URL == "" {
 		return nil, errors.New("postgres: no URL")
@@ -94,8 +98,11 @@ func Open(ctx context.Context, cfg Config) (*DB, error) {
 	if err != nil {
 		return nil, fmt.Errorf("postgres: %w", err) // pgx leaves the password out
 	}
-	if err := migrate(ctx, *pc.ConnConfig); err != nil {
-		return nil, fmt.Errorf("postgres: migrate: %w", err)
+	if pc.ConnConfig.ConnectTimeout == 0 || pc.ConnConfig.ConnectTimeout > connectTimeout {
+		pc.ConnConfig.ConnectTimeout = connectTimeout
+	}
+	if err := prepare(ctx, cfg, *pc.ConnConfig.Copy()); err != nil {
+		return nil, err
 	}
 	pc.MaxConns = int32(cfg.Writers + cfg.Readers)
 	for k, v := range map[string]string{
@@ -107,9 +114,6 @@ func Open(ctx context.Context, cfg Config) (*DB, error) {
 		if pc.ConnConfig.RuntimeParams[k] == "" {
 			pc.ConnConfig.RuntimeParams[k] = v
 		}
-	}
-	if pc.ConnConfig.ConnectTimeout == 0 || pc.ConnConfig.ConnectTimeout > connectTimeout {
-		pc.ConnConfig.ConnectTimeout = connectTimeout
 	}
 	pc.AfterConnect = durable
 	pool, err := pgxpool.NewWithConfig(ctx, pc)
