@@ -6,6 +6,7 @@ import (
 	"net"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -109,10 +110,13 @@ func TestAGuacdThatIsNotThere(t *testing.T) {
 
 func TestARequiredRecordingThatFailsEndsTheSession(t *testing.T) {
 	r := newRig(t)
-	p := r.start(func(_ *connection.Config, c *capture.Config) { c.MaxSpool = 200 << 10 })
+	objects := &gate{Store: r.blob}
+	p := r.start(func(_ *connection.Config, c *capture.Config) { c.MaxSpool, c.Blob = 200<<10, objects })
 	d, name := r.up(p, r.define(p, "shell"))
-	d.enter("while :; do seq 1000; done") // more than the spool holds before the store takes any
+	objects.shut.Store(true)
+	d.enter("while :; do seq 1000; done")
 	status, told := d.closed()
+	objects.shut.Store(false)
 	require.Equal(t, guac.ServerError, status)
 	require.Contains(t, told, "must be recorded")
 	over := r.session(p, name, connectionv1.Session_STATE_ENDED)
@@ -216,6 +220,19 @@ func TestAReplicaLeavesTheSpoolTimeToComeBack(t *testing.T) {
 type away struct{ blob.Store }
 
 func (away) Put(context.Context, string, string, []byte) error { return blob.ErrUnavailable }
+
+// gate is an object store that refuses every put while it is shut.
+type gate struct {
+	blob.Store
+	shut atomic.Bool
+}
+
+func (g *gate) Put(ctx context.Context, bucket, key string, body []byte) error {
+	if g.shut.Load() {
+		return blob.ErrUnavailable
+	}
+	return g.Store.Put(ctx, bucket, key, body)
+}
 
 // insertActive inserts the record that a dead process leaves.
 func (r *rig) insertActive(name, conn, capt string) {

@@ -29,6 +29,10 @@ func legacy() []string {
 // lines its algorithms are its own defaults: those of a Debian 12 as it is installed.
 func startSSHD(t *testing.T, like *stack.SSHD, lines ...string) *connectionv1.SshTarget {
 	t.Helper()
+	pinned := "rsa" // the type that guacd asks for
+	if os.Getenv(otherGuacd) != "" {
+		pinned = "ecdsa"
+	}
 	dir := t.TempDir()
 	me, err := user.Current()
 	require.NoError(t, err)
@@ -37,7 +41,8 @@ func startSSHD(t *testing.T, like *stack.SSHD, lines ...string) *connectionv1.Ss
 	port := l.Addr().(*net.TCPAddr).Port
 	require.NoError(t, l.Close())
 	config := []string{"ListenAddress 127.0.0.1:" + strconv.Itoa(port), "PidFile none", "StrictModes no", "PermitRootLogin prohibit-password",
-		"AuthorizedKeysFile " + filepath.Join(dir, "authorized_keys"), "AcceptEnv LANG LC_*"}
+		"AuthorizedKeysFile " + filepath.Join(dir, "authorized_keys"), "AcceptEnv LANG LC_*",
+		"SetEnv HOME=" + dir} // a person's dotfiles must not affect a session
 	for _, kind := range []string{"rsa", "ecdsa", "ed25519"} {
 		path := filepath.Join(dir, kind)
 		out, err := exec.CommandContext(t.Context(), "ssh-keygen", "-q", "-t", kind, "-N", "", "-f", path).CombinedOutput()
@@ -72,7 +77,7 @@ func startSSHD(t *testing.T, like *stack.SSHD, lines ...string) *connectionv1.Ss
 		}
 		return err == nil
 	}, 20*time.Second, 50*time.Millisecond)
-	hostKey, err := os.ReadFile(filepath.Join(dir, "rsa.pub"))
+	hostKey, err := os.ReadFile(filepath.Join(dir, pinned+".pub"))
 	require.NoError(t, err)
 	return &connectionv1.SshTarget{Hostname: "127.0.0.1", Port: int32(port), Username: me.Username, HostKey: strings.TrimSpace(string(hostKey)),
 		Credential: &connectionv1.SshTarget_PrivateKey{PrivateKey: like.PrivateKey}}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
 	"os/exec"
 	"slices"
 	"strings"
@@ -23,6 +24,9 @@ import (
 	"github.com/openova-io/bp-relay/services/connection"
 	"github.com/openova-io/bp-relay/services/connection/engine/guacd"
 	"github.com/openova-io/bp-relay/services/connection/guac"
+	"github.com/openova-io/bp-relay/services/dev/part"
+	"github.com/openova-io/bp-relay/services/dev/stack"
+	"github.com/openova-io/bp-relay/services/dev/stack/stacktest"
 )
 
 // listener accepts, says nothing, and counts.
@@ -257,6 +261,9 @@ func stall(l net.Listener, to string) {
 // An sshd of today, as it is installed: guacd 1.3 has no host key algorithm in
 // common with it. The person learns which ones there are.
 func TestAnUnmodifiedSSHD(t *testing.T) {
+	if os.Getenv(otherGuacd) != "" {
+		t.Skip(otherGuacd + " is set: this is about guacd 1.3")
+	}
 	r := newRig(t)
 	target := startSSHD(t, r.sshd)
 	p := r.start()
@@ -283,6 +290,9 @@ func TestAnUnmodifiedSSHD(t *testing.T) {
 
 // With the host key algorithm alone a key is still refused: guacd signs by SHA-1.
 func TestAnSSHDThatRefusesSHA1Signatures(t *testing.T) {
+	if os.Getenv(otherGuacd) != "" {
+		t.Skip(otherGuacd + " is set: this is about guacd 1.3")
+	}
 	r := newRig(t)
 	target := startSSHD(t, r.sshd, "HostKeyAlgorithms +ssh-rsa")
 	p := r.start()
@@ -294,9 +304,24 @@ func TestAnSSHDThatRefusesSHA1Signatures(t *testing.T) {
 }
 
 // guacd forks while its other threads log; a worker that inherited syslog's lock
-// stayed black for ever.
+// stayed black for ever. Most of all if guacd logs each session, as its images do.
 func TestTwelveSessionsAtOnce(t *testing.T) {
-	r := newRig(t)
+	t.Run("guacd as make up starts it", func(t *testing.T) { testTwelve(t, newRig(t)) })
+	t.Run("guacd that logs each session", func(t *testing.T) {
+		if os.Getenv(otherGuacd) != "" {
+			t.Skip(otherGuacd + " is set: this is about guacd 1.3")
+		}
+		r := newRig(t)
+		var err error
+		r.guacd, err = stacktest.Env(t, part.Guacd).StartGuacd(t.Context(), stack.GuacdConfig{LogLevel: "info"})
+		require.NoError(t, err)
+		t.Cleanup(func() { require.NoError(t, r.guacd.Stop()) })
+		testTwelve(t, r)
+	})
+}
+
+func testTwelve(t *testing.T, r *rig) {
+	t.Helper()
 	target := startSSHD(t, r.sshd, append(legacy(), "MaxStartups 100")...)
 	p := r.start()
 	conn := r.define(p, "busy", func(d *connectionv1.Connection) { d.Target = &connectionv1.Connection_Ssh{Ssh: target} })

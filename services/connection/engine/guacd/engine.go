@@ -27,6 +27,8 @@ import (
 	"net/netip"
 	"net/url"
 	"strconv"
+	"strings"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -46,9 +48,15 @@ const (
 	// guacd was sent on the browser's behalf, in their order.
 	MediaInput = "application/vnd.guacamole.input"
 
-	// openTimeout bounds the connection to guacd and its handshake, three attempts
+	// openTimeout bounds the connection to guacd and its handshake, tries attempts
 	// of the same length.
 	openTimeout = 15 * time.Second
+	tries       = 3
+	// turnTime is how long one handshake keeps the others waiting: guacd forks in it,
+	// and a worker that is forked while another thread of guacd logs inherits the
+	// log's lock and hangs (guacd 1.3 to 1.6.1 with -L info, which its images use). A
+	// handshake takes some 10 ms.
+	turnTime = 500 * time.Millisecond
 	// firstFrame is how long a target may take until it shows anything.
 	firstFrame = 30 * time.Second
 )
@@ -77,6 +85,7 @@ type Config struct {
 type Engine struct {
 	cfg     Config
 	metrics *Metrics
+	turn    chan struct{} // holds one token while a handshake begins, see turnTime
 }
 
 // New makes the engine. It does not connect to guacd.
@@ -93,7 +102,7 @@ func New(cfg Config) (*Engine, error) {
 	if cfg.Answer <= 0 || cfg.Answer > cfg.FirstFrame {
 		cfg.Answer = cfg.FirstFrame / 3
 	}
-	return &Engine{cfg: cfg, metrics: newMetrics()}, nil
+	return &Engine{cfg: cfg, metrics: newMetrics(), turn: make(chan struct{}, 1)}, nil
 }
 
 // Metrics returns the collectors to register, once per engine.
@@ -186,27 +195,32 @@ func (e *Engine) opening(s engine.Session) *Opening {
 	}
 	if t, is := s.Target.(engine.SSH); is && !e.cfg.NoProbe {
 		at := netip.AddrPortFrom(t.Address, uint16(t.Port))
+		o.HostKey, _, _ = strings.Cut(t.HostKey, " ")
 		o.Ask = func(ctx context.Context) (sshprobe.Algorithms, error) { return sshprobe.Ask(ctx, at.String()) }
 	}
 	return o
 }
 
-// open connects to guacd and opens the target there. A worker that does not answer
-// is left alone and another one is tried: guacd 1.3 loses one in some hundred if
-// many sessions open and close at the same moment.
-func (e *Engine) open(ctx context.Context, o guac.Opening) (net.Conn, guac.Opened, error) {
+// open connects to guacd and opens the target there. A worker that does not answer,
+// or breaks off before it is ready, is left alone and another one is tried, tries
+// times at most: guacd 1.3 loses one in some hundred if many sessions open and close
+// at the same moment. What guacd itself refuses is not asked again.
+func (e *Engine) open(ctx context.Context, o guac.Opening) (conn net.Conn, opened guac.Opened, err error) {
 	ctx, cancel := context.WithTimeout(ctx, openTimeout)
 	defer cancel()
-	for {
-		conn, opened, err := e.try(ctx, o)
-		if err == nil || ctx.Err() != nil || !timedOut(err) {
+	for range tries {
+		done := e.await(ctx)
+		conn, opened, err = e.try(ctx, o)
+		done()
+		if refused := new(guac.StatusError); err == nil || ctx.Err() != nil || errors.As(err, &refused) {
 			return conn, opened, err
 		}
 	}
+	return conn, opened, err
 }
 
 func (e *Engine) try(ctx context.Context, o guac.Opening) (net.Conn, guac.Opened, error) {
-	ctx, cancel := context.WithTimeout(ctx, openTimeout/3)
+	ctx, cancel := context.WithTimeout(ctx, openTimeout/tries)
 	defer cancel()
 	conn, err := new(net.Dialer).DialContext(ctx, "tcp", e.cfg.Address)
 	if err != nil {
@@ -222,6 +236,21 @@ func (e *Engine) try(ctx context.Context, o guac.Opening) (net.Conn, guac.Opened
 		return nil, opened, err
 	}
 	return conn, opened, nil
+}
+
+// await waits until no other handshake has just begun. The caller calls done when
+// its own one is over; the next one begins then, or after turnTime. When ctx ends
+// await returns at once.
+func (e *Engine) await(ctx context.Context) (done func()) {
+	select {
+	case e.turn <- struct{}{}:
+	case <-ctx.Done():
+		return func() {}
+	}
+	var once sync.Once
+	give := func() { once.Do(func() { <-e.turn }) }
+	late := time.AfterFunc(turnTime, give)
+	return func() { late.Stop(); give() }
 }
 
 // notOpened is the end of a session that guacd did not open, or that was ended

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -31,6 +32,9 @@ type Opening struct {
 	Ask func(context.Context) (sshprobe.Algorithms, error)
 	// Offers are those of this guacd.
 	Offers sshprobe.Algorithms
+	// HostKey is the type of the host key in the definition: "ssh-ed25519"; "" if
+	// none is checked.
+	HostKey string
 }
 
 // begun reports whether there was a first frame.
@@ -150,6 +154,11 @@ func (s *Session) explain(ctx context.Context, end *engine.End) *engine.End {
 	if err != nil {
 		return unreachable(errors.Join(end.Err, err))
 	}
+	if asks := asked(o.Offers.HostKey, theirs.HostKey); status == guac.ServerError && asks != "" && o.HostKey != "" && keyType(asks) != o.HostKey {
+		end.Message = fmt.Sprintf("guacd asks this target for its %s key, and the connection's definition has its %s key, so that it cannot be compared. "+
+			"Give the key of that type: ssh-keyscan -t %s HOST.", keyType(asks), o.HostKey, scanned(keyType(asks)))
+		return end
+	}
 	if status == guac.ClientUnauthorized || status == guac.ServerError {
 		return worded(end, status) // after the exchange of keys
 	}
@@ -159,6 +168,32 @@ func (s *Session) explain(ctx context.Context, end *engine.End) *engine.End {
 				"Allow one of guacd's at the target, or ask the operator for a newer guacd.", kind, some(ours), some(theirs))}
 	}
 	return worded(end, status)
+}
+
+// asked is the algorithm by which a server shows its host key: the client's first
+// one that the server has, too (RFC 4253 §7.1). "" if there is none.
+func asked(client, server []string) string {
+	for _, a := range client {
+		if slices.Contains(server, a) {
+			return a
+		}
+	}
+	return ""
+}
+
+// keyType is the type of the key that an algorithm shows (RFC 8332 §3: an RSA key
+// is called ssh-rsa whatever it signs with).
+func keyType(algorithm string) string {
+	if strings.HasPrefix(algorithm, "rsa-sha2-") {
+		return "ssh-rsa"
+	}
+	return algorithm
+}
+
+// scanned is what ssh-keyscan calls a type of key.
+func scanned(keyType string) string {
+	kind, _, _ := strings.Cut(strings.TrimPrefix(keyType, "ssh-"), "-")
+	return strings.TrimSuffix(kind, "2")
 }
 
 // worded says in words what guacd says by a status: its own message is "Aborted.
