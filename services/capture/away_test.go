@@ -25,6 +25,17 @@ func (a *absentRecords) Update(ctx context.Context, fn func(tx records.Tx) error
 	return a.DB.Update(ctx, fn)
 }
 
+// awayRecords do not answer.
+type awayRecords struct{ records.DB }
+
+func (awayRecords) Update(context.Context, func(records.Tx) error) error {
+	return records.ErrUnavailable
+}
+
+func (awayRecords) View(context.Context, func(records.Tx) error) error {
+	return records.ErrUnavailable
+}
+
 // Sealing begins while the records do not know a stream yet: the manifest has it.
 func TestSealedBeforeTheStreamIsRecorded(t *testing.T) {
 	r := newRig(t)

@@ -1,7 +1,6 @@
 package capture
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -30,6 +29,8 @@ type Capture struct {
 	recipient age.Recipient
 	// dir is the spool folder, "" if the spool is on another host.
 	dir string
+	// counted: the quota knows the capture. Manager.mu guards it.
+	counted bool
 
 	failed chan struct{} // closed with failure set
 	sealed chan struct{} // closed with result set
@@ -58,7 +59,8 @@ type Capture struct {
 
 // Open starts a capture. It makes the capture's key and keeps it in the record,
 // encrypted with the installation's master key. It returns records.ErrExists if
-// the name was used before, and ErrInvalid if meta breaks a rule.
+// the name was used before, ErrInvalid if meta breaks a rule, and ErrSpoolFull if
+// the spool has no room for the capture (see Admits).
 func (m *Manager) Open(ctx context.Context, meta Meta) (*Capture, error) {
 	if err := meta.check(); err != nil {
 		return nil, err
@@ -83,9 +85,13 @@ func (m *Manager) Open(ctx context.Context, meta Meta) (*Capture, error) {
 		return nil, err
 	}
 	c.epoch.Store(doc.Epoch)
+	if err := m.admit(c); err != nil {
+		return nil, err
+	}
 	// The folder comes first, so that after a crash every record has a spool. A
 	// folder without a record is removed at recovery.
 	if err := m.claim(c); err != nil {
+		m.quota.leave(c.org)
 		return nil, err
 	}
 	if err := c.makeFolder(doc.Recipient); err != nil {
@@ -134,6 +140,10 @@ func (m *Manager) claim(c *Capture) error {
 		return fmt.Errorf("%w: %s", ErrActive, c.name)
 	}
 	m.captures[c.name] = c
+	if !c.counted && c.dir != "" {
+		c.counted = true
+		m.quota.enter(c.org)
+	}
 	return nil
 }
 
@@ -142,6 +152,10 @@ func (m *Manager) forget(c *Capture) {
 	defer m.mu.Unlock()
 	if m.captures[c.name] == c {
 		delete(m.captures, c.name)
+		if c.counted {
+			c.counted = false
+			m.quota.leave(c.org)
+		}
 	}
 }
 
@@ -158,7 +172,7 @@ func (c *Capture) makeFolder(recipient string) error {
 		}
 		return diskError("make spool folder", err)
 	}
-	b, err := json.Marshal(spoolMeta{V: 1, Name: c.name, Recipient: recipient})
+	b, err := json.Marshal(spoolMeta{V: 1, Name: c.name, Recipient: recipient, Mode: c.mode})
 	if err != nil {
 		return fmt.Errorf("marshal spool meta: %w", err)
 	}
@@ -357,44 +371,4 @@ func (m *Manager) Resume(ctx context.Context, name string) (*Capture, error) {
 	}
 	m.log.InfoContext(ctx, "capture resumed", "capture", name)
 	return c, nil
-}
-
-// Holds reports whether the spool of an unsealed capture is on this host. It
-// returns false until recovery is complete. Sealing a capture whose spool is on
-// another host gives up what that spool holds.
-func (m *Manager) Holds(name string) bool {
-	select {
-	case <-m.ready:
-	default:
-		return false
-	}
-	if c := m.local(name); c != nil {
-		return c.dir != ""
-	}
-	return m.stillThere(name) != nil
-}
-
-// Orphans lists the captures that an earlier process left in this spool and
-// that are neither resumed nor being sealed. It waits until recovery is
-// complete.
-func (m *Manager) Orphans(ctx context.Context) ([]Info, error) {
-	if err := m.waitReady(ctx); err != nil {
-		return nil, err
-	}
-	var infos []Info
-	for _, c := range m.snapshot() {
-		c.mu.Lock()
-		left := c.orphan && !c.sealing
-		c.mu.Unlock()
-		if !left {
-			continue
-		}
-		info, err := m.Get(ctx, c.name)
-		if err != nil {
-			return nil, err
-		}
-		infos = append(infos, info)
-	}
-	slices.SortFunc(infos, func(a, b Info) int { return cmp.Compare(a.Name, b.Name) })
-	return infos, nil
 }

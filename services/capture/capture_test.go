@@ -100,6 +100,25 @@ func gathered(t *testing.T, m *capture.Manager) map[string]float64 {
 	return out
 }
 
+// gatheredOf is the sum of a metric's counters that have a label of this value.
+func gatheredOf(t *testing.T, m *capture.Manager, name, label string) (sum float64) {
+	t.Helper()
+	reg := prometheus.NewPedanticRegistry()
+	reg.MustRegister(m.Metrics()...)
+	families, err := reg.Gather()
+	require.NoError(t, err)
+	for _, f := range families {
+		for _, x := range f.GetMetric() {
+			for _, l := range x.GetLabel() {
+				if f.GetName() == name && l.GetValue() == label {
+					sum += x.GetCounter().GetValue()
+				}
+			}
+		}
+	}
+	return sum
+}
+
 // The bytes of one Append are never split, and the largest ones fit into one
 // object.
 func TestTheLargestAppendIsOneSegment(t *testing.T) {

@@ -169,8 +169,11 @@ func (s *Stream) keep(f *spoolFile, sc *scratch) error {
 	s.mu.Lock()
 	f.cipherPath, f.cipherSize = path, size
 	s.mu.Unlock()
-	s.c.m.used.Add(size)
-	return s.dropPlain(f)
+	// The ciphertext takes the plaintext's place in the account, too: counting both
+	// for a moment would refuse what has room.
+	err = s.dropPlain(f)
+	s.c.hold(size)
+	return err
 }
 
 // dropPlain deletes the plaintext of a segment that is durable elsewhere.
@@ -179,7 +182,7 @@ func (s *Stream) dropPlain(f *spoolFile) error {
 	if err := os.Remove(f.path); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return diskError("remove spool file", err)
 	}
-	s.c.m.used.Add(-f.size)
+	s.c.hold(-f.size)
 	f.size = 0
 	return nil
 }

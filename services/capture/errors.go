@@ -10,9 +10,13 @@ import (
 
 // Errors that callers decide by. All are wrapped.
 var (
-	// ErrSpoolFull: the spool has reached its bound, or its disk is full. The
-	// object store has been unreachable for long, or is too slow.
+	// ErrSpoolFull: the spool takes no more bytes of this capture. The object store
+	// has been unreachable for long, or is too slow. A FullError says which bound
+	// was reached.
 	ErrSpoolFull = errors.New("capture: spool is full")
+	// ErrDiskFull: the spool's file system is full, below the spool's own bounds. It
+	// is an ErrSpoolFull.
+	ErrDiskFull = fmt.Errorf("%w: no space left on its disk", ErrSpoolFull)
 	// ErrDisk: the spool's disk fails.
 	ErrDisk = errors.New("capture: spool disk error")
 	// ErrTooLarge: one Append is larger than a segment (MaxAppend).
@@ -43,21 +47,24 @@ var (
 	ErrInvalid = errors.New("capture: invalid argument")
 )
 
-// diskError wraps a system error of the spool with ErrSpoolFull or ErrDisk. A transient error is neither: trying again may succeed.
+// diskError wraps a system error of the spool with ErrDiskFull or ErrDisk. A transient error is neither: trying again may succeed.
 func diskError(doing string, err error) error {
 	if transient(err) {
 		return fmt.Errorf("%s: %w", doing, err)
 	}
 	kind := ErrDisk
 	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) || errors.Is(err, syscall.EFBIG) {
-		kind = ErrSpoolFull
+		kind = ErrDiskFull
 	}
 	return fmt.Errorf("%w: %s: %w", kind, doing, err)
 }
 
 // reasonOf is the reason of the gap that an error causes, without details.
 func reasonOf(err error) string {
-	if errors.Is(err, ErrSpoolFull) {
+	switch {
+	case errors.Is(err, ErrDiskFull):
+		return "spool disk full"
+	case errors.Is(err, ErrSpoolFull):
 		return "spool full"
 	}
 	return "spool disk error"

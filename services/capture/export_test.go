@@ -8,7 +8,7 @@ func (c *Config) SetHook(fn func(point string) error) { c.hook = fn }
 var ErrHook = errHook
 
 // SpoolUsed is the number of bytes counted in the spool.
-func (m *Manager) SpoolUsed() int64 { return m.used.Load() }
+func (m *Manager) SpoolUsed() int64 { return m.Usage().Used }
 
 // SetMaxObject splits manifests that are longer than n bytes.
 func (c *Config) SetMaxObject(n int) { c.maxObject = n }

@@ -8,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/gofrs/flock"
@@ -67,6 +66,8 @@ type Config struct {
 	// MaxSpool bounds the bytes in Dir; 0 is 10 GiB. Encryption may exceed it by
 	// 4 MiB per worker.
 	MaxSpool int64
+	// Quota divides MaxSpool among organisations.
+	Quota Quota
 	// Workers is how many segments are encrypted and uploaded at a time; 0 is 4.
 	// Each needs up to 9 MiB of memory.
 	Workers int
@@ -89,10 +90,10 @@ type Manager struct {
 	metrics *metrics
 	// replica is this process among those that share the records.
 	replica *replica.Replica
-	// used is the number of bytes in the spool.
-	used atomic.Int64
-	// scratch holds the workers' buffers. Whoever takes one may work.
-	scratch chan *scratch
+	// quota counts the bytes in the spool.
+	quota *quota
+	// workers have the buffers: whoever has one may work.
+	workers *workers
 	// ready is closed when recovery is complete.
 	ready chan struct{}
 	// done is closed when the manager stops.
@@ -108,6 +109,9 @@ type Manager struct {
 	// left are the folders of an earlier process that are not recovered, each with
 	// the error of the last attempt.
 	left map[string]error
+	// found is what the quota counts for the folders of an earlier process that
+	// have no capture in this one.
+	found map[string]holding
 }
 
 // New locks the spool. It fails if another process has locked it. Nothing is
@@ -131,6 +135,10 @@ func New(cfg Config) (*Manager, error) {
 	if cfg.hook == nil {
 		cfg.hook = func(string) error { return nil }
 	}
+	quota, err := newQuota(cfg.MaxSpool, cfg.Quota)
+	if err != nil {
+		return nil, err
+	}
 	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make spool: %w", err)
 	}
@@ -146,11 +154,8 @@ func New(cfg Config) (*Manager, error) {
 		return nil, fmt.Errorf("spool %s is in use by another process: stop it, or configure another folder", cfg.Dir)
 	}
 	m := &Manager{
-		cfg: cfg, log: cfg.Logger, lock: lock, captures: make(map[string]*Capture),
-		scratch: make(chan *scratch, cfg.Workers), ready: make(chan struct{}), done: make(chan struct{}), tasks: task.NewHeld(),
-	}
-	for range cfg.Workers {
-		m.scratch <- new(scratch)
+		cfg: cfg, log: cfg.Logger, lock: lock, quota: quota, captures: make(map[string]*Capture),
+		workers: newWorkers(cfg.Workers), ready: make(chan struct{}), done: make(chan struct{}), tasks: task.NewHeld(),
 	}
 	// Before any capture is opened: its folder would look like one that an
 	// earlier process left.
@@ -159,11 +164,13 @@ func New(cfg Config) (*Manager, error) {
 		return nil, errors.Join(err, lock.Unlock())
 	}
 	m.left = make(map[string]error, len(folders))
+	m.found = make(map[string]holding, len(folders))
 	for _, dir := range folders {
 		m.left[dir] = nil
+		m.recount(dir)
 	}
 	m.replica = replica.New(replica.Config{Records: cfg.Records, Every: cfg.Heartbeat, Logger: cfg.Logger})
-	m.metrics = newMetrics(func() float64 { return float64(m.used.Load()) }, func() float64 { return float64(cfg.MaxSpool) })
+	m.metrics = newMetrics(m.quota)
 	return m, nil
 }
 
@@ -262,16 +269,6 @@ func (m *Manager) flush(ctx context.Context) {
 		}
 	}
 	_ = g.Wait() // errors are handled above
-}
-
-// reserve counts n more bytes in the spool. It returns ErrSpoolFull if that
-// exceeds the bound.
-func (m *Manager) reserve(n int64) error {
-	if used := m.used.Add(n); used > m.cfg.MaxSpool {
-		m.used.Add(-n)
-		return fmt.Errorf("%w: %d of %d bytes are used", ErrSpoolFull, used-n, m.cfg.MaxSpool)
-	}
-	return nil
 }
 
 // waitReady waits until recovery is complete.

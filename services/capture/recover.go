@@ -30,6 +30,7 @@ func (m *Manager) recover(ctx context.Context) error {
 			}
 			m.noteRecovery(dir, err)
 			if err == nil {
+				m.recountKept(dir)
 				continue
 			}
 			waits = waits || errors.Is(err, records.ErrUnavailable)
@@ -129,9 +130,10 @@ func (m *Manager) recoverFolder(ctx context.Context, dir string) error {
 	if err := m.claim(c); err != nil {
 		return err
 	}
+	m.uncount(dir)
 	for _, s := range c.streams {
 		for _, f := range s.queue {
-			m.used.Add(f.size + f.cipherSize)
+			c.hold(f.size + f.cipherSize)
 		}
 		m.tasks.Go(c.name, s.upload)
 	}

@@ -41,6 +41,9 @@ type spoolMeta struct {
 	V         int    `json:"v"`
 	Name      string `json:"name"`
 	Recipient string `json:"recipient"`
+	// Mode says what its bytes count as until the record answers; programs before
+	// 2026-12 did not write it.
+	Mode Mode `json:"mode,omitempty"`
 }
 
 // spoolFile is one segment in the spool. The stream's lock guards all fields but

@@ -128,7 +128,7 @@ func (s *Stream) appendData(now time.Time, p []byte) error {
 		return s.errDropping()
 	}
 	n := int64(headerLen + len(p))
-	if err := s.c.m.reserve(n); err != nil {
+	if err := s.c.reserve(n); err != nil {
 		return err
 	}
 	err := s.writeGaps(now)
@@ -136,7 +136,7 @@ func (s *Stream) appendData(now time.Time, p []byte) error {
 		err = s.put(frameData, now, p)
 	}
 	if err != nil {
-		s.c.m.used.Add(-n)
+		s.c.hold(-n)
 	}
 	return err
 }
@@ -148,6 +148,7 @@ func (s *Stream) errDropping() error {
 // lost handles n bytes that the spool refused.
 func (s *Stream) lost(now time.Time, n int64, err error) error {
 	s.c.m.metrics.dropped.Add(float64(n))
+	s.c.m.metrics.refuse(s.c.mode, err)
 	if s.dropping == nil {
 		s.c.m.log.Warn("spool refuses bytes", "capture", s.c.name, "stream", s.meta.Name, "error", err) //nolint:sloglint // Append has no context
 		s.dropping, s.tried = &manifest.Gap{From: stamp(now), Reason: reasonOf(err)}, now
@@ -196,7 +197,7 @@ func (s *Stream) putControl(kind byte, now time.Time, p []byte) error {
 	if err := s.put(kind, now, p); err != nil {
 		return err
 	}
-	s.c.m.used.Add(int64(headerLen + len(p)))
+	s.c.hold(int64(headerLen + len(p)))
 	return nil
 }
 

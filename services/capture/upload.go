@@ -134,13 +134,7 @@ func sleep(ctx context.Context, d time.Duration) error {
 
 // withScratch waits for a worker's memory.
 func (s *Stream) withScratch(ctx context.Context, fn func(*scratch) error) error {
-	select {
-	case sc := <-s.c.m.scratch:
-		defer func() { s.c.m.scratch <- sc }()
-		return fn(sc)
-	case <-ctx.Done():
-		return ctx.Err()
-	}
+	return s.c.m.workers.do(ctx, s.c.org, fn)
 }
 
 // store attempts all remaining steps for a segment once.
@@ -225,7 +219,7 @@ func (s *Stream) dropCipher(ctx context.Context, f *spoolFile, cause error) erro
 	if err := s.c.m.setAside(ctx, f.cipherPath, cause); err != nil {
 		return err
 	}
-	s.c.m.used.Add(-f.cipherSize)
+	s.c.hold(-f.cipherSize)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	f.cipherPath, f.cipherSize, f.damaged = "", 0, true
@@ -263,7 +257,7 @@ func (s *Stream) release(ctx context.Context, f *spoolFile) {
 		s.c.m.log.WarnContext(ctx, "cannot remove spool file; the next recovery will", "capture", s.c.name, "stream", s.meta.Name, "error", err)
 		return
 	}
-	s.c.m.used.Add(-f.cipherSize)
+	s.c.hold(-f.cipherSize)
 }
 
 // noteChange marks a head as due, and wakes the sealer.
