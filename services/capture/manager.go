@@ -188,7 +188,7 @@ func (m *Manager) Run(ctx context.Context) error {
 	m.tasks.Release()
 
 	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return every(ctx, syncEvery, m.flush) })
+	g.Go(func() error { return m.flushForever(ctx) })
 	g.Go(func() error { return every(ctx, time.Second, m.heads) })
 	g.Go(func() error { return m.recover(ctx) })
 	g.Go(func() error { return m.replica.Run(ctx) })
@@ -249,26 +249,6 @@ func (m *Manager) snapshot() []*Capture {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.all()
-}
-
-// flush syncs every file that was written to: the durability point. It also cuts
-// segments that have reached maxAge.
-func (m *Manager) flush(ctx context.Context) {
-	var g errgroup.Group
-	g.SetLimit(8) // concurrent syncs share a commit of the file system's journal
-	now := time.Now()
-	for _, c := range m.snapshot() {
-		for _, s := range c.Streams() {
-			s.cutOld(now)
-			g.Go(func() error {
-				if err := s.flush(); err != nil {
-					s.c.diskFailed(ctx, s, err)
-				}
-				return nil
-			})
-		}
-	}
-	_ = g.Wait() // errors are handled above
 }
 
 // waitReady waits until recovery is complete.
