@@ -133,8 +133,11 @@ type Config struct {
 	} `koanf:"evidence"`
 
 	Capture struct {
-		MaxSpool int64         `koanf:"max_spool" doc:"bytes that the spool may hold, e.g. while the object store is away"`
-		Patience time.Duration `koanf:"patience" doc:"how long a recording or session waits for what may pass, such as a host that gives no sign of life, before it ends with what is stored; a required recording then ends its room"`
+		MaxSpool      int64            `koanf:"max_spool" doc:"bytes that the spool may hold, e.g. while the object store is away"`
+		OrgShare      int64            `koanf:"org_share" doc:"bytes of the spool that every organisation which records is sure of, and that others cannot take; 0: max_spool/100. At most max_spool/org_share organisations can record at once"`
+		RequiredShare int              `koanf:"required_share" doc:"percentage of the spool, and of each organisation's part, that only required captures may use"`
+		Orgs          map[string]int64 `koanf:"orgs" doc:"organisation to the bytes of the spool that are kept for it at all times, and are all that it may use; an organisation that is not listed may use an equal part of the rest"`
+		Patience      time.Duration    `koanf:"patience" doc:"how long a recording or session waits for what may pass, such as a host that gives no sign of life, before it ends with what is stored; a required recording then ends its room"`
 	} `koanf:"capture"`
 
 	// Remote has the addresses of services that other processes run.
@@ -172,7 +175,7 @@ func Default() Config {
 	c.Sessions.Person, c.Sessions.Org, c.Sessions.Pixels = connection.DefaultPerson, connection.DefaultOrg, guac.DefaultPixels
 	c.Turn.CDS, c.Turn.Listen = "127.0.0.1:13478", "127.0.0.1:3478"
 	c.Turn.Health, c.Turn.Metrics, c.Turn.Echo = "127.0.0.1:8086", "127.0.0.1:8088", "127.0.0.1:3479"
-	c.Capture.MaxSpool, c.Capture.Patience = 10<<30, 10*time.Minute
+	c.Capture.MaxSpool, c.Capture.RequiredShare, c.Capture.Patience = 10<<30, 25, 10*time.Minute
 	c.Startup, c.Shutdown = 2*time.Minute, 10*time.Second
 	return c
 }
@@ -249,6 +252,14 @@ func (c *Config) Check() error {
 	need(known, "guacd.ssh: %q: want debian-11 or current", c.Guacd.SSH)
 	need(c.Guacd.FirstFrame > 0 && c.Sessions.Person > 0 && c.Sessions.Org > 0 && c.Sessions.Pixels > 0,
 		"guacd.first_frame, sessions.person, sessions.org, sessions.pixels: want more than 0")
+	need(c.Capture.MaxSpool > 0 && c.Capture.RequiredShare >= 1 && c.Capture.RequiredShare <= 100,
+		"capture.max_spool, capture.required_share: want more than 0 bytes, and 1 to 100 (percent)")
+	need(c.Capture.OrgShare >= 0 && c.Capture.OrgShare <= c.Capture.MaxSpool, "capture.org_share: %d: want 0 to capture.max_spool", c.Capture.OrgShare)
+	var given int64
+	for org, n := range c.Capture.Orgs {
+		need(n > 0 && n <= c.Capture.MaxSpool-given, "capture.orgs.%s: %d: want more than 0 bytes, and all organisations together at most capture.max_spool", org, n)
+		given += max(n, 0)
+	}
 	for role, perms := range c.Auth.Roles {
 		for _, p := range perms {
 			_, err := auth.ParsePermission(p)

@@ -129,11 +129,13 @@ func (b *builder) awaitRedis(ctx context.Context, live bus.Bus) error {
 func makeCapture(b *builder, db records.DB, keys *keyring.Keyring, st blob.Store) (*capture.Manager, error) {
 	m, err := capture.New(capture.Config{
 		Dir: b.cfg.path("spool"), Records: db, Blob: st, Keys: keys, Logger: b.log, MaxSpool: b.cfg.Capture.MaxSpool,
+		Quota: capture.Quota{Share: b.cfg.Capture.OrgShare, Required: b.cfg.Capture.RequiredShare, Orgs: b.cfg.Capture.Orgs},
 	})
 	if err != nil {
 		return nil, err
 	}
 	b.metrics.MustRegister(m.Metrics()...)
+	b.check(check{name: "spool", ask: func(context.Context) error { return pressure(m.Usage()) }})
 	b.task("capture", m.Run)
 	return m, nil
 }

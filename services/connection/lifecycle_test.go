@@ -124,6 +124,27 @@ func TestARequiredRecordingThatFailsEndsTheSession(t *testing.T) {
 	require.Len(t, over.GetManifestSha256(), 64)
 }
 
+// A required session that could not be recorded is not opened: nobody sees a
+// session that ends as soon as it has begun.
+func TestAFullSpoolOpensNoRequiredSession(t *testing.T) {
+	r := newRig(t)
+	p := r.start(func(_ *connection.Config, c *capture.Config) {
+		c.Blob, c.MaxSpool, c.Quota = away{c.Blob}, 400<<10, capture.Quota{Share: 100 << 10}
+	})
+	conn := r.define(p, "shell")
+	d, _ := r.up(p, conn)
+	d.enter("while :; do seq 1000; done")
+	status, told := d.closed()
+	require.Equal(t, guac.ServerError, status)
+	require.Contains(t, told, "must be recorded")
+	_, err := p.OpenSession(as(t, "ann"), &connectionv1.OpenSessionRequest{Connection: conn})
+	require.Equal(t, "SPOOL_FULL", reasonOf(err))
+	o := r.open(p, r.define(p, "free", func(c *connectionv1.Connection) {
+		c.Recording = connectionv1.RecordingPolicy_RECORDING_POLICY_BEST_EFFORT
+	}), "ann")
+	require.NotEmpty(t, o.GetTicket())
+}
+
 func TestASessionExpires(t *testing.T) {
 	r := newRig(t)
 	p := r.start()

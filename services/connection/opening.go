@@ -16,6 +16,7 @@ import (
 	connectionv1 "github.com/openova-io/bp-relay/gen/relay/connection/v1"
 	errorsv1 "github.com/openova-io/bp-relay/gen/relay/errors/v1"
 
+	"github.com/openova-io/bp-relay/services/capture"
 	"github.com/openova-io/bp-relay/services/connection/engine"
 	"github.com/openova-io/bp-relay/services/internal/apierr"
 	"github.com/openova-io/bp-relay/services/internal/auth"
@@ -61,7 +62,7 @@ func (s *Service) OpenSession(ctx context.Context, req *connectionv1.OpenSession
 	}
 	expires := time.Now().Add(ticketTTL).UTC()
 	var rec records.Record
-	err = s.cfg.Records.Update(ctx, func(tx records.Tx) error {
+	err = s.cfg.Records.Update(ctx, func(tx records.Tx) (err error) {
 		rec, err = s.insertSession(ctx, tx, name, req, who, expires)
 		return err
 	})
@@ -102,6 +103,13 @@ func (s *Service) insertSession(ctx context.Context, tx records.Tx, name string,
 	def, err := resource.Body[definition](conn)
 	if err != nil {
 		return conn, err
+	}
+	if def.Recording == required {
+		// Another replica may carry the session: if it has no room, the session ends
+		// when it begins.
+		if err := s.cfg.Captures.Admits(conn.Org, capture.Required); err != nil {
+			return conn, capture.Answer(err)
+		}
 	}
 	rec := records.Record{Kind: records.Sessions, Name: name, Org: conn.Org, Parent: conn.Name}
 	return change.Apply(ctx, tx, states(), rec, change.Step[session]{Verb: open, Actor: who.Subject, Edit: func(d *session) any {

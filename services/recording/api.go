@@ -152,6 +152,10 @@ func (s *Service) create(ctx context.Context, req *recordingv1.StartRecordingReq
 	if key.ID != "" {
 		d.Request = &key
 	}
+	// Before anything begins: a recording without room would soon end its room.
+	if err := s.cfg.Captures.Admits(resource.Org(name), d.Mode); err != nil {
+		return nil, capture.Answer(err)
+	}
 	defer s.hold(name)()
 	if err := s.cfg.Records.Update(ctx, func(tx records.Tx) error {
 		return insert(ctx, tx, name, d)
@@ -168,10 +172,10 @@ func (s *Service) create(ctx context.Context, req *recordingv1.StartRecordingReq
 	}
 	if err != nil {
 		_, failed := s.advance(ctx, name, step(fail, d.Actor, func(d *document) {
-			d.End, d.EndReason, d.Error = time.Now().UTC(), "failed", "nothing could be recorded: "+apierr.FromDomain(errSpool(err)).Message()
+			d.End, d.EndReason, d.Error = time.Now().UTC(), "failed", "nothing could be recorded: "+apierr.FromDomain(capture.Answer(err)).Message()
 		}))
 		r.log.WarnContext(ctx, "recording never began", "error", err)
-		return nil, errors.Join(errSpool(err), failed)
+		return nil, errors.Join(capture.Answer(err), failed)
 	}
 	return r, nil
 }
@@ -240,12 +244,4 @@ func errNoLiveKit(cause error) error {
 
 func errState(name, what string) error {
 	return apierr.New(codes.FailedPrecondition, errorsv1.Reason_REASON_RECORDING_NOT_STARTED, name+": "+what+"; read it to see why", "name", name)
-}
-
-func errSpool(cause error) error {
-	if errors.Is(cause, capture.ErrSpoolFull) {
-		return apierr.New(codes.FailedPrecondition, errorsv1.Reason_REASON_SPOOL_FULL,
-			"the spool is full, so nothing can be recorded; wait until the object store has taken what is in it").Because(cause)
-	}
-	return cause
 }

@@ -37,6 +37,7 @@ func TestRecordings(t *testing.T) {
 		t.Run("NoKeyframe", func(t *testing.T) { t.Parallel(); testNoKeyframe(t, newWorld(t, lk, objects, nil)) })
 		t.Run("StoreBreaksOff", func(t *testing.T) { t.Parallel(); testStoreBreaksOff(t, lk, objects) })
 		t.Run("RequiredSpoolFull", func(t *testing.T) { t.Parallel(); testSpoolFull(t, lk, objects) })
+		t.Run("RequiredSpoolFullRecordsAway", func(t *testing.T) { t.Parallel(); testSpoolFullRecordsAway(t, lk, objects) })
 	})
 }
 

@@ -75,7 +75,7 @@ type setup struct {
 	LiveKit, Signal, Key, Secret             string
 	S3, Region, AccessKey, SecretKey, Bucket string
 	Postgres, Redis                          string // SQLite and in-process if empty
-	MaxSpool                                 int64
+	MaxSpool, Share                          int64
 	JoinTimeout, Patience                    time.Duration
 
 	// wrap changes the records; only for a process in this one.
@@ -117,7 +117,7 @@ func (s setup) run(ctx context.Context) error {
 		return err
 	}
 	defer objects.Close()
-	captures, err := capture.New(capture.Config{Dir: filepath.Join(s.Dir, "spool"), Records: db, Blob: objects, Keys: keys, MaxSpool: s.MaxSpool, Logger: log})
+	captures, err := capture.New(capture.Config{Dir: filepath.Join(s.Dir, "spool"), Records: db, Blob: objects, Keys: keys, MaxSpool: s.MaxSpool, Quota: capture.Quota{Share: s.Share}, Logger: log})
 	if err != nil {
 		return err
 	}

@@ -214,10 +214,7 @@ func (r *run) isActive() bool {
 
 // finish ends a recording that has recorded: STOPPING, sealed, STORED.
 func (r *run) finish(ctx context.Context, why string, do act) error {
-	rec, err := r.advance(ctx, stop, func(d *document) {
-		d.End, d.EndReason = time.Now().UTC(), why
-		r.fillStart(d)
-	})
+	rec, err := r.note(ctx, why, do)
 	r.leave()
 	if err != nil {
 		return err
@@ -232,6 +229,31 @@ func (r *run) finish(ctx context.Context, why string, do act) error {
 		r.endRoom(ctx)
 	}
 	return r.store(ctx)
+}
+
+// note writes that the recording has ended. The record comes before the room: what
+// it says may be that somebody stopped the recording. But a call that must be
+// recorded does not go on because the records are away: then the room ends first,
+// in LiveKit itself, since the room service needs the records, too.
+func (r *run) note(ctx context.Context, why string, do act) (rec records.Record, err error) {
+	written, done := context.WithCancel(ctx)
+	var writing sync.WaitGroup
+	writing.Go(func() {
+		defer done()
+		rec, err = r.advance(ctx, stop, func(d *document) {
+			d.End, d.EndReason = time.Now().UTC(), why
+			r.fillStart(d)
+		})
+	})
+	if do == finishRoom {
+		select {
+		case <-written.Done():
+		case <-time.After(noteTimeout):
+			r.cutRoom(written)
+		}
+	}
+	writing.Wait()
+	return rec, err
 }
 
 // fillStart notes when recording began, if the process could not do so then.

@@ -32,6 +32,9 @@ const (
 	sweepPage = 200
 	// askTimeout bounds one call to the room service.
 	askTimeout = 5 * time.Second
+	// noteTimeout is how long the records may take to learn that a required
+	// recording has failed, before its room ends without them.
+	noteTimeout = time.Second
 	// endRoomTimeout bounds the attempts to end a room.
 	endRoomTimeout = 2 * time.Minute
 	// spoolless is how long the owner of a recording is waited for if its spool

@@ -15,6 +15,7 @@ import (
 	"github.com/openova-io/bp-relay/services/internal/apierr"
 	"github.com/openova-io/bp-relay/services/internal/auth"
 	"github.com/openova-io/bp-relay/services/internal/resource"
+	"github.com/openova-io/bp-relay/services/livekit"
 )
 
 // watch makes the recorder leave if another process has the recording, it was
@@ -115,4 +116,25 @@ func (r *run) endRoom(ctx context.Context) {
 		return
 	}
 	r.log.WarnContext(ctx, "room ended because its required recording cannot go on")
+}
+
+// cutRoom ends the room in LiveKit alone, while the records do not answer. It tries
+// until it succeeds or ctx ends; endRoom then does the rest. Only a run whose
+// recorder was in the room until now may call it: nothing else says that the room
+// is not a later one of the same name.
+func (r *run) cutRoom(ctx context.Context) {
+	_, err := backoff.Retry(ctx, func() (struct{}, error) {
+		asked, cancel := context.WithTimeout(ctx, askTimeout)
+		defer cancel()
+		err := r.s.cfg.LiveKit.DeleteRoom(asked, r.doc.Room)
+		if errors.Is(err, livekit.ErrNotFound) {
+			err = nil
+		}
+		return struct{}{}, err
+	}, backoff.WithMaxElapsedTime(0))
+	if err == nil {
+		r.log.WarnContext(ctx, "room ended in LiveKit because its required recording cannot go on; the records, which do not answer, learn of it later")
+	} else if ctx.Err() == nil {
+		r.log.ErrorContext(ctx, "a required recording has failed, and its room could not be ended", "error", err)
+	}
 }

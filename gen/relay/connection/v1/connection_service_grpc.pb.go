@@ -56,8 +56,8 @@ type ConnectionServiceClient interface {
 	// OpenSession opens a session and answers with a one-time ticket for the
 	// tunnel: 256 bits, valid for 30 s, bound to the caller and the session.
 	// Caller: sessions open. Errors: CONNECTION_NOT_FOUND, RATE_LIMITED,
-	// TOO_MANY_SESSIONS, BUS_UNAVAILABLE. Retry: opens another session; the first one ends by itself
-	// once its ticket has expired.
+	// TOO_MANY_SESSIONS, SPOOL_FULL, BUS_UNAVAILABLE. Retry: opens another
+	// session; the first one ends by itself once its ticket has expired.
 	OpenSession(ctx context.Context, in *OpenSessionRequest, opts ...grpc.CallOption) (*OpenSessionResponse, error)
 	// GetSession returns one session. Caller: sessions read. Errors:
 	// SESSION_NOT_FOUND. Retry: safe.
@@ -201,8 +201,8 @@ type ConnectionServiceServer interface {
 	// OpenSession opens a session and answers with a one-time ticket for the
 	// tunnel: 256 bits, valid for 30 s, bound to the caller and the session.
 	// Caller: sessions open. Errors: CONNECTION_NOT_FOUND, RATE_LIMITED,
-	// TOO_MANY_SESSIONS, BUS_UNAVAILABLE. Retry: opens another session; the first one ends by itself
-	// once its ticket has expired.
+	// TOO_MANY_SESSIONS, SPOOL_FULL, BUS_UNAVAILABLE. Retry: opens another
+	// session; the first one ends by itself once its ticket has expired.
 	OpenSession(context.Context, *OpenSessionRequest) (*OpenSessionResponse, error)
 	// GetSession returns one session. Caller: sessions read. Errors:
 	// SESSION_NOT_FOUND. Retry: safe.

@@ -148,8 +148,9 @@ const (
 	// FAILED_PRECONDITION: the recording was stopped, or ended, before it had
 	// started. Read it to see why.
 	Reason_REASON_RECORDING_NOT_STARTED Reason = 38
-	// FAILED_PRECONDITION: the spool is full, so nothing can be recorded now. Try
-	// again once the object store has taken what is in it.
+	// FAILED_PRECONDITION: the spool, or the caller's organisation's part of it, is
+	// full, so nothing more can be recorded now. Try again once the object store
+	// has taken what is in it, or stop a recording.
 	Reason_REASON_SPOOL_FULL Reason = 39
 	// NOT_FOUND: no connection has this name. ListConnections shows those that
 	// exist.
