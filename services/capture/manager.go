@@ -189,7 +189,7 @@ func (m *Manager) Run(ctx context.Context) error {
 
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return m.flushForever(ctx) })
-	g.Go(func() error { return every(ctx, time.Second, m.heads) })
+	g.Go(func() error { return every(ctx, headTick, m.heads) })
 	g.Go(func() error { return m.recover(ctx) })
 	g.Go(func() error { return m.replica.Run(ctx) })
 	err := g.Wait()

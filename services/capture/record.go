@@ -10,7 +10,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/openova-io/bp-relay/services/format/leaf"
 	"github.com/openova-io/bp-relay/services/format/manifest"
 	"github.com/openova-io/bp-relay/services/internal/change"
 	"github.com/openova-io/bp-relay/services/internal/resource"
@@ -264,18 +263,6 @@ func (c *Capture) noteResumed(ctx context.Context) error {
 		}
 		return state, note(ctx, tx, "resumed", "", c.name, nil)
 	})
-}
-
-// headLeaf writes a leaf without a row or an event: nobody waits for a head.
-func (m *Manager) headLeaf(ctx context.Context, c *Capture, heads map[string]Head) error {
-	l, err := change.Leaf(leaf.Act{Type: "capture.head", Org: c.org, Actor: change.Relay, Subject: c.name, Detail: map[string]any{"capture": c.name, "heads": heads}})
-	if err != nil {
-		return fmt.Errorf("head of %s: %w", c.name, err)
-	}
-	if err := m.cfg.Records.Update(ctx, func(tx records.Tx) error { return tx.Leaf(ctx, l) }); err != nil {
-		return fmt.Errorf("head of %s: %w", c.name, err)
-	}
-	return nil
 }
 
 // errFork: the record with this number is of another segment.
