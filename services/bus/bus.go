@@ -34,6 +34,10 @@ var (
 // MaxKey bounds the key of a limit in bytes: what strangers send may be in it.
 const MaxKey = 512
 
+// EventsNumbered is the topic on which the sequencer says that it has numbered
+// events. The messages are empty.
+const EventsNumbered = "events-numbered"
+
 // Backlog is how many messages a subscription holds for a slow reader.
 const Backlog = 256
 

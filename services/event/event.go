@@ -10,9 +10,9 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
-	"sync"
 	"time"
 
+	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -29,12 +29,10 @@ import (
 )
 
 const (
-	// watchEvery is how often a stream looks for new events.
-	watchEvery = 100 * time.Millisecond
-	// watchBatch is how many events a stream reads at once.
+	// watchBatch is how many events a stream that is behind reads at once.
 	watchBatch = 500
-	// maxWatchers bounds the streams of one organisation on one replica: each
-	// of them queries the records.
+	// maxWatchers bounds the streams of one organisation on one replica: each has
+	// a connection and memory.
 	maxWatchers = 100
 	// retain is how long events are kept: 72 h are promised, the rest allows
 	// for clocks that differ and for pruneEvery.
@@ -49,7 +47,8 @@ const (
 type Config struct {
 	// Records hold the events; required.
 	Records records.DB
-	// Bus leases the deletion of old events to one replica; required.
+	// Bus leases the deletion of old events to one replica, and says when there are
+	// new ones; required.
 	Bus bus.Bus
 	// Allows reports whether a caller has a permission: a caller gets the
 	// details of those events only whose subject it may read; required.
@@ -65,9 +64,7 @@ type Service struct {
 	jobs *job.Runner
 	// stopping is closed when Run returns: streams then end.
 	stopping chan struct{}
-
-	mu       sync.Mutex     // guards watchers
-	watchers map[string]int // by organisation
+	feeds    *feeds
 }
 
 // New makes the service.
@@ -78,7 +75,7 @@ func New(cfg Config) (*Service, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.Default()
 	}
-	s := &Service{cfg: cfg, stopping: make(chan struct{}), watchers: make(map[string]int)}
+	s := &Service{cfg: cfg, stopping: make(chan struct{}), feeds: newFeeds(cfg)}
 	var err error
 	s.jobs, err = job.New(job.Config{
 		Records: cfg.Records, Bus: cfg.Bus, Logger: cfg.Logger, Poll: time.Minute,
@@ -91,11 +88,14 @@ func New(cfg Config) (*Service, error) {
 // Register adds the service to the server.
 func (s *Service) Register(r grpc.ServiceRegistrar) { eventv1.RegisterEventServiceServer(r, s) }
 
-// Run deletes old events once an hour, on one replica, until ctx ends; streams
-// end when it returns. Call it once.
+// Run looks for new events for the streams, and deletes old ones once an hour, on
+// one replica, until ctx ends; streams end when it returns. Call it once.
 func (s *Service) Run(ctx context.Context) error {
 	defer close(s.stopping)
-	return s.jobs.Run(ctx)
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return s.feeds.run(ctx) })
+	g.Go(func() error { return s.jobs.Run(ctx) })
+	return g.Wait()
 }
 
 // prune is the work of pruneJob.
@@ -112,21 +112,34 @@ func (s *Service) prune(ctx context.Context, r *job.Run) error {
 
 // WatchEvents sends the recorded events after the requested sequence, then
 // each new one once the sequencer has numbered it, until the caller's token
-// expires.
+// expires. A caller that reads slowly falls behind what is kept in memory, and
+// then gets its events from the records.
 func (s *Service) WatchEvents(req *eventv1.WatchEventsRequest, stream grpc.ServerStreamingServer[eventv1.WatchEventsResponse]) error {
 	ctx := stream.Context()
 	who := auth.From(ctx)
-	leave, err := s.enter(who.Org)
-	if err != nil {
-		return err
+	if !s.feeds.join(who.Org, maxWatchers) {
+		return apierr.New(codes.ResourceExhausted, errorsv1.Reason_REASON_RATE_LIMITED,
+			"your organisation has too many event streams; share one").WithRetry(time.Minute)
 	}
-	defer leave()
-	tick := time.NewTicker(watchEvery)
-	defer tick.Stop()
+	defer s.feeds.leave(who.Org)
+	expired := make(<-chan time.Time)
+	if !who.Expires.IsZero() {
+		t := time.NewTimer(time.Until(who.Expires))
+		defer t.Stop()
+		expired = t.C
+	}
+	now := make(chan struct{})
+	close(now)
 	for after := req.GetAfterSequence(); ; {
-		events, err := s.cfg.Records.Log().Events(ctx, who.Org, after, watchBatch)
-		if err != nil {
-			return err
+		events, last, behind, moved := s.feeds.next(who.Org, after)
+		if behind {
+			var err error
+			if events, err = s.cfg.Records.Log().Events(ctx, who.Org, after, watchBatch); err != nil {
+				return err
+			}
+			if len(events) == 0 {
+				after = last // those in between were deleted
+			}
 		}
 		for _, e := range events {
 			if err := stream.Send(&eventv1.WatchEventsResponse{Event: s.message(who, e)}); err != nil {
@@ -134,8 +147,8 @@ func (s *Service) WatchEvents(req *eventv1.WatchEventsRequest, stream grpc.Serve
 			}
 			after = e.Seq
 		}
-		if len(events) == watchBatch {
-			continue
+		if len(events) > 0 || behind {
+			moved = now // look again, unless the stream ends
 		}
 		select {
 		case <-ctx.Done():
@@ -143,32 +156,12 @@ func (s *Service) WatchEvents(req *eventv1.WatchEventsRequest, stream grpc.Serve
 		case <-s.stopping:
 			return apierr.New(codes.Unavailable, errorsv1.Reason_REASON_STOPPING,
 				"this replica is stopping; watch again from the last sequence that you handled")
-		case <-tick.C:
-		}
-		if !who.Expires.IsZero() && time.Now().After(who.Expires) {
+		case <-expired:
 			return apierr.New(codes.Unauthenticated, errorsv1.Reason_REASON_TOKEN_EXPIRED,
 				"the token has expired; get a new one and watch again from the last sequence that you handled")
+		case <-moved:
 		}
 	}
-}
-
-// enter counts one more stream of the organisation; leave counts it out. It
-// fails with RATE_LIMITED if the organisation has maxWatchers already.
-func (s *Service) enter(org string) (leave func(), err error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.watchers[org] >= maxWatchers {
-		return nil, apierr.New(codes.ResourceExhausted, errorsv1.Reason_REASON_RATE_LIMITED,
-			"your organisation has too many event streams; share one").WithRetry(time.Minute)
-	}
-	s.watchers[org]++
-	return func() {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		if s.watchers[org]--; s.watchers[org] == 0 {
-			delete(s.watchers, org)
-		}
-	}, nil
 }
 
 // message is the event as the caller may see it: without the permission to

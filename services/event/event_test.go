@@ -36,6 +36,18 @@ func (w *watched) Send(m *eventv1.WatchEventsResponse) error {
 
 func reason(err error) string { return apierr.ReasonOf(apierr.FromDomain(err).GRPCStatus().Err()) }
 
+// run runs the service until the test ends.
+func run(t testing.TB, s *event.Service) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- s.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		require.NoError(t, <-ended)
+	})
+}
+
 func newService(t *testing.T) *event.Service {
 	t.Helper()
 	s, _ := newServiceOn(t)
@@ -69,6 +81,7 @@ func newServiceOn(t *testing.T) (*event.Service, records.DB) {
 // sequence.
 func TestWatcherSeesWhatItMayRead(t *testing.T) {
 	s := newService(t)
+	run(t, s)
 	for who, reads := range map[string]int{"backend": 1, "auditor": 2} {
 		ctx := auth.With(t.Context(), auth.Principal{Subject: who, Org: "acme", Expires: time.Now().Add(2 * time.Second)})
 		w := &watched{ctx: ctx}

@@ -255,6 +255,9 @@ type Log interface {
 	// NumberEvents assigns each organisation's next sequence numbers to up to
 	// limit committed events in commit order, and returns how many, at most 8192.
 	NumberEvents(ctx context.Context, fence int64, limit int) (int, error)
+	// LastEvents returns the last sequence number that was given to each of these
+	// organisations, in one transaction; those without an event are missing.
+	LastEvents(ctx context.Context, orgs []string) (map[string]int64, error)
 	// Events returns an organisation's events with seq > after, in order.
 	// limit has no upper bound; 0 means 100.
 	Events(ctx context.Context, org string, after int64, limit int) ([]Event, error)

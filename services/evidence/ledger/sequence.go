@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/mod/sumdb/tlog"
 
+	"github.com/openova-io/bp-relay/services/bus"
 	"github.com/openova-io/bp-relay/services/format/proof"
 	"github.com/openova-io/bp-relay/services/records"
 )
@@ -60,10 +61,20 @@ func (l *Ledger) step(ctx context.Context, fence int64, gate *gate) error {
 		if err != nil {
 			return fmt.Errorf("number events: %w", err)
 		}
+		if m > 0 {
+			l.tell(ctx)
+		}
 		if rolledBack != nil || (n < batch && m < batch) {
 			return rolledBack
 		}
 	}
+}
+
+// tell wakes those who watch events. A hint that is lost costs them a second.
+func (l *Ledger) tell(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	_ = l.cfg.Bus.Publish(ctx, bus.EventsNumbered, nil)
 }
 
 // grow numbers leaves if the gate is open.

@@ -33,6 +33,12 @@ func events(t *testing.T, s records.DB) {
 		require.NoError(t, err)
 		require.Equal(t, want, n)
 	}
+	last, err := s.Log().LastEvents(ctx, []string{"a", "b", "nobody"})
+	require.NoError(t, err)
+	require.Equal(t, map[string]int64{"a": 2, "b": 1}, last)
+	last, err = s.Log().LastEvents(ctx, nil)
+	require.NoError(t, err)
+	require.Empty(t, last)
 	es, err = s.Log().Events(ctx, "a", 0, 10)
 	require.NoError(t, err)
 	a1.Time, a1.Seq = time.Date(2026, 3, 1, 10, 0, 0, 123456000, time.UTC), 1

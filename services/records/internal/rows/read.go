@@ -3,6 +3,7 @@ package rows
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -99,6 +100,35 @@ func (l *Log) Events(ctx context.Context, org string, after int64, limit int) (f
 	})
 	if err != nil {
 		return nil, fmt.Errorf("records: events: %w", err)
+	}
+	return found, nil
+}
+
+// LastEvents implements records.Log.
+func (l *Log) LastEvents(ctx context.Context, orgs []string) (map[string]int64, error) {
+	found := make(map[string]int64, len(orgs))
+	err := l.e.Read(ctx, func(db DB) error {
+		clear(found)
+		for part := range slices.Chunk(orgs, 64) {
+			args := make([]any, 64) // so that there is one statement
+			for i := range args {
+				args[i] = part[min(i, len(part)-1)]
+			}
+			err := db.Query(ctx, func(row Row) error {
+				var org string
+				var seq int64
+				err := row.Scan(&org, &seq)
+				found[org] = seq
+				return err
+			}, "SELECT org, seq FROM event_counters WHERE org IN ("+placeholders(len(args))+")", args...)
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("records: last events: %w", err)
 	}
 	return found, nil
 }
