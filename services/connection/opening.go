@@ -7,6 +7,7 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 
@@ -57,19 +58,10 @@ func (s *Service) OpenSession(ctx context.Context, req *connectionv1.OpenSession
 	if err != nil {
 		return nil, err
 	}
-	if err := s.roomFor(ctx, resource.Org(name), who.Subject); err != nil {
-		return nil, err
-	}
-	expires := time.Now().Add(ticketTTL).UTC()
-	var rec records.Record
-	err = s.cfg.Records.Update(ctx, func(tx records.Tx) (err error) {
-		rec, err = s.insertSession(ctx, tx, name, req, who, expires)
-		return err
-	})
+	rec, err := s.createSession(ctx, name, req, who)
 	if err != nil {
 		return nil, err
 	}
-	s.census.add(rec.Org, who.Subject)
 	secret, err := s.putTicket(ctx, ticket{Session: name, Subject: who.Subject})
 	if err != nil {
 		return nil, err
@@ -78,7 +70,32 @@ func (s *Service) OpenSession(ctx context.Context, req *connectionv1.OpenSession
 	if err != nil {
 		return nil, err
 	}
-	return &connectionv1.OpenSessionResponse{Session: m, TunnelPath: tunnelPrefix + name, Ticket: secret, TicketExpireTime: timestamppb.New(expires)}, nil
+	d, err := resource.Body[session](rec)
+	if err != nil {
+		return nil, err
+	}
+	return &connectionv1.OpenSessionResponse{Session: m, TunnelPath: tunnelPrefix + name, Ticket: secret, TicketExpireTime: timestamppb.New(d.TicketExpires)}, nil
+}
+
+// createSession writes the session's record, if the limits leave a place for it.
+func (s *Service) createSession(ctx context.Context, name string, req *connectionv1.OpenSessionRequest, who auth.Principal) (rec records.Record, err error) {
+	for {
+		counted, err := s.tallies(ctx, resource.Org(name), who.Subject)
+		if err != nil {
+			return rec, err
+		}
+		err = s.cfg.Records.Update(ctx, func(tx records.Tx) (err error) {
+			if err = takePlace(ctx, tx, resource.Org(name), counted); err != nil {
+				return err
+			}
+			rec, err = s.insertSession(ctx, tx, name, req, who)
+			return err
+		})
+		// Somebody else was faster: each time, one more session is open.
+		if !errors.Is(err, errStale) || ctx.Err() != nil {
+			return rec, err
+		}
+	}
 }
 
 // limit counts one call of a subject that opens, or renews, a session: each
@@ -95,7 +112,7 @@ func (s *Service) limit(ctx context.Context, what string, who auth.Principal) er
 	return nil
 }
 
-func (s *Service) insertSession(ctx context.Context, tx records.Tx, name string, req *connectionv1.OpenSessionRequest, who auth.Principal, expires time.Time) (records.Record, error) {
+func (s *Service) insertSession(ctx context.Context, tx records.Tx, name string, req *connectionv1.OpenSessionRequest, who auth.Principal) (records.Record, error) {
 	conn, err := connections().Share(ctx, tx, req.GetConnection()) // no session of a deleted connection
 	if err != nil {
 		return conn, err
@@ -115,7 +132,7 @@ func (s *Service) insertSession(ctx context.Context, tx records.Tx, name string,
 	return change.Apply(ctx, tx, states(), rec, change.Step[session]{Verb: open, Actor: who.Subject, Edit: func(d *session) any {
 		*d = session{
 			Connection: conn.Name, Subject: who.Subject, Reason: req.GetReason(), Recording: def.Recording,
-			TicketExpires: expires, MaxDuration: def.MaxDuration, TokenExpires: who.Expires.UTC(),
+			TicketExpires: time.Now().Add(ticketTTL).UTC(), MaxDuration: def.MaxDuration, TokenExpires: who.Expires.UTC(),
 		}
 		return map[string]any{"connection": conn.Name, "reason": d.Reason, "recording": d.Recording, "host_key_verified": def.hostVerified()}
 	}})
@@ -149,7 +166,8 @@ func (s *Service) GetSession(ctx context.Context, req *connectionv1.GetSessionRe
 
 // ListSessions returns a page of sessions.
 func (s *Service) ListSessions(ctx context.Context, req *connectionv1.ListSessionsRequest) (*connectionv1.ListSessionsResponse, error) {
-	q := records.Query{Kind: records.Sessions, Org: resource.Org(req.GetParent()), Parent: req.GetConnection()}
+	org := resource.Org(req.GetParent())
+	q := records.Query{Kind: records.Sessions, Org: org, Parent: req.GetConnection(), After: orgCount(org) + "/"} // not the counts
 	recs, next, err := resource.List(ctx, s.cfg.Records, q, req.GetPageSize(), req.GetPageToken())
 	if err != nil {
 		return nil, err

@@ -104,7 +104,6 @@ type Service struct {
 	engines map[string]engine.Engine // by subprotocol
 	tasks   *task.Group              // tunnels and the sealing of abandoned recordings, by session
 	replica *replica.Replica         // this process among those that share the records
-	census  *census
 }
 
 // New makes the service. It starts nothing; call Run.
@@ -138,7 +137,7 @@ func New(cfg Config) (*Service, error) {
 		cfg.Logger = slog.Default()
 	}
 	return &Service{cfg: cfg, log: cfg.Logger.With("service", "connection"),
-		engines: engines, tasks: task.New(), replica: cfg.Captures.Replica(), census: newCensus()}, nil
+		engines: engines, tasks: task.New(), replica: cfg.Captures.Replica()}, nil
 }
 
 // Register adds the service to a gRPC server.

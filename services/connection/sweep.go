@@ -14,7 +14,6 @@ import (
 // sweep looks at every session that has not ended. It logs its errors; the next
 // sweep tries again.
 func (s *Service) sweep(ctx context.Context) {
-	open := newCensus()
 	q := records.Query{Kind: records.Sessions, States: []string{pending, active, ending}, Limit: 500}
 	for rec, err := range resource.Each(ctx, s.cfg.Records, q) {
 		if err != nil {
@@ -28,12 +27,8 @@ func (s *Service) sweep(ctx context.Context) {
 			s.log.ErrorContext(ctx, "read a session's record", "session", rec.Name, "error", err)
 			continue
 		}
-		if rec.State != ending {
-			open.add(rec.Org, d.Subject)
-		}
 		s.adopt(ctx, rec, d)
 	}
-	s.census.replace(open)
 }
 
 // abandoned reports whether no process runs the session any more. Its own host

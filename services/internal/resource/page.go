@@ -27,16 +27,18 @@ type pageToken struct {
 	After string `json:"a"`
 }
 
-// List reads one page of q, whose After and Limit it sets, and returns it with
-// the token of the next page, "" on the last one. size and token are the
+// List reads one page of q, whose Limit it sets, and returns it with the token of
+// the next page, "" on the last one. The first page begins after q.After. size and token are the
 // request's page_size and page_token; PAGE_TOKEN_INVALID if the token was not
 // issued for the same query. A page has one record less than MaxPageSize if
 // that many were asked for.
 func List(ctx context.Context, db records.DB, q records.Query, size int32, token string) (page []records.Record, next string, err error) {
 	query := []any{q.Kind, q.Org, q.Parent, q.States}
-	if q.After, err = PageAfter(query, token); err != nil {
+	after, err := PageAfter(query, token)
+	if err != nil {
 		return nil, "", err
 	}
+	q.After = max(q.After, after)
 	q.Limit = min(PageSize(size)+1, MaxPageSize) // one more shows whether there is a next page
 	err = db.View(ctx, func(tx records.Tx) error {
 		page, err = tx.List(ctx, q)
