@@ -73,7 +73,7 @@ func (s *Stream) encrypt(ctx context.Context, f *spoolFile, sc *scratch) error {
 	}
 	if err != nil {
 		// Trying again cannot help: what was read is stored, and the rest is a gap.
-		if err := s.c.m.setAside(ctx, f.path, err); err != nil {
+		if err := s.c.m.setAsideFrom(ctx, f.path, stamp(f.opened), 0, err); err != nil {
 			return err
 		}
 		f.damaged = true
@@ -123,8 +123,12 @@ func (s *Stream) encrypt(ctx context.Context, f *spoolFile, sc *scratch) error {
 	if int64(valid) < f.size || f.damaged {
 		// These bytes were whole when they were written or recovered, so the disk
 		// has failed.
+		from := seg.End
+		if f.damaged { // as the name of what was set aside says, should the process die now
+			from = stamp(f.opened)
+		}
 		s.c.m.log.ErrorContext(ctx, "spool file is damaged", "capture", s.c.name, "stream", s.meta.Name, "segment", f.seq, "bytes", f.size-int64(valid))
-		seg.Gaps = append(seg.Gaps, manifest.Gap{From: seg.End, Reason: "spool damaged", Bytes: f.plain - seg.PlainLen})
+		seg.Gaps = append(seg.Gaps, manifest.Gap{From: from, Reason: reasonDamaged, Bytes: f.plain - seg.PlainLen})
 	}
 	seg.PlainSHA256 = hex.EncodeToString(plain.Sum(nil))
 	seg.CipherLen = int64(len(sc.out))

@@ -224,7 +224,11 @@ func (m *Manager) sweep(ctx context.Context, dir, why string) error {
 func (m *Manager) removeFolder(ctx context.Context, dir string) {
 	aside, err := filepath.Glob(filepath.Join(dir, "*", "*"+damagedExt))
 	folders, ferr := filepath.Glob(filepath.Join(dir, "*"+damagedExt))
-	if aside = append(aside, folders...); err != nil || ferr != nil || len(aside) > 0 {
+	aside = slices.DeleteFunc(append(aside, folders...), func(path string) bool {
+		info, err := os.Lstat(path)
+		return err == nil && info.Mode().IsRegular() && info.Size() == 0 // a mark of a file that is gone
+	})
+	if err != nil || ferr != nil || len(aside) > 0 {
 		m.log.ErrorContext(ctx, "spool folder kept: it holds damaged files", "dir", dir, "files", len(aside))
 		return
 	}

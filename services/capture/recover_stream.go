@@ -2,6 +2,7 @@ package capture
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -15,26 +16,42 @@ import (
 // recoverStream restores a stream from its recorded segments and the spool.
 func (m *Manager) recoverStream(ctx context.Context, c *Capture, sd streamDoc) (*Stream, error) {
 	s := newStream(c, sd)
-	if err := s.makeReadable(ctx); err != nil {
-		return nil, err
-	}
 	err := m.segments(ctx, c.name, sd.Name, 0, func(r manifest.Record) error {
-		s.last, s.ended = r.End, s.ended || r.Last
+		s.last, s.ended, s.stated = r.End, s.ended || r.Last, append(s.stated, r.Gaps...)
 		return s.stored.AddRecord(r)
 	})
 	if err != nil {
 		return nil, fmt.Errorf("stream %s of %s: %w", sd.Name, c.name, err)
 	}
 	s.next, s.size = s.stored.Next, s.stored.Bytes
-	if s.damaged && !s.ended {
-		s.pending = append(s.pending, manifest.Gap{From: s.since(), Reason: "spool damaged"})
+	if err := s.makeReadable(ctx); err != nil {
+		return nil, err
 	}
 	if err := s.recoverFiles(ctx); err != nil {
+		return nil, err
+	}
+	if err := s.restate(); err != nil {
 		return nil, err
 	}
 	// The process that died may not have flushed what it acknowledged.
 	s.newEntry.Store(true)
 	return s, s.flush()
+}
+
+// restate adds the gaps of what was set aside that no segment states yet.
+func (s *Stream) restate() error {
+	gaps, err := s.gapsAside()
+	if err != nil {
+		return err
+	}
+	for _, g := range gaps {
+		same := func(o manifest.Gap) bool { return o.From.Equal(g.From) && o.Reason == g.Reason }
+		if !slices.ContainsFunc(s.stated, same) && !slices.ContainsFunc(s.pending, same) {
+			s.pending = append(s.pending, g)
+		}
+	}
+	s.stated = nil
+	return nil
 }
 
 // since is when the stream was whole last: its last append, or its opening.
@@ -46,7 +63,7 @@ func (s *Stream) since() time.Time {
 }
 
 // makeReadable makes the stream's folder if there is none, or none that can be
-// read.
+// read. A folder may be missing because that of the whole capture was set aside.
 func (s *Stream) makeReadable(ctx context.Context) error {
 	_, err := os.ReadDir(s.dir)
 	switch {
@@ -54,11 +71,20 @@ func (s *Stream) makeReadable(ctx context.Context) error {
 		return nil
 	case transient(err):
 		return diskError("list spool folder", err)
+	case s.ended: // all that it held is stored, or in files that were set aside
+		if !errors.Is(err, os.ErrNotExist) {
+			if err := s.c.m.setAside(ctx, s.dir, err); err != nil {
+				return err
+			}
+		}
 	case !errors.Is(err, os.ErrNotExist):
-		if err := s.c.m.setAside(ctx, s.dir, err); err != nil {
+		if err := s.c.m.setAsideFrom(ctx, s.dir, s.since(), 0, err); err != nil {
 			return err
 		}
-		s.damaged = true
+	case isAside(s.c.dir) && !isAside(s.dir):
+		if err := markLost(s.dir, s.since()); err != nil {
+			return err
+		}
 	}
 	return s.makeFolder()
 }
@@ -91,7 +117,9 @@ func (s *Stream) recoverFiles(ctx context.Context) error {
 		if seq > want {
 			// A power cut removed this file's directory entry but not the next one's.
 			s.c.m.log.ErrorContext(ctx, "spool file is lost", "capture", s.c.name, "stream", s.meta.Name, "segment", want)
-			s.pending = append(s.pending, manifest.Gap{From: s.since(), Reason: "spool file lost"})
+			if err := markLost(s.path(want, lostExt), s.since()); err != nil {
+				return err
+			}
 		}
 		want = seq + 1
 		if slices.Contains(cipher, seq) {
@@ -126,13 +154,10 @@ func (s *Stream) recoverEncrypted(ctx context.Context, seq int64, buf []byte) (_
 	if err != nil {
 		// It was whole and flushed before it got its name, so the disk has failed.
 		// An operator may recover part of it with age.
-		if err := s.c.m.setAside(ctx, path, err); err != nil {
-			return buf, false, err
+		if _, gone := os.Stat(s.path(seq, plainExt)); gone != nil {
+			return buf, false, s.c.m.setAsideFrom(ctx, path, s.since(), 0, err)
 		}
-		if _, err := os.Stat(s.path(seq, plainExt)); err != nil {
-			s.pending = append(s.pending, manifest.Gap{From: s.since(), Reason: "spool damaged"})
-		}
-		return buf, false, nil
+		return buf, false, s.c.m.setAside(ctx, path, err)
 	}
 	if err := removeIfThere(s.path(seq, plainExt)); err != nil {
 		return buf, false, err
@@ -140,7 +165,8 @@ func (s *Stream) recoverEncrypted(ctx context.Context, seq int64, buf []byte) (_
 	if path, err = s.renumber(seq, cipherExt); err != nil {
 		return buf, false, err
 	}
-	s.queue = append(s.queue, &spoolFile{seq: s.next, path: s.path(s.next, plainExt), cipherPath: path, cipherSize: int64(len(buf))})
+	s.queue = append(s.queue, &spoolFile{seq: s.next, path: s.path(s.next, plainExt), opened: seg.Start, cipherPath: path, cipherSize: int64(len(buf))})
+	s.stated = append(s.stated, seg.Gaps...)
 	s.next++
 	s.size += seg.PlainLen
 	s.last, s.ended = seg.End, s.ended || seg.Last
@@ -151,29 +177,28 @@ func (s *Stream) recoverEncrypted(ctx context.Context, seq int64, buf []byte) (_
 // torn end and closes the segment, or removes an empty file.
 func (s *Stream) recoverPlain(ctx context.Context, seq int64, buf []byte, newest bool) (_ []byte, err error) {
 	path := s.path(seq, plainExt)
-	if buf, err = readInto(buf, path); transient(err) {
-		return buf, err
+	buf, cause := readInto(buf, path)
+	if transient(cause) {
+		return buf, cause
 	}
-	if err != nil {
-		buf = buf[:walkFrames(buf, func(frame) {})]
-		if err := s.salvage(ctx, path, buf, err); err != nil {
-			return buf, err
-		}
-	}
+	since := s.since()
 	f := &spoolFile{}
 	f.size = int64(walkFrames(buf, func(fr frame) { s.recovered(f, fr) }))
-	if torn := int64(len(buf)) - f.size; torn > 0 {
+	torn := int64(len(buf)) - f.size
+	switch {
+	case cause != nil:
+		err = s.salvage(ctx, path, buf[:f.size], since, 0, cause)
+	case torn > 0 && !newest:
+		// Not the file that was being written, so these bytes had been whole.
+		err = s.salvage(ctx, path, buf[:f.size], since, torn, errDamagedFile)
+	case torn > 0:
 		s.c.m.log.WarnContext(ctx, "cut off the torn end of a spool file", "path", path, "bytes", torn)
-		if !newest {
-			// Not the file that was being written, so these bytes had been whole.
-			s.pending = append(s.pending, manifest.Gap{From: s.since(), Reason: "spool damaged", Bytes: torn})
-		}
-		if err := os.Truncate(path, f.size); err != nil {
-			return buf, diskError("cut spool file", err)
+		if err = os.Truncate(path, f.size); err != nil {
+			err = diskError("cut spool file", err)
 		}
 	}
 	if err != nil {
-		s.pending = append(s.pending, manifest.Gap{From: s.since(), Reason: "spool damaged"})
+		return buf, err
 	}
 	if f.size == 0 {
 		return buf, removeIfThere(path)
@@ -193,9 +218,10 @@ func (s *Stream) recoverPlain(ctx context.Context, seq int64, buf []byte, newest
 }
 
 // salvage sets a file aside that cannot be read to its end, and puts the frames
-// that could be read in its place.
-func (s *Stream) salvage(ctx context.Context, path string, read []byte, cause error) error {
-	if err := s.c.m.setAside(ctx, path, cause); err != nil {
+// that could be read in its place. The gap begins before these frames: if the
+// process dies in between, they are missing, too.
+func (s *Stream) salvage(ctx context.Context, path string, read []byte, since time.Time, bytes int64, cause error) error {
+	if err := s.c.m.setAsideFrom(ctx, path, since, bytes, cause); err != nil {
 		return err
 	}
 	return writeFileAtomic(path, read)
@@ -215,6 +241,12 @@ func (s *Stream) recovered(f *spoolFile, fr frame) {
 		}
 	case frameLast:
 		s.ended = true
+	case frameGap:
+		var g manifest.Gap
+		if json.Unmarshal(fr.payload, &g) == nil {
+			s.stated = append(s.stated, g)
+		}
+		f.items++
 	default:
 		f.items++
 	}

@@ -29,7 +29,7 @@ import (
 const (
 	plainExt  = ".log"
 	cipherExt = ".age"
-	// damagedExt is appended to the name of a damaged file, which is kept.
+	// damagedExt ends the name of what was set aside (aside.go).
 	damagedExt = ".damaged"
 	metaFile   = "capture.json"
 	streamFile = "stream.json"
@@ -219,7 +219,8 @@ func listSpool(dir, ext string) ([]int64, error) {
 	return seqs, nil
 }
 
-// spoolFolders lists the captures' folders in a spool.
+// spoolFolders lists the captures' folders in a spool, also what is no folder any
+// more.
 func spoolFolders(dir string) ([]string, error) {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
@@ -227,7 +228,7 @@ func spoolFolders(dir string) ([]string, error) {
 	}
 	var folders []string
 	for _, e := range entries {
-		if e.IsDir() && !strings.HasSuffix(e.Name(), damagedExt) {
+		if (e.IsDir() || strings.Contains(e.Name(), "~")) && !strings.HasSuffix(e.Name(), damagedExt) {
 			folders = append(folders, filepath.Join(dir, e.Name()))
 		}
 	}

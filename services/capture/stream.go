@@ -48,8 +48,8 @@ type Stream struct {
 	// stored is the chain up to the last recorded segment. Only the uploader
 	// changes it, with the lock held.
 	stored *manifest.Chain
-	// damaged: recovery could not read the stream's folder.
-	damaged bool
+	// stated are, during recovery, the gaps that segments state.
+	stated []manifest.Gap
 	// stuck is why the uploader has given up, nil if it has not.
 	stuck error
 }

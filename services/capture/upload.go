@@ -216,7 +216,7 @@ func (s *Stream) prepare(ctx context.Context, f *spoolFile, sc *scratch) error {
 // dropCipher sets an encrypted file aside that is damaged. The segment is made
 // again from what is left of its plaintext, usually nothing, and states the gap.
 func (s *Stream) dropCipher(ctx context.Context, f *spoolFile, cause error) error {
-	if err := s.c.m.setAside(ctx, f.cipherPath, cause); err != nil {
+	if err := s.c.m.setAsideFrom(ctx, f.cipherPath, stamp(f.opened), 0, cause); err != nil {
 		return err
 	}
 	s.c.hold(-f.cipherSize)
