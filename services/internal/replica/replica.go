@@ -26,7 +26,8 @@ import (
 const (
 	// defaultEvery is how often a replica writes its heartbeat.
 	defaultEvery = 2 * time.Second
-	// forgetAfter is how many heartbeats the row of a replica that is gone is kept.
+	// forgetAfter is how many heartbeats the row of a replica that is gone is kept,
+	// and then what this process knows of it if nobody asks.
 	forgetAfter = 43_200 // a day at the default
 	// org is the organisation of the rows, which belong to none.
 	org    = "-"
@@ -48,8 +49,9 @@ type Config struct {
 // Replica is this process among those that share the records. It is safe for
 // concurrent use.
 type Replica struct {
-	cfg Config
-	log *slog.Logger
+	cfg         Config
+	log         *slog.Logger
+	forgetAfter int64
 
 	mu     sync.Mutex
 	beats  int64 // committed heartbeats of this process
@@ -60,6 +62,7 @@ type Replica struct {
 type other struct {
 	version int64 // its newest heartbeat, 0 if it has no row
 	still   int64 // own heartbeats since the version changed
+	asked   int64 // own heartbeats when Unseen was last asked for it
 }
 
 // New makes the replica. It is seen by others once Run has begun.
@@ -73,7 +76,7 @@ func New(cfg Config) *Replica {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.Default()
 	}
-	return &Replica{cfg: cfg, log: cfg.Logger, others: map[string]*other{}}
+	return &Replica{cfg: cfg, log: cfg.Logger, forgetAfter: forgetAfter, others: map[string]*other{}}
 }
 
 // ID is the process's name. It has at most 1024 bytes.
@@ -93,6 +96,7 @@ func (r *Replica) Unseen(id string) time.Duration {
 		o = &other{}
 		r.others[id] = o
 	}
+	o.asked = r.beats
 	if o.still < 2 {
 		return 0
 	}
@@ -181,8 +185,12 @@ func (r *Replica) note(found []records.Record) (gone []string) {
 			continue
 		}
 		o.still++
-		if o.still >= forgetAfter && o.version > 0 {
+		switch {
+		case o.still < r.forgetAfter:
+		case o.version > 0:
 			gone = append(gone, id)
+		case r.beats-o.asked >= r.forgetAfter: // it has no row, and nobody asks for it any more
+			delete(r.others, id)
 		}
 	}
 	return gone

@@ -111,3 +111,28 @@ func TestGone(t *testing.T) {
 	require.Equal(t, 2*time.Second, b.Unseen("a"))
 	require.Equal(t, 3*time.Second, b.Unseen("never"))
 }
+
+// Processes come and go for years: those that are gone are forgotten, but for one
+// that somebody still asks for.
+func TestGoneReplicasAreForgotten(t *testing.T) {
+	db := open(t)
+	b := replica.New(replica.Config{Records: db, ID: "b", Every: time.Second})
+	b.SetForgetAfter(5)
+	for _, id := range []string{"killed 1", "killed 2", "killed 3"} {
+		beat(t, replica.New(replica.Config{Records: db, ID: id}))
+	}
+	beat(t, b)
+	require.Equal(t, 3, b.Known())
+	require.Zero(t, b.Unseen("never"))
+	for range 20 {
+		beat(t, b)
+		b.Unseen("killed 1")
+	}
+	require.Equal(t, 1, b.Known())
+	require.Greater(t, b.Unseen("killed 1"), 5*time.Second, "it is still gone")
+	require.NoError(t, db.View(t.Context(), func(tx records.Tx) error {
+		found, err := tx.List(t.Context(), records.Query{Kind: records.Replicas})
+		require.Len(t, found, 1, "its own row")
+		return err
+	}))
+}
