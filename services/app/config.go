@@ -239,26 +239,23 @@ func (c *Config) Check() error {
 	if c.runs("room") || c.runs("recording") {
 		need(c.LiveKit.Key != "" && c.LiveKit.Secret != "", "livekit.key, livekit.secret: set LiveKit's API key")
 	}
-	need(c.Room.EndAtOnce >= 1 && c.Room.EndAtOnce <= 100, "room.end_at_once: %d: want 1 to 100 (percent)", c.Room.EndAtOnce)
 	if !c.all() {
 		need(c.Bus.Redis != "", "bus.redis: services in separate processes share their live state in Redis; set its URL")
 		need(c.Keys.Master != "", "keys.master: services in separate processes share one master key; set its file")
 		need(c.Auth.InternalSecret != "", "auth.internal_secret: services in separate processes share one secret; set the same for all")
 	}
-	need(c.Startup >= 0, "startup: %s: want 0 or more", c.Startup)
 	_, err := c.addresses()
 	need(err == nil, "%v", err)
 	_, known := guacdClients()[c.Guacd.SSH]
 	need(known, "guacd.ssh: %q: want debian-11 or current", c.Guacd.SSH)
-	need(c.Guacd.FirstFrame > 0 && c.Sessions.Person > 0 && c.Sessions.Org > 0 && c.Sessions.Pixels > 0,
-		"guacd.first_frame, sessions.person, sessions.org, sessions.pixels: want more than 0")
-	need(c.Capture.MaxSpool > 0 && c.Capture.RequiredShare >= 1 && c.Capture.RequiredShare <= 100,
-		"capture.max_spool, capture.required_share: want more than 0 bytes, and 1 to 100 (percent)")
-	need(c.Capture.OrgShare >= 0 && c.Capture.OrgShare <= c.Capture.MaxSpool, "capture.org_share: %d: want 0 to capture.max_spool", c.Capture.OrgShare)
+	need(c.Capture.OrgShare <= c.Capture.MaxSpool, "capture.org_share: %d: want at most capture.max_spool", c.Capture.OrgShare)
 	var given int64
 	for org, n := range c.Capture.Orgs {
 		need(n > 0 && n <= c.Capture.MaxSpool-given, "capture.orgs.%s: %d: want more than 0 bytes, and all organisations together at most capture.max_spool", org, n)
 		given += max(n, 0)
+	}
+	for _, b := range c.bounds() {
+		need(b.holds(), "%s", b)
 	}
 	for role, perms := range c.Auth.Roles {
 		for _, p := range perms {

@@ -51,9 +51,9 @@ func (f *tlsFiles) current(ctx context.Context) (*tls.Certificate, *x509.CertPoo
 	case err != nil && f.stamp == "":
 		return nil, nil, err
 	case err != nil:
-		f.log.ErrorContext(ctx, "new TLS files cannot be used; the old ones stay", "error", err)
+		f.log.ErrorContext(ctx, "new TLS files cannot be used; the old ones stay", "error", err) // which names the file
 	case f.stamp != "" && stamp != f.stamp:
-		f.log.InfoContext(ctx, "TLS files read again", "path", f.cert+f.ca)
+		f.log.InfoContext(ctx, "TLS files read again", "certificate", f.cert, "key", f.key, "ca", f.ca)
 	}
 	if err == nil {
 		f.stamp = stamp
