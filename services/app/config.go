@@ -215,6 +215,12 @@ func (c *Config) all() bool {
 	return !slices.ContainsFunc(serviceNames(), func(s string) bool { return !c.runs(s) })
 }
 
+// runsOnBus reports whether this process runs a service that does not work
+// without the bus. Each process uses it to hear of revocations sooner.
+func (c *Config) runsOnBus() bool {
+	return slices.ContainsFunc([]string{"event", "recording", "connection", "evidence"}, c.runs)
+}
+
 // Check returns everything that is missing or wrong, at once.
 func (c *Config) Check() error {
 	var errs []error

@@ -13,7 +13,9 @@ import (
 
 	"github.com/openova-io/bp-relay/services/app/edge"
 	"github.com/openova-io/bp-relay/services/app/edge/guard"
+	"github.com/openova-io/bp-relay/services/bus"
 	"github.com/openova-io/bp-relay/services/internal/auth"
+	"github.com/openova-io/bp-relay/services/internal/revocation"
 	"github.com/openova-io/bp-relay/services/internal/rpc"
 	"github.com/openova-io/bp-relay/services/records"
 )
@@ -35,6 +37,18 @@ func makeInternal(b *builder) (*auth.Internal, error) {
 	return auth.NewInternal(raw)
 }
 
+// makeRevocations returns what this process knows of the tokens that are refused
+// before they expire.
+func makeRevocations(ctx context.Context, b *builder, db records.DB, live bus.Bus) (*revocation.Set, error) {
+	s, err := revocation.New(ctx, db, live, b.log)
+	if err != nil {
+		return nil, err
+	}
+	b.metrics.MustRegister(s.Metrics()...)
+	b.task("revocations", s.Run)
+	return s, nil
+}
+
 // makePolicy returns the permissions of each role, and of each RPC that this
 // process serves.
 func makePolicy(b *builder) (*auth.Policy, error) {
@@ -47,7 +61,7 @@ func makePolicy(b *builder) (*auth.Policy, error) {
 
 // makeGate returns the gRPC server: each call is authenticated, authorised,
 // measured and logged before its handler runs.
-func makeGate(b *builder, internal *auth.Internal, policy *auth.Policy, db records.DB) (*rpc.Gate, error) {
+func makeGate(b *builder, internal *auth.Internal, policy *auth.Policy, db records.DB, revoked *revocation.Set) (*rpc.Gate, error) {
 	verifier, err := auth.NewVerifier(auth.OIDCConfig{
 		Issuer: b.cfg.Auth.Issuer, Audience: b.cfg.Auth.Audience, OrgClaim: b.cfg.Auth.OrgClaim, Plaintext: b.cfg.Auth.PlaintextIssuer,
 	}, internal)
@@ -57,7 +71,7 @@ func makeGate(b *builder, internal *auth.Internal, policy *auth.Policy, db recor
 	denials := newDenials(db, b.log)
 	b.task("denials", denials.run)
 	return rpc.New(rpc.Config{
-		Verifier: verifier, Policy: policy, Open: edge.OpenMethods(), Logger: b.log,
+		Verifier: verifier, Revocations: revoked, Policy: policy, Open: edge.OpenMethods(), Logger: b.log,
 		Metrics: rpc.NewMetrics(b.metrics), Denied: denials.add, Judged: guard.Judged, Opened: guard.Open,
 		Limits: rpc.Limits{Subject: b.cfg.Limits.Subject, Org: b.cfg.Limits.Org},
 	})
@@ -70,7 +84,7 @@ func makeEdge(b *builder, gate *rpc.Gate, lis net.Listener) (*edge.Server, error
 		return nil, err
 	}
 	s := edge.New(edge.Config{
-		GRPC: gate.Server(), Enter: gate.Enter, Origins: b.cfg.Tunnel.Origins, Hosts: b.cfg.Listen.Hosts, TLS: secured,
+		GRPC: gate.Server(), Enter: gate.Enter, WhileValid: gate.WhileValid, Origins: b.cfg.Tunnel.Origins, Hosts: b.cfg.Listen.Hosts, TLS: secured,
 		Limits: guard.Limits{
 			PerAddress: b.cfg.Limits.Connections, Untrusted: b.cfg.Limits.Untrusted, UntrustedPerAddress: b.cfg.Limits.UntrustedPerAddress,
 		},

@@ -6,6 +6,7 @@ import (
 	"net"
 	"slices"
 
+	"github.com/openova-io/bp-relay/services/access"
 	"github.com/openova-io/bp-relay/services/app/edge"
 	"github.com/openova-io/bp-relay/services/blob"
 	"github.com/openova-io/bp-relay/services/bus"
@@ -15,6 +16,7 @@ import (
 	"github.com/openova-io/bp-relay/services/evidence"
 	"github.com/openova-io/bp-relay/services/internal/auth"
 	"github.com/openova-io/bp-relay/services/internal/keyring"
+	"github.com/openova-io/bp-relay/services/internal/revocation"
 	"github.com/openova-io/bp-relay/services/internal/rpc"
 	"github.com/openova-io/bp-relay/services/livekit"
 	"github.com/openova-io/bp-relay/services/recording"
@@ -41,6 +43,7 @@ type products struct {
 	capture  *capture.Manager
 	internal *auth.Internal
 	policy   *auth.Policy
+	revoked  *revocation.Set
 	gate     *rpc.Gate
 	admin    net.Listener
 	listener net.Listener
@@ -54,6 +57,7 @@ type products struct {
 	recording  *recording.Service
 	connection *connection.Service
 	evidence   *evidence.Service
+	access     *access.Service
 }
 
 // graph is the architecture of a process: which module needs which. A service's
@@ -85,8 +89,11 @@ func graph() map[string]module {
 		"policy": {make: func(_ context.Context, b *builder, p *products) error {
 			return into(&p.policy)(makePolicy(b))
 		}},
-		"gate": {needs: []string{"internal", "policy", "records"}, make: func(_ context.Context, b *builder, p *products) error {
-			return into(&p.gate)(makeGate(b, p.internal, p.policy, p.records))
+		"revoked": {needs: []string{"records", "bus"}, make: func(ctx context.Context, b *builder, p *products) error {
+			return into(&p.revoked)(makeRevocations(ctx, b, p.records, p.bus))
+		}},
+		"gate": {needs: []string{"internal", "policy", "records", "revoked"}, make: func(_ context.Context, b *builder, p *products) error {
+			return into(&p.gate)(makeGate(b, p.internal, p.policy, p.records, p.revoked))
 		}},
 		"admin": {make: func(ctx context.Context, b *builder, p *products) error {
 			return into(&p.admin)(b.listen(ctx, "listen.admin", b.cfg.Listen.Admin))
@@ -119,8 +126,11 @@ func graph() map[string]module {
 		"recording": {needs: []string{"edge", "records", "bus", "capture", "livekit", "clients"}, make: func(_ context.Context, b *builder, p *products) error {
 			return into(&p.recording)(makeRecording(b, p.edge, p.records, p.bus, p.capture, p.livekit, p.clients))
 		}},
-		"connection": {needs: []string{"edge", "records", "bus", "keys", "capture"}, make: func(_ context.Context, b *builder, p *products) error {
-			return into(&p.connection)(makeConnection(b, p.edge, p.records, p.bus, p.keys, p.capture))
+		"connection": {needs: []string{"edge", "records", "bus", "keys", "capture", "revoked"}, make: func(_ context.Context, b *builder, p *products) error {
+			return into(&p.connection)(makeConnection(b, p.edge, p.records, p.bus, p.keys, p.capture, p.revoked))
+		}},
+		"access": {needs: []string{"edge", "records", "revoked"}, make: func(_ context.Context, b *builder, p *products) error {
+			return into(&p.access)(makeAccess(b, p.edge, p.records, p.revoked))
 		}},
 		"evidence": {needs: []string{"edge", "records", "bus", "blob", "keys", "capture"}, make: func(_ context.Context, b *builder, p *products) error {
 			return into(&p.evidence)(makeEvidence(b, p.edge, p.records, p.bus, p.blob, p.keys, p.capture))

@@ -9,6 +9,7 @@ import (
 
 	"google.golang.org/grpc"
 
+	accessv1 "github.com/openova-io/bp-relay/gen/relay/access/v1"
 	connectionv1 "github.com/openova-io/bp-relay/gen/relay/connection/v1"
 	eventv1 "github.com/openova-io/bp-relay/gen/relay/event/v1"
 	evidencev1 "github.com/openova-io/bp-relay/gen/relay/evidence/v1"
@@ -16,6 +17,7 @@ import (
 	roomv1 "github.com/openova-io/bp-relay/gen/relay/room/v1"
 	turnv1 "github.com/openova-io/bp-relay/gen/relay/turn/v1"
 
+	"github.com/openova-io/bp-relay/services/access"
 	"github.com/openova-io/bp-relay/services/app/edge"
 	"github.com/openova-io/bp-relay/services/blob"
 	"github.com/openova-io/bp-relay/services/bus"
@@ -28,6 +30,7 @@ import (
 	"github.com/openova-io/bp-relay/services/evidence"
 	"github.com/openova-io/bp-relay/services/internal/auth"
 	"github.com/openova-io/bp-relay/services/internal/keyring"
+	"github.com/openova-io/bp-relay/services/internal/revocation"
 	"github.com/openova-io/bp-relay/services/livekit"
 	"github.com/openova-io/bp-relay/services/recording"
 	"github.com/openova-io/bp-relay/services/recording/tracks"
@@ -60,7 +63,7 @@ func serve[S service](b *builder, e *edge.Server, name string, s S, err error) (
 
 // serviceNames lists the services as flags, configuration and metrics call them.
 func serviceNames() []string {
-	return []string{"room", "event", "recording", "connection", "turn", "evidence"}
+	return []string{"room", "event", "recording", "connection", "turn", "evidence", "access"}
 }
 
 // protoNames lists the proto services of those services that this process runs.
@@ -73,6 +76,7 @@ func protoNames(c *Config) []string {
 		"connection": connectionv1.ConnectionService_ServiceDesc.ServiceName,
 		"turn":       turnv1.TurnService_ServiceDesc.ServiceName,
 		"evidence":   evidencev1.EvidenceService_ServiceDesc.ServiceName,
+		"access":     accessv1.AccessService_ServiceDesc.ServiceName,
 	} {
 		if c.runs(service) {
 			names = append(names, name)
@@ -147,7 +151,9 @@ func makeRecording(
 	return serve(b, e, "recording", s, err)
 }
 
-func makeConnection(b *builder, e *edge.Server, db records.DB, live bus.Bus, keys *keyring.Keyring, captures *capture.Manager) (*connection.Service, error) {
+func makeConnection(
+	b *builder, e *edge.Server, db records.DB, live bus.Bus, keys *keyring.Keyring, captures *capture.Manager, revoked *revocation.Set,
+) (*connection.Service, error) {
 	addresses, err := b.cfg.addresses()
 	if err != nil {
 		return nil, err
@@ -161,7 +167,7 @@ func makeConnection(b *builder, e *edge.Server, db records.DB, live bus.Bus, key
 	}
 	b.metrics.MustRegister(desktops.Metrics()...)
 	s, err := connection.New(connection.Config{
-		Records: db, Bus: live, Keys: keys, Captures: captures, Engines: []engine.Engine{desktops},
+		Records: db, Bus: live, Keys: keys, Captures: captures, Revocations: revoked, Engines: []engine.Engine{desktops},
 		Origins: b.cfg.Tunnel.Origins, Bucket: b.cfg.Blob.Sessions, Addresses: addresses,
 		Patience: b.cfg.Capture.Patience, Limits: connection.Limits{Person: b.cfg.Sessions.Person, Org: b.cfg.Sessions.Org}, Logger: b.log,
 	})
@@ -177,6 +183,11 @@ func makeEvidence(b *builder, e *edge.Server, db records.DB, live bus.Bus, st bl
 		b.metrics.MustRegister(s.Metrics()...)
 	}
 	return serve(b, e, "evidence", s, err)
+}
+
+func makeAccess(b *builder, e *edge.Server, db records.DB, revoked *revocation.Set) (*access.Service, error) {
+	s, err := access.New(access.Config{Records: db, Revocations: revoked, Logger: b.log})
+	return serve(b, e, "access", s, err)
 }
 
 // Gateway returns the gateway that the configuration gives to every

@@ -85,12 +85,14 @@ func makeBus(ctx context.Context, b *builder) (bus.Bus, error) {
 		if live, err = redis.New(redis.Config{URL: url, Logger: b.log}); err != nil {
 			return nil, err
 		}
-		if err := b.awaitRedis(ctx, live); err != nil {
-			return nil, errors.Join(err, live.Close())
+		if b.cfg.runsOnBus() {
+			if err := b.awaitRedis(ctx, live); err != nil {
+				return nil, errors.Join(err, live.Close())
+			}
 		}
 	}
 	b.closer(live.Close)
-	b.check(check{name: "bus", required: true, ask: live.Ping})
+	b.check(check{name: "bus", required: b.cfg.runsOnBus(), absent: "degraded: ", ask: live.Ping})
 	return live, nil
 }
 

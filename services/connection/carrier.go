@@ -96,13 +96,14 @@ func (c *carrier) claim(ctx context.Context) *engine.End {
 	if err != nil {
 		return &engine.End{Reason: engine.NotReadable, Err: err, Message: "The session cannot be started now. Open it again."}
 	}
-	late := false
+	late, revoked := false, false
 	begin := change.Step[session]{
 		Verb: start, Actor: c.subject,
 		If: func(_ records.Record, d *session) bool {
 			now := time.Now()
 			late = now.After(d.TicketExpires.Add(time.Second)) || !d.TokenExpires.IsZero() && !now.Before(d.TokenExpires)
-			return !late
+			revoked = c.s.cfg.Revocations != nil && c.s.cfg.Revocations.Revoked(d.person())
+			return !late && !revoked
 		},
 		Edit: func(d *session) any {
 			d.Started, d.Replica = time.Now().UTC(), c.s.replica.ID()
@@ -122,6 +123,8 @@ func (c *carrier) claim(ctx context.Context) *engine.End {
 	_, refused := errors.AsType[*change.StateError](err)
 	unfit, unfits := errors.AsType[*unfitError](err)
 	switch {
+	case revoked && err == nil:
+		return c.shutOut(ctx)
 	case refused, late:
 		return &engine.End{Reason: engine.Conflict, Err: err, Message: "This session has ended or has its tunnel already. Open another one."}
 	case errors.Is(err, records.ErrNotFound):
@@ -228,69 +231,6 @@ func (c *carrier) openCapture(ctx context.Context, mode capture.Mode) (err error
 	}
 	c.in, err = c.cap.Stream(ctx, capture.StreamMeta{Name: inputStream, MediaType: f.Input.MediaType, Ext: f.Input.Ext})
 	return err
-}
-
-// watch ends the session when its record says so (a notice makes that fast),
-// when it or its person's token expires, or when its required recording has
-// failed.
-func (c *carrier) watch(ctx context.Context, cancel context.CancelCauseFunc, notices <-chan []byte) {
-	poll := time.NewTicker(pollEvery)
-	defer poll.Stop()
-	now := c.session
-	expire := time.NewTimer(time.Until(now.expires()))
-	defer expire.Stop()
-	var failed <-chan struct{}
-	if c.cap != nil {
-		failed = c.cap.Err()
-	}
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-failed:
-			cancel(engine.RecordingFailure(c.cap.Failure()))
-			return
-		case <-expire.C:
-			cancel(expiry(&now))
-			return
-		case _, ok := <-notices:
-			if !ok {
-				notices = nil // the poll continues
-				continue
-			}
-		case <-poll.C:
-		}
-		if c.terminated(ctx, &now) {
-			cancel(&engine.End{Reason: engine.Terminated, Message: "An administrator ended this session."})
-			return
-		}
-		expire.Reset(time.Until(now.expires()))
-	}
-}
-
-// expiry is the end of a session that has expired.
-func expiry(d *session) *engine.End {
-	if d.endsWithToken() {
-		return &engine.End{Reason: engine.Expired, Message: "Your login has expired and was not renewed. Log in again and open a new session."}
-	}
-	return &engine.End{Reason: engine.Expired, Message: "The session has reached its longest duration. Open a new one."}
-}
-
-// terminated reports whether the session's record is no longer ACTIVE, and reads
-// until when the person's token is valid. Records
-// that do not answer must delay neither the session's expiry nor its end after
-// a failed recording, so it waits at most pollEvery.
-func (c *carrier) terminated(ctx context.Context, now *session) bool {
-	ctx, cancel := context.WithTimeout(ctx, pollEvery)
-	defer cancel()
-	rec, err := sessions().View(ctx, c.s.cfg.Records, c.name)
-	if err != nil {
-		return false
-	}
-	if d, err := resource.Body[session](rec); err == nil {
-		now.TokenExpires = d.TokenExpires
-	}
-	return rec.State != active
 }
 
 // close writes that the tunnel has closed and seals the recording. A process

@@ -132,7 +132,7 @@ func (s *Service) insertSession(ctx context.Context, tx records.Tx, name string,
 	return change.Apply(ctx, tx, states(), rec, change.Step[session]{Verb: open, Actor: who.Subject, Edit: func(d *session) any {
 		*d = session{
 			Connection: conn.Name, Subject: who.Subject, Reason: req.GetReason(), Recording: def.Recording,
-			TicketExpires: time.Now().Add(ticketTTL).UTC(), MaxDuration: def.MaxDuration, TokenExpires: who.Expires.UTC(),
+			TicketExpires: time.Now().Add(ticketTTL).UTC(), MaxDuration: def.MaxDuration, TokenExpires: who.Expires.UTC(), Token: tokenOf(who),
 		}
 		return map[string]any{"connection": conn.Name, "reason": d.Reason, "recording": d.Recording, "host_key_verified": def.hostVerified()}
 	}})
@@ -194,7 +194,7 @@ func (s *Service) RenewSession(ctx context.Context, req *connectionv1.RenewSessi
 		Verb: renew, Actor: who.Subject,
 		If: func(_ records.Record, d *session) bool { return d.Subject == who.Subject },
 		Edit: func(d *session) any {
-			d.TokenExpires = who.Expires.UTC()
+			d.TokenExpires, d.Token = who.Expires.UTC(), tokenOf(who)
 			return map[string]any{"token_expires": d.TokenExpires}
 		},
 	})

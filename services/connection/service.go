@@ -29,6 +29,7 @@ import (
 	"github.com/openova-io/bp-relay/services/capture"
 	"github.com/openova-io/bp-relay/services/connection/address"
 	"github.com/openova-io/bp-relay/services/connection/engine"
+	"github.com/openova-io/bp-relay/services/internal/auth"
 	"github.com/openova-io/bp-relay/services/internal/keyring"
 	"github.com/openova-io/bp-relay/services/internal/replica"
 	"github.com/openova-io/bp-relay/services/internal/task"
@@ -61,6 +62,8 @@ type Config struct {
 	Bus      bus.Bus
 	Keys     *keyring.Keyring
 	Captures *capture.Manager
+	// Revocations say whose token is revoked; nil if nobody's can be.
+	Revocations Revocations
 	// Engines are what sessions run on, at least one; each has another
 	// subprotocol.
 	Engines []engine.Engine
@@ -79,6 +82,15 @@ type Config struct {
 	Limits Limits
 	// Logger defaults to slog.Default().
 	Logger *slog.Logger
+}
+
+// Revocations say whose token is revoked before it expires.
+type Revocations interface {
+	// Revoked reports whether the token is revoked.
+	Revoked(who auth.Principal) bool
+	// Watch calls revoked once as soon as the token is revoked, at once if it is
+	// already. After stop has returned, revoked does not run and will not.
+	Watch(who auth.Principal, revoked func()) (stop func())
 }
 
 // Limits bound how many sessions are open at once: PENDING or ACTIVE.

@@ -8,6 +8,7 @@ import (
 	connectionv1 "github.com/openova-io/bp-relay/gen/relay/connection/v1"
 	errorsv1 "github.com/openova-io/bp-relay/gen/relay/errors/v1"
 
+	"github.com/openova-io/bp-relay/services/internal/auth"
 	"github.com/openova-io/bp-relay/services/internal/resource"
 	"github.com/openova-io/bp-relay/services/records"
 )
@@ -34,13 +35,32 @@ type session struct {
 	// TokenExpires is when the token expires with which the person opened or
 	// renewed it; zero means never.
 	TokenExpires time.Time `json:"token_expires,omitzero"`
-	Started      time.Time `json:"started,omitzero"`
-	Ended        time.Time `json:"ended,omitzero"`
-	EndReason    string    `json:"end_reason,omitempty"`
-	Capture      string    `json:"capture,omitempty"`
-	Manifest     string    `json:"manifest_sha256,omitempty"`
+	// Token is that token, by which the session ends if it is revoked.
+	Token     token     `json:"token,omitzero"`
+	Started   time.Time `json:"started,omitzero"`
+	Ended     time.Time `json:"ended,omitzero"`
+	EndReason string    `json:"end_reason,omitempty"`
+	Capture   string    `json:"capture,omitempty"`
+	Manifest  string    `json:"manifest_sha256,omitempty"`
 	// Replica is the process that runs or ran it.
 	Replica string `json:"replica,omitempty"`
+}
+
+// token is what a revocation may name of a token, besides its subject.
+type token struct {
+	ID     string    `json:"id,omitempty"`
+	Login  string    `json:"login,omitempty"`
+	Issued time.Time `json:"issued,omitzero"`
+}
+
+// tokenOf returns the caller's token.
+func tokenOf(who auth.Principal) token {
+	return token{ID: who.TokenID, Login: who.Login, Issued: who.Issued.UTC()}
+}
+
+// person returns who opened or renewed the session last.
+func (d *session) person() auth.Principal {
+	return auth.Principal{Subject: d.Subject, Org: resource.Org(d.Connection), TokenID: d.Token.ID, Login: d.Token.Login, Issued: d.Token.Issued}
 }
 
 // expires returns the time at which the session ends at the latest.

@@ -186,6 +186,8 @@ func permission(eventType string) optionsv1.Permission {
 		return optionsv1.Permission_PERMISSION_CONNECTIONS_READ
 	case "session":
 		return optionsv1.Permission_PERMISSION_SESSIONS_READ
+	case "revocation":
+		return optionsv1.Permission_PERMISSION_REVOCATIONS_READ
 	case "gateway", "turn":
 		return optionsv1.Permission_PERMISSION_GATEWAYS_READ
 	}

@@ -70,8 +70,8 @@ type installation struct {
 // topologies are the splits into processes that every scenario runs in.
 func topologies() map[string][][]string {
 	return map[string][][]string{
-		"one process":        {{"room", "event", "recording", "connection", "turn", "evidence"}},
-		"separate processes": {{"turn"}, {"room"}, {"event"}, {"evidence"}, {"recording"}, {"connection"}},
+		"one process":        {{"room", "event", "recording", "connection", "turn", "evidence", "access"}},
+		"separate processes": {{"turn"}, {"room"}, {"event"}, {"evidence"}, {"recording"}, {"connection"}, {"access"}},
 	}
 }
 

@@ -56,6 +56,7 @@ const (
 	Jobs         Kind = "jobs"
 	Alarms       Kind = "alarms"
 	Replicas     Kind = "replicas"
+	Revocations  Kind = "revocations"
 )
 
 // Record is one row. Body is the JSON document of the service that owns it; the

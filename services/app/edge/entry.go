@@ -33,6 +33,8 @@ const (
 	// lastWrite is how long an answer may still be written after its caller's
 	// token has expired.
 	lastWrite = 5 * time.Second
+	// revokedWrite is the same after the token was revoked.
+	revokedWrite = 500 * time.Millisecond
 )
 
 // entry lets requests in by their headers, as the gate does for native gRPC: the
@@ -42,6 +44,8 @@ type entry struct {
 	methods map[string]bool
 	// enter is [rpc.Gate.Enter]; nil lets everything in.
 	enter func(ctx context.Context, method string, authorization []string) (context.Context, *apierr.Error)
+	// whileValid is [rpc.Gate.WhileValid]; nil if no token is ever revoked.
+	whileValid func(ctx context.Context, revoked func()) (stop func())
 	// body is how long a body may take to arrive.
 	body time.Duration
 }
@@ -66,6 +70,9 @@ func (e *entry) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			// A client that does not read its stream cannot hold it open.
 			_ = control.SetWriteDeadline(until.Add(lastWrite)) // an error: a test's writer
 			defer func() { _ = control.SetWriteDeadline(time.Time{}) }()
+			if e.whileValid != nil {
+				defer e.whileValid(ctx, func() { _ = control.SetWriteDeadline(time.Now().Add(revokedWrite)) })()
+			}
 		}
 		r = r.WithContext(ctx)
 	}

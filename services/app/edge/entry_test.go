@@ -33,10 +33,21 @@ import (
 type waiting struct {
 	eventv1.UnimplementedEventServiceServer
 	began chan struct{}
+	ended chan time.Time
+	flood bool // instead of waiting
 }
 
 func (w *waiting) WatchEvents(_ *eventv1.WatchEventsRequest, s grpc.ServerStreamingServer[eventv1.WatchEventsResponse]) error {
 	w.began <- struct{}{}
+	defer func() { w.ended <- time.Now() }()
+	if err := s.Send(&eventv1.WatchEventsResponse{}); err != nil {
+		return err
+	}
+	for w.flood {
+		if err := s.Send(&eventv1.WatchEventsResponse{Event: &eventv1.Event{DetailJson: strings.Repeat("x", 64<<10)}}); err != nil {
+			return err
+		}
+	}
 	<-s.Context().Done()
 	return s.Context().Err()
 }
@@ -47,14 +58,21 @@ type door struct {
 	addr   string
 	issuer *issuer.Issuer
 	began  chan struct{}
+	ended  chan time.Time
 }
 
 func newDoor(t *testing.T, cfg edge.Config) *door {
 	t.Helper()
+	return newDoorOf(t, cfg, nil, false)
+}
+
+// newDoorOf is newDoor with revocations, and with streams that flood or wait.
+func newDoorOf(t *testing.T, cfg edge.Config, revoked rpc.Revocations, flood bool) *door {
+	t.Helper()
 	mux := http.NewServeMux()
 	web := httptest.NewServer(mux)
 	t.Cleanup(web.Close)
-	d := &door{t: t, began: make(chan struct{}, 4)}
+	d := &door{t: t, began: make(chan struct{}, 4), ended: make(chan time.Time, 4)}
 	var err error
 	d.issuer, err = issuer.New(web.URL+"/realm", filepath.Join(t.TempDir(), "issuer.pem"))
 	require.NoError(t, err)
@@ -64,11 +82,11 @@ func newDoor(t *testing.T, cfg edge.Config) *door {
 	policy, err := auth.NewPolicy(auth.DefaultRoles(), roomv1.RoomService_ServiceDesc.ServiceName, eventv1.EventService_ServiceDesc.ServiceName)
 	require.NoError(t, err)
 	quiet := slog.New(slog.DiscardHandler)
-	gate, err := rpc.New(rpc.Config{Verifier: verifier, Policy: policy, Open: edge.OpenMethods(), Logger: quiet, Judged: guard.Judged, Opened: guard.Open})
+	gate, err := rpc.New(rpc.Config{Verifier: verifier, Revocations: revoked, Policy: policy, Open: edge.OpenMethods(), Logger: quiet, Judged: guard.Judged, Opened: guard.Open})
 	require.NoError(t, err)
 	roomv1.RegisterRoomServiceServer(gate.Server(), roomv1.UnimplementedRoomServiceServer{})
-	eventv1.RegisterEventServiceServer(gate.Server(), &waiting{began: d.began})
-	cfg.GRPC, cfg.Enter, cfg.Logger, cfg.Grace = gate.Server(), gate.Enter, quiet, time.Second
+	eventv1.RegisterEventServiceServer(gate.Server(), &waiting{began: d.began, ended: d.ended, flood: flood})
+	cfg.GRPC, cfg.Enter, cfg.WhileValid, cfg.Logger, cfg.Grace = gate.Server(), gate.Enter, gate.WhileValid, quiet, time.Second
 	lis, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	d.addr = lis.Addr().String()

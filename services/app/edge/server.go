@@ -69,6 +69,9 @@ type Config struct {
 	// Enter lets a call in by its headers, before its body is read:
 	// [rpc.Gate.Enter]. If it is nil, only the interceptors of GRPC decide.
 	Enter func(ctx context.Context, method string, authorization []string) (context.Context, *apierr.Error)
+	// WhileValid calls revoked if the token of the caller in ctx is revoked before
+	// stop is called: [rpc.Gate.WhileValid]; nil if no token is ever revoked.
+	WhileValid func(ctx context.Context, revoked func()) (stop func())
 	// Limits bound the connections to the port.
 	Limits guard.Limits
 	// TLS, if not nil, is how the port terminates TLS.
@@ -148,7 +151,8 @@ func (s *Server) Handler() (http.Handler, error) {
 		return nil, fmt.Errorf("make transcoder: %w", err)
 	}
 	methods := s.methods()
-	calls := &entry{next: &uniform{next: t, methods: methods}, methods: methods, enter: s.cfg.Enter, body: cmp.Or(s.cfg.Body, bodyTimeout)}
+	calls := &entry{next: &uniform{next: t, methods: methods}, methods: methods, enter: s.cfg.Enter, whileValid: s.cfg.WhileValid,
+		body: cmp.Or(s.cfg.Body, bodyTimeout)}
 	return s.named(&cors{next: calls, origins: s.cfg.Origins}), nil
 }
 

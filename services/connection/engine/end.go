@@ -25,6 +25,7 @@ const (
 	RecordingFailed Reason = "recording_failed" // and the recording is required
 	Terminated      Reason = "terminated"       // by TerminateSession
 	Expired         Reason = "expired"          // it reached its longest duration
+	Revoked         Reason = "revoked"          // the token with which it was opened or renewed was revoked
 	Shutdown        Reason = "shutdown"         // the relay stops
 )
 

@@ -5,6 +5,7 @@
 package issuer
 
 import (
+	"cmp"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -47,6 +48,8 @@ type Claims struct {
 	Groups   []string
 	Audience string
 	TTL      time.Duration // at most MaxTTL; negative gives an expired token
+	// ID and Login are the token's jti and sid; a random jti and no sid if "".
+	ID, Login string
 }
 
 // New returns the issuer with this URL and the key in keyFile. It creates the
@@ -83,12 +86,16 @@ func (i *Issuer) Token(c Claims) (string, error) {
 		return "", errors.New("a token needs subject, organisation and audience")
 	}
 	now := time.Now()
-	token, err := jwt.Signed(i.signer).Claims(map[string]any{
-		"iss": i.url, "sub": c.Subject, "aud": c.Audience, "org": c.Org,
+	claims := map[string]any{
+		"iss": i.url, "sub": c.Subject, "aud": c.Audience, "org": c.Org, "jti": cmp.Or(c.ID, rand.Text()),
 		"iat": now.Unix(), "exp": now.Add(c.TTL).Unix(),
 		"realm_access": map[string]any{"roles": c.Roles},
 		"groups":       c.Groups,
-	}).Serialize()
+	}
+	if c.Login != "" {
+		claims["sid"] = c.Login
+	}
+	token, err := jwt.Signed(i.signer).Claims(claims).Serialize()
 	if err != nil {
 		return "", fmt.Errorf("sign token: %w", err)
 	}

@@ -40,7 +40,7 @@ func DefaultRoles() Roles {
 			optionsv1.Permission_PERMISSION_ROOMS_READ, optionsv1.Permission_PERMISSION_RECORDINGS_READ, optionsv1.Permission_PERMISSION_RECORDINGS_PLAY,
 			optionsv1.Permission_PERMISSION_CONNECTIONS_READ, optionsv1.Permission_PERMISSION_SESSIONS_READ,
 			optionsv1.Permission_PERMISSION_EVIDENCE_READ, optionsv1.Permission_PERMISSION_EVIDENCE_EXPORT,
-			optionsv1.Permission_PERMISSION_EVENTS_READ,
+			optionsv1.Permission_PERMISSION_EVENTS_READ, optionsv1.Permission_PERMISSION_REVOCATIONS_READ,
 		},
 	}
 }

@@ -18,6 +18,10 @@ type Principal struct {
 	Service bool
 	// Expires is when the token expires: streams end then.
 	Expires time.Time
+	// TokenID and Login are the token's jti and sid, "" if it has none, and Issued
+	// its iat, zero if it has none. By them it may be revoked.
+	TokenID, Login string
+	Issued         time.Time
 }
 
 type principalKey struct{}

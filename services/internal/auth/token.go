@@ -49,6 +49,8 @@ type claims struct {
 		Roles []string `json:"roles"`
 	} `json:"realm_access"`
 	Groups []string `json:"groups"`
+	// Login is the issuer's session (OpenID Connect Front-Channel Logout 1.0 §3).
+	Login string `json:"sid"`
 }
 
 // read parses a token and judges everything but its signature. So a token that
@@ -91,8 +93,9 @@ func (v *Verifier) judge(c *claims, all map[string]json.RawMessage) (verified, e
 	case c.Subject == "" || len(c.Subject) > maxSubject:
 		return verified{}, fmt.Errorf("%w: a subject of %d bytes; want 1 to %d", ErrInvalid, len(c.Subject), maxSubject)
 	}
-	return verified{
-		who:    Principal{Subject: c.Subject, Org: org, Roles: c.RealmAccess.Roles, Groups: c.Groups},
-		expiry: c.Expiry.Time(),
-	}, nil
+	who := Principal{Subject: c.Subject, Org: org, Roles: c.RealmAccess.Roles, Groups: c.Groups, TokenID: c.ID, Login: c.Login}
+	if c.IssuedAt != nil {
+		who.Issued = c.IssuedAt.Time()
+	}
+	return verified{who: who, expiry: c.Expiry.Time()}, nil
 }

@@ -2,13 +2,10 @@ package rpc
 
 import (
 	"context"
-	"errors"
 	"time"
 
-	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/tap"
 
-	errorsv1 "github.com/openova-io/bp-relay/gen/relay/errors/v1"
 	optionsv1 "github.com/openova-io/bp-relay/gen/relay/options/v1"
 
 	"github.com/openova-io/bp-relay/services/internal/apierr"
@@ -24,14 +21,14 @@ func (g *Gate) Enter(ctx context.Context, method string, authorization []string)
 	if g.open(method) {
 		return ctx, nil
 	}
-	ctx, refusal := g.enter(ctx, authorization)
+	ctx, refusal := g.enter(ctx, method, authorization)
 	if refusal != nil {
 		g.refused(ctx, method, refusal)
 	}
 	return ctx, refusal
 }
 
-func (g *Gate) enter(ctx context.Context, authorization []string) (context.Context, *apierr.Error) {
+func (g *Gate) enter(ctx context.Context, method string, authorization []string) (context.Context, *apierr.Error) {
 	token, refusal := bearer(authorization)
 	if refusal != nil {
 		return ctx, refusal
@@ -40,7 +37,7 @@ func (g *Gate) enter(ctx context.Context, authorization []string) (context.Conte
 	if err != nil {
 		return ctx, TokenError(err)
 	}
-	return g.count(ctx, who)
+	return g.count(ctx, method, who)
 }
 
 // tap is Enter for grpc-go's own transport. It runs on the goroutine that reads
@@ -106,11 +103,17 @@ func (g *Gate) look(ctx context.Context, info *tap.Info) (context.Context, *apie
 	case !ok:
 		return ctx, nil
 	}
-	return g.count(ctx, who)
+	return g.count(ctx, info.FullMethodName, who)
 }
 
-// count counts the call of a verified caller.
-func (g *Gate) count(ctx context.Context, who auth.Principal) (context.Context, *apierr.Error) {
+// count counts the call of a verified caller, unless the token is revoked.
+func (g *Gate) count(ctx context.Context, method string, who auth.Principal) (context.Context, *apierr.Error) {
+	if g.Revocations != nil && g.Revocations.Revoked(who) {
+		if g.Denied != nil {
+			g.Denied(context.WithoutCancel(ctx), who, method, errRevoked)
+		}
+		return ctx, errRevoked
+	}
 	if g.Judged != nil {
 		g.Judged(ctx, true)
 	}
@@ -124,40 +127,4 @@ func (g *Gate) count(ctx context.Context, who auth.Principal) (context.Context, 
 func (g *Gate) refused(ctx context.Context, method string, e *apierr.Error) {
 	g.Metrics.observe(method, e.Code(), 0)
 	g.Logger.DebugContext(ctx, "call refused", "method", method, "code", e.Code().String(), "reason", apierr.ReasonName(e.Reason()))
-}
-
-// errEnds is why the context of a stream ends when its token does.
-var errEnds = apierr.New(codes.Unauthenticated, errorsv1.Reason_REASON_TOKEN_EXPIRED,
-	"the token has expired, and the stream ends with it; get a new token and call again from where you are")
-
-type endKey struct{}
-
-// endable returns a context that whileValid can end. The transport's own waits
-// end with the context that the tap returns and with no later one: so a client
-// that reads nothing cannot hold a stream open.
-func endable(ctx context.Context) context.Context {
-	ctx, end := context.WithCancelCause(ctx)
-	return context.WithValue(ctx, endKey{}, end)
-}
-
-// whileValid returns a context that ends when the caller's token does.
-func whileValid(ctx context.Context, who auth.Principal) (context.Context, context.CancelFunc) {
-	end, ok := ctx.Value(endKey{}).(context.CancelCauseFunc)
-	switch {
-	case who.Expires.IsZero():
-		return ctx, func() {}
-	case ok:
-		timer := time.AfterFunc(time.Until(who.Expires), func() { end(errEnds) })
-		return ctx, func() { timer.Stop() }
-	}
-	return context.WithDeadlineCause(ctx, who.Expires, errEnds)
-}
-
-// endedBy returns errEnds instead of err if the token's end is what ended the
-// stream.
-func endedBy(ctx context.Context, who auth.Principal, err error) error {
-	if err != nil && errors.Is(context.Cause(ctx), errEnds) && !time.Now().Before(who.Expires) {
-		return errEnds
-	}
-	return err
 }

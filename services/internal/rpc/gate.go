@@ -20,11 +20,11 @@ import (
 
 // authenticate returns the caller that Enter let in; a call that came past Enter
 // goes through it now.
-func (g *Gate) authenticate(ctx context.Context) (context.Context, auth.Principal, error) {
+func (g *Gate) authenticate(ctx context.Context, method string) (context.Context, auth.Principal, error) {
 	if who := auth.From(ctx); who.Org != "" {
 		return ctx, who, nil
 	}
-	ctx, refusal := g.enter(ctx, metadata.ValueFromIncomingContext(ctx, "authorization"))
+	ctx, refusal := g.enter(ctx, method, metadata.ValueFromIncomingContext(ctx, "authorization"))
 	if refusal != nil {
 		return ctx, auth.Principal{}, refusal
 	}

@@ -55,6 +55,8 @@ const streamWorkers = 64
 type Config struct {
 	Verifier *auth.Verifier
 	Policy   *auth.Policy
+	// Revocations say whose token is revoked; nil if nobody's can be.
+	Revocations Revocations
 	// Denied is called for each authenticated call that was refused, to record
 	// it in the evidence log; may be nil.
 	Denied func(ctx context.Context, who auth.Principal, method string, err *apierr.Error)
@@ -74,6 +76,16 @@ type Config struct {
 	// read: it refuses one too many of a connection, or returns what to call at
 	// the call's end; may be nil.
 	Opened func(ctx context.Context) (release func(), ok bool)
+}
+
+// Revocations say whose token is revoked before it expires.
+type Revocations interface {
+	// Revoked reports whether the caller's token is revoked.
+	Revoked(who auth.Principal) bool
+	// Watch calls revoked once as soon as the caller's token is revoked, at once if
+	// it is already. revoked must not block. After stop has returned, revoked
+	// does not run and will not.
+	Watch(who auth.Principal, revoked func()) (stop func())
 }
 
 // Gate is the server and what every call passes before its handler.
@@ -152,7 +164,7 @@ func (g *Gate) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, h
 	if g.open(info.FullMethod) {
 		return handler(ctx, req)
 	}
-	if ctx, who, err = g.authenticate(ctx); err != nil {
+	if ctx, who, err = g.authenticate(ctx, info.FullMethod); err != nil {
 		return nil, err
 	}
 	if err := g.admit(ctx, who, info.FullMethod, req); err != nil {
@@ -175,13 +187,13 @@ func (g *Gate) stream(srv any, ss grpc.ServerStream, info *grpc.StreamServerInfo
 	if g.open(info.FullMethod) {
 		return handler(srv, ss)
 	}
-	if ctx, who, err = g.authenticate(ctx); err != nil {
+	if ctx, who, err = g.authenticate(ctx, info.FullMethod); err != nil {
 		return err
 	}
-	ctx, end := whileValid(ctx, who)
+	ctx, end := g.whileValid(ctx, who)
 	defer end()
 	err = handler(srv, &admittedStream{ServerStream: ss, ctx: ctx, who: who, gate: g, method: info.FullMethod})
-	return endedBy(ctx, who, err)
+	return endedBy(ctx, err)
 }
 
 // admittedStream checks each received message before the handler sees it.

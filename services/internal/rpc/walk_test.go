@@ -24,6 +24,7 @@ import (
 	"google.golang.org/protobuf/reflect/protoregistry"
 	"google.golang.org/protobuf/types/dynamicpb"
 
+	accessv1 "github.com/openova-io/bp-relay/gen/relay/access/v1"
 	connectionv1 "github.com/openova-io/bp-relay/gen/relay/connection/v1"
 	eventv1 "github.com/openova-io/bp-relay/gen/relay/event/v1"
 	evidencev1 "github.com/openova-io/bp-relay/gen/relay/evidence/v1"
@@ -48,6 +49,7 @@ func serviceNames() []string {
 		connectionv1.ConnectionService_ServiceDesc.ServiceName,
 		turnv1.TurnService_ServiceDesc.ServiceName,
 		evidencev1.EvidenceService_ServiceDesc.ServiceName,
+		accessv1.AccessService_ServiceDesc.ServiceName,
 	}
 }
 
@@ -82,6 +84,9 @@ func permissions() map[string]string {
 		"EvidenceService/ListEntries":        "evidence.read",
 		"EvidenceService/GetInclusionProof":  "evidence.read",
 		"EvidenceService/ExportCapture":      "evidence.export",
+		"AccessService/CreateRevocation":     "revocations.write",
+		"AccessService/ListRevocations":      "revocations.read",
+		"AccessService/DeleteRevocation":     "revocations.write",
 	}
 }
 
@@ -101,7 +106,7 @@ func newBench(t *testing.T) *bench {
 
 // newBenchOf is newBench with limits, and with an event service if events is not
 // nil.
-func newBenchOf(t *testing.T, limits rpc.Limits, events eventv1.EventServiceServer) *bench {
+func newBenchOf(t *testing.T, limits rpc.Limits, events eventv1.EventServiceServer, edit ...func(*rpc.Config)) *bench {
 	t.Helper()
 	if events == nil {
 		events = eventv1.UnimplementedEventServiceServer{}
@@ -124,14 +129,18 @@ func newBenchOf(t *testing.T, limits rpc.Limits, events eventv1.EventServiceServ
 	}
 	policy, err := auth.NewPolicy(roles, serviceNames()...)
 	require.NoError(t, err)
-	srv, err := rpc.NewServer(rpc.Config{
+	cfg := rpc.Config{
 		Verifier: verifier, Policy: policy, Logger: slog.New(slog.DiscardHandler), Limits: limits,
 		Denied: func(_ context.Context, who auth.Principal, method string, _ *apierr.Error) {
 			b.mu.Lock()
 			defer b.mu.Unlock()
 			b.denied = append(b.denied, who.Subject+" "+method)
 		},
-	})
+	}
+	for _, fn := range edit {
+		fn(&cfg)
+	}
+	srv, err := rpc.NewServer(cfg)
 	require.NoError(t, err)
 	roomv1.RegisterRoomServiceServer(srv, roomv1.UnimplementedRoomServiceServer{})
 	eventv1.RegisterEventServiceServer(srv, events)
@@ -139,6 +148,7 @@ func newBenchOf(t *testing.T, limits rpc.Limits, events eventv1.EventServiceServ
 	connectionv1.RegisterConnectionServiceServer(srv, connectionv1.UnimplementedConnectionServiceServer{})
 	turnv1.RegisterTurnServiceServer(srv, turnv1.UnimplementedTurnServiceServer{})
 	evidencev1.RegisterEvidenceServiceServer(srv, evidencev1.UnimplementedEvidenceServiceServer{})
+	accessv1.RegisterAccessServiceServer(srv, accessv1.UnimplementedAccessServiceServer{})
 
 	lis := bufconn.Listen(1 << 20)
 	done := make(chan struct{})

@@ -14,7 +14,7 @@ import (
 )
 
 var kinds = []records.Kind{records.Rooms, records.Participants, records.Recordings, records.Captures,
-	records.Segments, records.Connections, records.Sessions, records.Gateways, records.Jobs, records.Alarms, records.Replicas}
+	records.Segments, records.Connections, records.Sessions, records.Gateways, records.Jobs, records.Alarms, records.Replicas, records.Revocations}
 
 func insertGet(t *testing.T, s records.DB) {
 	ctx := t.Context()

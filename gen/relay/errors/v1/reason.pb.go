@@ -186,6 +186,15 @@ const (
 	// RESOURCE_EXHAUSTED: the caller, or their organisation, has as many sessions
 	// open as it may. End one first; a retry alone does not help.
 	Reason_REASON_TOO_MANY_SESSIONS Reason = 80
+	// UNAUTHENTICATED: the token was revoked by an administrator of the
+	// organisation. Ask them; a new token helps only if they have said so.
+	Reason_REASON_TOKEN_REVOKED Reason = 81
+	// NOT_FOUND: no revocation has this name. ListRevocations shows those that
+	// exist.
+	Reason_REASON_REVOCATION_NOT_FOUND Reason = 82
+	// RESOURCE_EXHAUSTED: the organisation has 10,000 revocations. Delete those
+	// that are not needed; a retry alone does not help.
+	Reason_REASON_TOO_MANY_REVOCATIONS Reason = 83
 )
 
 // Enum value maps for Reason.
@@ -243,6 +252,9 @@ var (
 		49: "REASON_CAPTURE_NOT_SEALED",
 		60: "REASON_HOST_UNKNOWN",
 		80: "REASON_TOO_MANY_SESSIONS",
+		81: "REASON_TOKEN_REVOKED",
+		82: "REASON_REVOCATION_NOT_FOUND",
+		83: "REASON_TOO_MANY_REVOCATIONS",
 	}
 	Reason_value = map[string]int32{
 		"REASON_UNSPECIFIED":              0,
@@ -297,6 +309,9 @@ var (
 		"REASON_CAPTURE_NOT_SEALED":       49,
 		"REASON_HOST_UNKNOWN":             60,
 		"REASON_TOO_MANY_SESSIONS":        80,
+		"REASON_TOKEN_REVOKED":            81,
+		"REASON_REVOCATION_NOT_FOUND":     82,
+		"REASON_TOO_MANY_REVOCATIONS":     83,
 	}
 )
 
@@ -331,7 +346,7 @@ var File_relay_errors_v1_reason_proto protoreflect.FileDescriptor
 
 const file_relay_errors_v1_reason_proto_rawDesc = "" +
 	"\n" +
-	"\x1crelay/errors/v1/reason.proto\x12\x0frelay.errors.v1*\xe1\v\n" +
+	"\x1crelay/errors/v1/reason.proto\x12\x0frelay.errors.v1*\xbd\f\n" +
 	"\x06Reason\x12\x16\n" +
 	"\x12REASON_UNSPECIFIED\x10\x00\x12\x18\n" +
 	"\x14REASON_TOKEN_MISSING\x10\x01\x12\x18\n" +
@@ -385,7 +400,10 @@ const file_relay_errors_v1_reason_proto_rawDesc = "" +
 	"\x18REASON_CAPTURE_NOT_FOUND\x100\x12\x1d\n" +
 	"\x19REASON_CAPTURE_NOT_SEALED\x101\x12\x17\n" +
 	"\x13REASON_HOST_UNKNOWN\x10<\x12\x1c\n" +
-	"\x18REASON_TOO_MANY_SESSIONS\x10PB=Z;github.com/openova-io/bp-relay/gen/relay/errors/v1;errorsv1b\x06proto3"
+	"\x18REASON_TOO_MANY_SESSIONS\x10P\x12\x18\n" +
+	"\x14REASON_TOKEN_REVOKED\x10Q\x12\x1f\n" +
+	"\x1bREASON_REVOCATION_NOT_FOUND\x10R\x12\x1f\n" +
+	"\x1bREASON_TOO_MANY_REVOCATIONS\x10SB=Z;github.com/openova-io/bp-relay/gen/relay/errors/v1;errorsv1b\x06proto3"
 
 var (
 	file_relay_errors_v1_reason_proto_rawDescOnce sync.Once

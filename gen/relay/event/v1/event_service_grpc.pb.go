@@ -33,7 +33,8 @@ type EventServiceClient interface {
 	// least 72 h. An event about a resource that the caller may not read (a
 	// session, without sessions read) keeps its sequence, type and time, and has
 	// neither subject nor details. The stream ends when the caller's token
-	// expires. Caller: events read. Errors: TOKEN_EXPIRED, RATE_LIMITED (100
+	// expires or is revoked. Caller: events read. Errors: TOKEN_EXPIRED,
+	// TOKEN_REVOKED, RATE_LIMITED (100
 	// streams per organisation and replica), STOPPING. Retry: safe, from the last
 	// sequence that you handled.
 	WatchEvents(ctx context.Context, in *WatchEventsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchEventsResponse], error)
@@ -77,7 +78,8 @@ type EventServiceServer interface {
 	// least 72 h. An event about a resource that the caller may not read (a
 	// session, without sessions read) keeps its sequence, type and time, and has
 	// neither subject nor details. The stream ends when the caller's token
-	// expires. Caller: events read. Errors: TOKEN_EXPIRED, RATE_LIMITED (100
+	// expires or is revoked. Caller: events read. Errors: TOKEN_EXPIRED,
+	// TOKEN_REVOKED, RATE_LIMITED (100
 	// streams per organisation and replica), STOPPING. Retry: safe, from the last
 	// sequence that you handled.
 	WatchEvents(*WatchEventsRequest, grpc.ServerStreamingServer[WatchEventsResponse]) error

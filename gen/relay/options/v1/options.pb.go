@@ -65,6 +65,10 @@ const (
 	// Watch the organisation's events. The details of an event need the permission
 	// to read its subject, too.
 	Permission_PERMISSION_EVENTS_READ Permission = 16
+	// Read which tokens are revoked.
+	Permission_PERMISSION_REVOCATIONS_READ Permission = 17
+	// Revoke tokens, and lift revocations.
+	Permission_PERMISSION_REVOCATIONS_WRITE Permission = 18
 )
 
 // Enum value maps for Permission.
@@ -87,6 +91,8 @@ var (
 		14: "PERMISSION_EVIDENCE_READ",
 		15: "PERMISSION_EVIDENCE_EXPORT",
 		16: "PERMISSION_EVENTS_READ",
+		17: "PERMISSION_REVOCATIONS_READ",
+		18: "PERMISSION_REVOCATIONS_WRITE",
 	}
 	Permission_value = map[string]int32{
 		"PERMISSION_UNSPECIFIED":        0,
@@ -106,6 +112,8 @@ var (
 		"PERMISSION_EVIDENCE_READ":      14,
 		"PERMISSION_EVIDENCE_EXPORT":    15,
 		"PERMISSION_EVENTS_READ":        16,
+		"PERMISSION_REVOCATIONS_READ":   17,
+		"PERMISSION_REVOCATIONS_WRITE":  18,
 	}
 )
 
@@ -159,7 +167,7 @@ var File_relay_options_v1_options_proto protoreflect.FileDescriptor
 
 const file_relay_options_v1_options_proto_rawDesc = "" +
 	"\n" +
-	"\x1erelay/options/v1/options.proto\x12\x10relay.options.v1\x1a google/protobuf/descriptor.proto*\x96\x04\n" +
+	"\x1erelay/options/v1/options.proto\x12\x10relay.options.v1\x1a google/protobuf/descriptor.proto*\xd9\x04\n" +
 	"\n" +
 	"Permission\x12\x1a\n" +
 	"\x16PERMISSION_UNSPECIFIED\x10\x00\x12\x19\n" +
@@ -179,7 +187,9 @@ const file_relay_options_v1_options_proto_rawDesc = "" +
 	"\x1bPERMISSION_ICE_SERVERS_MINT\x10\r\x12\x1c\n" +
 	"\x18PERMISSION_EVIDENCE_READ\x10\x0e\x12\x1e\n" +
 	"\x1aPERMISSION_EVIDENCE_EXPORT\x10\x0f\x12\x1a\n" +
-	"\x16PERMISSION_EVENTS_READ\x10\x10:^\n" +
+	"\x16PERMISSION_EVENTS_READ\x10\x10\x12\x1f\n" +
+	"\x1bPERMISSION_REVOCATIONS_READ\x10\x11\x12 \n" +
+	"\x1cPERMISSION_REVOCATIONS_WRITE\x10\x12:^\n" +
 	"\n" +
 	"permission\x12\x1e.google.protobuf.MethodOptions\x18\xea\x89\x03 \x01(\x0e2\x1c.relay.options.v1.PermissionR\n" +
 	"permissionB?Z=github.com/openova-io/bp-relay/gen/relay/options/v1;optionsv1b\x06proto3"

@@ -145,6 +145,22 @@ var file_relay_options_v1_rules_proto_extTypes = []protoimpl.ExtensionInfo{
 		Tag:           "varint,504115,opt,name=etag",
 		Filename:      "relay/options/v1/rules.proto",
 	},
+	{
+		ExtendedType:  (*validate.StringRules)(nil),
+		ExtensionType: (*bool)(nil),
+		Field:         504116,
+		Name:          "relay.options.v1.revocation_name",
+		Tag:           "varint,504116,opt,name=revocation_name",
+		Filename:      "relay/options/v1/rules.proto",
+	},
+	{
+		ExtendedType:  (*validate.StringRules)(nil),
+		ExtensionType: (*bool)(nil),
+		Field:         504117,
+		Name:          "relay.options.v1.plain_text",
+		Tag:           "varint,504117,opt,name=plain_text",
+		Filename:      "relay/options/v1/rules.proto",
+	},
 }
 
 // Extension fields to validate.StringRules.
@@ -198,7 +214,7 @@ var (
 	// optional bool request_id = 504112;
 	E_RequestId = &file_relay_options_v1_rules_proto_extTypes[11]
 	// Name without control characters of a participant or of an account on a
-	// target.
+	// target. A field that people read has the rule plain_text, too.
 	//
 	// optional bool account_name = 504113;
 	E_AccountName = &file_relay_options_v1_rules_proto_extTypes[12]
@@ -210,6 +226,18 @@ var (
 	//
 	// optional bool etag = 504115;
 	E_Etag = &file_relay_options_v1_rules_proto_extTypes[14]
+	// Resource name of a revocation, "orgs/{org}/revocations/{revocation}".
+	//
+	// optional bool revocation_name = 504116;
+	E_RevocationName = &file_relay_options_v1_rules_proto_extTypes[15]
+	// Text that people read: none of its characters hides, reorders or ends what
+	// is shown beside it. Those are the control characters (Cc), line and
+	// paragraph separators, bidi controls, tags, and characters without a shape.
+	// U+200C and U+200D are taken, and variation selectors: Persian, Indic scripts,
+	// Han and emoji need them.
+	//
+	// optional bool plain_text = 504117;
+	E_PlainText = &file_relay_options_v1_rules_proto_extTypes[16]
 )
 
 var File_relay_options_v1_rules_proto protoreflect.FileDescriptor
@@ -265,7 +293,14 @@ const file_relay_options_v1_rules_proto_rawDesc = "" +
 	"\x11string.page_token\x12\x1cwant at most 1024 characters\x1a\x1b!rule || size(this) <= 1024R\tpageToken:z\n" +
 	"\x04etag\x12\x19.buf.validate.StringRules\x18\xb3\xe2\x1e \x01(\bBI\xc2HF\n" +
 	"D\n" +
-	"\vstring.etag\x12\x1awant at most 64 characters\x1a\x19!rule || size(this) <= 64R\x04etagB?Z=github.com/openova-io/bp-relay/gen/relay/options/v1;optionsv1b\beditionsp\xe8\a"
+	"\vstring.etag\x12\x1awant at most 64 characters\x1a\x19!rule || size(this) <= 64R\x04etag:\x8d\x02\n" +
+	"\x0frevocation_name\x12\x19.buf.validate.StringRules\x18\xb4\xe2\x1e \x01(\bB\xc6\x01\xc2H\xc2\x01\n" +
+	"\xbf\x01\n" +
+	"\x16string.revocation_name\x12Pwant orgs/{org}/revocations/{revocation}: lower-case letters, digits and hyphens\x1aS!rule || this.matches('^orgs/[a-z0-9][a-z0-9-]{0,62}/revocations/[a-z0-9-]{1,63}$')R\x0erevocationName:\xa0\x03\n" +
+	"\n" +
+	"plain_text\x12\x19.buf.validate.StringRules\x18\xb5\xe2\x1e \x01(\bB\xe3\x02\xc2H\xdf\x02\n" +
+	"\xdc\x02\n" +
+	"\x11string.plain_text\x12Lwant text without control characters, bidi controls and invisible characters\x1a\xf8\x01!rule || !this.matches(r'[\\p{Cc}\\p{Zl}\\p{Zp}\\x{00AD}\\x{034F}\\x{061C}\\x{115F}\\x{1160}\\x{17B4}\\x{17B5}\\x{180E}\\x{200B}\\x{200E}\\x{200F}\\x{202A}-\\x{202E}\\x{2060}-\\x{206F}\\x{3164}\\x{FEFF}\\x{FFA0}\\x{FFF0}-\\x{FFFB}\\x{E0000}-\\x{E00FF}\\x{E01F0}-\\x{E0FFF}]')R\tplainTextB?Z=github.com/openova-io/bp-relay/gen/relay/options/v1;optionsv1b\beditionsp\xe8\a"
 
 var file_relay_options_v1_rules_proto_goTypes = []any{
 	(*validate.StringRules)(nil), // 0: buf.validate.StringRules
@@ -286,10 +321,12 @@ var file_relay_options_v1_rules_proto_depIdxs = []int32{
 	0,  // 12: relay.options.v1.account_name:extendee -> buf.validate.StringRules
 	0,  // 13: relay.options.v1.page_token:extendee -> buf.validate.StringRules
 	0,  // 14: relay.options.v1.etag:extendee -> buf.validate.StringRules
-	15, // [15:15] is the sub-list for method output_type
-	15, // [15:15] is the sub-list for method input_type
-	15, // [15:15] is the sub-list for extension type_name
-	0,  // [0:15] is the sub-list for extension extendee
+	0,  // 15: relay.options.v1.revocation_name:extendee -> buf.validate.StringRules
+	0,  // 16: relay.options.v1.plain_text:extendee -> buf.validate.StringRules
+	17, // [17:17] is the sub-list for method output_type
+	17, // [17:17] is the sub-list for method input_type
+	17, // [17:17] is the sub-list for extension type_name
+	0,  // [0:17] is the sub-list for extension extendee
 	0,  // [0:0] is the sub-list for field type_name
 }
 
@@ -305,7 +342,7 @@ func file_relay_options_v1_rules_proto_init() {
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_relay_options_v1_rules_proto_rawDesc), len(file_relay_options_v1_rules_proto_rawDesc)),
 			NumEnums:      0,
 			NumMessages:   0,
-			NumExtensions: 15,
+			NumExtensions: 17,
 			NumServices:   0,
 		},
 		GoTypes:           file_relay_options_v1_rules_proto_goTypes,

@@ -51,7 +51,7 @@ func statusOf(end engine.End) guac.Status {
 		return guac.ClientBadRequest
 	case engine.TicketInvalid:
 		return guac.ClientUnauthorized
-	case engine.TicketMismatch:
+	case engine.TicketMismatch, engine.Revoked:
 		return guac.ClientForbidden
 	case engine.ClientTimeout:
 		return guac.ClientTimeout

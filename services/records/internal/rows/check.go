@@ -20,7 +20,7 @@ const (
 func table(k records.Kind) (string, error) {
 	switch k {
 	case records.Rooms, records.Participants, records.Recordings, records.Captures,
-		records.Segments, records.Connections, records.Sessions, records.Gateways, records.Jobs, records.Alarms, records.Replicas:
+		records.Segments, records.Connections, records.Sessions, records.Gateways, records.Jobs, records.Alarms, records.Replicas, records.Revocations:
 		return string(k), nil
 	}
 	return "", fmt.Errorf("%w: unknown kind %q", records.ErrInvalid, k)
