@@ -3,12 +3,13 @@ package livekit
 import (
 	"encoding/json"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/go-jose/go-jose/v4/jwt"
 	lkauth "github.com/livekit/protocol/auth"
 	lk "github.com/livekit/protocol/livekit"
+
+	"github.com/openova-io/bp-relay/services/internal/identity"
 )
 
 // recorderPrefix begins the identities of recorders. LiveKit disconnects a
@@ -23,8 +24,9 @@ const clockSkew = 5 * time.Second
 // RecorderIdentity is the identity of the recorder with this id.
 func RecorderIdentity(id string) string { return recorderPrefix + id }
 
-// IsRecorder reports whether an identity is reserved for recorders.
-func IsRecorder(identity string) bool { return strings.HasPrefix(identity, recorderPrefix) }
+// IsRecorder reports whether a name is reserved for recorders: it begins as
+// theirs do, or a person could read it so.
+func IsRecorder(name string) bool { return identity.Begins(name, recorderPrefix) }
 
 // Grants are what a participant may do in its room.
 type Grants struct {

@@ -35,8 +35,10 @@ const (
 // room open also writes the leaf that says who got which token, durably before
 // the answer is sent.
 func (s *Service) JoinRoom(ctx context.Context, req *roomv1.JoinRoomRequest) (*roomv1.JoinRoomResponse, error) {
-	if livekit.IsRecorder(req.GetIdentity()) {
-		return nil, apierr.Field("identity", `identities that begin with "`+livekit.RecorderIdentity("")+`" belong to recorders; choose another`)
+	for field, name := range map[string]string{"identity": req.GetIdentity(), "display_name": req.GetDisplayName()} {
+		if livekit.IsRecorder(name) {
+			return nil, apierr.Field(field, `what begins with "`+livekit.RecorderIdentity("")+`", or reads so, belongs to recorders; choose another`)
+		}
 	}
 	ttl := defaultJoinTTL
 	if req.GetTtl() != nil {

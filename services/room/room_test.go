@@ -163,6 +163,12 @@ func TestParticipantJoinsWithTheAnswer(t *testing.T) {
 	require.Equal(t, "GATEWAY_UNHEALTHY", reason(err), "relay_only without a gateway is an error, not an empty list")
 	_, err = f.JoinRoom(ctx, &roomv1.JoinRoomRequest{Name: name, Identity: "recorder-1"})
 	require.Equal(t, "FIELD_INVALID", reason(err), "no participant can disconnect a recorder")
+	for _, alike := range []string{"Recorder-1", "rec\u043erder-1", "recorder\u20101"} {
+		_, err = f.JoinRoom(ctx, &roomv1.JoinRoomRequest{Name: name, Identity: alike})
+		require.ErrorContains(t, err, "identity: ", alike)
+		_, err = f.JoinRoom(ctx, &roomv1.JoinRoomRequest{Name: name, Identity: "jane", DisplayName: alike})
+		require.ErrorContains(t, err, "display_name: ", "nor look like one")
+	}
 	join, err := f.JoinRoom(ctx, &roomv1.JoinRoomRequest{Name: name, Identity: "jane", Grants: &roomv1.Grants{Subscribe: true}})
 	require.NoError(t, err)
 	require.Equal(t, "all", join.GetIceTransportPolicy())

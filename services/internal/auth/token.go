@@ -9,6 +9,8 @@ import (
 
 	"github.com/go-jose/go-jose/v4"
 	"github.com/go-jose/go-jose/v4/jwt"
+
+	"github.com/openova-io/bp-relay/services/internal/identity"
 )
 
 const (
@@ -72,6 +74,15 @@ func (v *Verifier) read(token string) (*jose.JSONWebSignature, verified, error) 
 	return jws, got, err
 }
 
+// ours reports whether a subject reads like an actor that the evidence log names
+// and that has no token: relay itself, its services, an operator at the command
+// line, a stranger, or several callers.
+func ours(subject string) bool {
+	reads := func(name string) bool { return identity.Reads(subject, name) }
+	begins := func(prefix string) bool { return identity.Begins(subject, prefix) }
+	return slices.ContainsFunc([]string{"relay", "anonymous", "several"}, reads) || slices.ContainsFunc([]string{"service:", "operator:"}, begins)
+}
+
 // judge checks the claims.
 func (v *Verifier) judge(c *claims, all map[string]json.RawMessage) (verified, error) {
 	now := time.Now()
@@ -92,6 +103,8 @@ func (v *Verifier) judge(c *claims, all map[string]json.RawMessage) (verified, e
 		return verified{}, fmt.Errorf("%w: claim %q does not name an organisation", ErrInvalid, v.cfg.OrgClaim)
 	case c.Subject == "" || len(c.Subject) > maxSubject:
 		return verified{}, fmt.Errorf("%w: a subject of %d bytes; want 1 to %d", ErrInvalid, len(c.Subject), maxSubject)
+	case !identity.Plain(c.Subject) || ours(c.Subject):
+		return verified{}, fmt.Errorf("%w: the subject %.300q has invisible characters, or reads like one of relay's own", ErrInvalid, c.Subject)
 	}
 	who := Principal{Subject: c.Subject, Org: org, Roles: c.RealmAccess.Roles, Groups: c.Groups, TokenID: c.ID, Login: c.Login}
 	if c.IssuedAt != nil {

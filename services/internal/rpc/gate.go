@@ -59,7 +59,8 @@ func TokenError(err error) *apierr.Error {
 		"the token is invalid; check its issuer, audience and organisation").Because(err)
 }
 
-// admit checks the permission, then the organisation, then the request's rules.
+// admit checks the permission, then the organisation, then that no text has a
+// NUL, then the request's rules.
 // No answer before that reveals anything about a resource, not even whether it
 // exists.
 func (g *Gate) admit(_ context.Context, who auth.Principal, method string, req any) error {
@@ -75,6 +76,9 @@ func (g *Gate) admit(_ context.Context, who auth.Principal, method string, req a
 	}
 	if err := ownOrganisation(who, m.ProtoReflect()); err != nil {
 		return err
+	}
+	if field := nul(m.ProtoReflect()); field != "" {
+		return apierr.Field(field, "the character NUL (U+0000) is not allowed in any text")
 	}
 	return g.rules(m)
 }

@@ -10,6 +10,7 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 
+	accessv1 "github.com/openova-io/bp-relay/gen/relay/access/v1"
 	connectionv1 "github.com/openova-io/bp-relay/gen/relay/connection/v1"
 	eventv1 "github.com/openova-io/bp-relay/gen/relay/event/v1"
 	evidencev1 "github.com/openova-io/bp-relay/gen/relay/evidence/v1"
@@ -56,7 +57,11 @@ func TestPredefinedRules(t *testing.T) {
 		"request_id": {valid: &roomv1.CreateRoomRequest{Parent: "orgs/acme"}, field: "request_id", good: []string{uuid.NewString(), strings.ToUpper(uuid.NewString())},
 			bad: []string{"1", strings.ReplaceAll(uuid.NewString(), "-", "")}, saysOfBad: "want a UUID", emptyValid: true},
 		"account_name": {valid: &roomv1.JoinRoomRequest{Name: "orgs/acme/rooms/a"}, field: "identity", good: []string{"Jane Döe", strings.Repeat("ö", 128)},
-			bad: []string{"a\x00", "a\n", "a\x7f", strings.Repeat("a", 129)}, saysOfBad: "want 1 to 128"},
+			bad: []string{"a\x00", "a\n", "a\x7f", "a\u0085", "a\u202eb", "a\u2066", "a\u200b", strings.Repeat("a", 129)}, saysOfBad: "want 1 to 128"},
+		"plain_text": {valid: &connectionv1.TerminateSessionRequest{Name: "orgs/acme/sessions/a"}, field: "reason", good: []string{"می\u200cخواهم", "👩\u200d💻", "a b"},
+			bad: []string{"a\n", "a\u202eb", "\u2069", "\u200e", "\u061c", "\ufeff"}, saysOfBad: "want text without", emptyValid: true},
+		"revocation_name": {valid: &accessv1.DeleteRevocationRequest{}, field: "name", good: []string{"orgs/acme/revocations/a"},
+			bad: []string{"orgs/acme/revocations/A", "orgs/acme/rooms/a"}, saysOfBad: "want orgs/{org}/revocations/{revocation}"},
 		"page_token": {valid: &roomv1.ListRoomsRequest{Parent: "orgs/acme"}, field: "page_token", good: []string{strings.Repeat("a", 1024)},
 			bad: []string{strings.Repeat("a", 1025)}, saysOfBad: "at most 1024", emptyValid: true},
 		"etag": {valid: &roomv1.DeleteRoomRequest{Name: "orgs/acme/rooms/a"}, field: "etag", good: []string{"7"},

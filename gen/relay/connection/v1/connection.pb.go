@@ -580,11 +580,12 @@ var File_relay_connection_v1_connection_proto protoreflect.FileDescriptor
 
 const file_relay_connection_v1_connection_proto_rawDesc = "" +
 	"\n" +
-	"$relay/connection/v1/connection.proto\x12\x13relay.connection.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1crelay/options/v1/rules.proto\"\x96\x04\n" +
+	"$relay/connection/v1/connection.proto\x12\x13relay.connection.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1crelay/options/v1/rules.proto\"\x9b\x04\n" +
 	"\n" +
 	"Connection\x12\x17\n" +
-	"\x04name\x18\x01 \x01(\tB\x03\xe0A\bR\x04name\x12+\n" +
-	"\fdisplay_name\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\xc8\x01R\vdisplayName\x122\n" +
+	"\x04name\x18\x01 \x01(\tB\x03\xe0A\bR\x04name\x120\n" +
+	"\fdisplay_name\x18\x02 \x01(\tB\r\xbaH\n" +
+	"r\b\xa8\x93\xf6\x01\x01\x18\xc8\x01R\vdisplayName\x122\n" +
 	"\x03ssh\x18\x03 \x01(\v2\x1e.relay.connection.v1.SshTargetH\x00R\x03ssh\x12L\n" +
 	"\trecording\x18\x04 \x01(\x0e2$.relay.connection.v1.RecordingPolicyB\b\xbaH\x05\x82\x01\x02\x10\x01R\trecording\x123\n" +
 	"\x0fretention_class\x18\x05 \x01(\tB\n" +

@@ -1028,12 +1028,13 @@ const file_relay_connection_v1_connection_service_proto_rawDesc = "" +
 	"\x04name\x18\x01 \x01(\tB\r\xe0A\x02\xbaH\ar\x05Ȓ\xf6\x01\x01R\x04name\x12\x1e\n" +
 	"\x04etag\x18\x02 \x01(\tB\n" +
 	"\xbaH\ar\x05\x98\x93\xf6\x01\x01R\x04etag\"\x1a\n" +
-	"\x18DeleteConnectionResponse\"e\n" +
+	"\x18DeleteConnectionResponse\"j\n" +
 	"\x12OpenSessionRequest\x12-\n" +
 	"\n" +
 	"connection\x18\x01 \x01(\tB\r\xe0A\x02\xbaH\ar\x05Ȓ\xf6\x01\x01R\n" +
-	"connection\x12 \n" +
-	"\x06reason\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\xf4\x03R\x06reason\"\xd0\x01\n" +
+	"connection\x12%\n" +
+	"\x06reason\x18\x02 \x01(\tB\r\xbaH\n" +
+	"r\b\xa8\x93\xf6\x01\x01\x18\xf4\x03R\x06reason\"\xd0\x01\n" +
 	"\x13OpenSessionResponse\x126\n" +
 	"\asession\x18\x01 \x01(\v2\x1c.relay.connection.v1.SessionR\asession\x12\x1f\n" +
 	"\vtunnel_path\x18\x02 \x01(\tR\n" +
@@ -1060,10 +1061,11 @@ const file_relay_connection_v1_connection_service_proto_rawDesc = "" +
 	"\x13RenewSessionRequest\x12!\n" +
 	"\x04name\x18\x01 \x01(\tB\r\xe0A\x02\xbaH\ar\x05В\xf6\x01\x01R\x04name\"N\n" +
 	"\x14RenewSessionResponse\x126\n" +
-	"\asession\x18\x01 \x01(\v2\x1c.relay.connection.v1.SessionR\asession\"^\n" +
+	"\asession\x18\x01 \x01(\v2\x1c.relay.connection.v1.SessionR\asession\"c\n" +
 	"\x17TerminateSessionRequest\x12!\n" +
-	"\x04name\x18\x01 \x01(\tB\r\xe0A\x02\xbaH\ar\x05В\xf6\x01\x01R\x04name\x12 \n" +
-	"\x06reason\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\xf4\x03R\x06reason\"R\n" +
+	"\x04name\x18\x01 \x01(\tB\r\xe0A\x02\xbaH\ar\x05В\xf6\x01\x01R\x04name\x12%\n" +
+	"\x06reason\x18\x02 \x01(\tB\r\xbaH\n" +
+	"r\b\xa8\x93\xf6\x01\x01\x18\xf4\x03R\x06reason\"R\n" +
 	"\x18TerminateSessionResponse\x126\n" +
 	"\asession\x18\x01 \x01(\v2\x1c.relay.connection.v1.SessionR\asession2\x92\v\n" +
 	"\x11ConnectionService\x12\x9f\x01\n" +

@@ -213,8 +213,8 @@ var (
 	//
 	// optional bool request_id = 504112;
 	E_RequestId = &file_relay_options_v1_rules_proto_extTypes[11]
-	// Name without control characters of a participant or of an account on a
-	// target. A field that people read has the rule plain_text, too.
+	// Name of a participant, or of an account on a target: plain_text of a bounded
+	// length.
 	//
 	// optional bool account_name = 504113;
 	E_AccountName = &file_relay_options_v1_rules_proto_extTypes[12]
@@ -283,10 +283,10 @@ const file_relay_options_v1_rules_proto_rawDesc = "" +
 	"\n" +
 	"request_id\x12\x19.buf.validate.StringRules\x18\xb0\xe2\x1e \x01(\bBw\xc2Ht\n" +
 	"r\n" +
-	"\x11string.request_id\x12\vwant a UUID\x1aP!rule || this.matches('^([0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12})?$')R\trequestId:\xc5\x01\n" +
-	"\faccount_name\x12\x19.buf.validate.StringRules\x18\xb1\xe2\x1e \x01(\bB\x84\x01\xc2H\x80\x01\n" +
-	"~\n" +
-	"\x13string.account_name\x122want 1 to 128 characters, none a control character\x1a3!rule || this.matches(r'^[^\\x00-\\x1f\\x7f]{1,128}$')R\vaccountName:\x8f\x01\n" +
+	"\x11string.request_id\x12\vwant a UUID\x1aP!rule || this.matches('^([0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12})?$')R\trequestId:\xbf\x03\n" +
+	"\faccount_name\x12\x19.buf.validate.StringRules\x18\xb1\xe2\x1e \x01(\bB\xfe\x02\xc2H\xfa\x02\n" +
+	"\xf7\x02\n" +
+	"\x13string.account_name\x12\\want 1 to 128 characters, without control characters, bidi controls and invisible characters\x1a\x81\x02!rule || this.matches(r'^[^\\p{Cc}\\p{Zl}\\p{Zp}\\x{00AD}\\x{034F}\\x{061C}\\x{115F}\\x{1160}\\x{17B4}\\x{17B5}\\x{180E}\\x{200B}\\x{200E}\\x{200F}\\x{202A}-\\x{202E}\\x{2060}-\\x{206F}\\x{3164}\\x{FEFF}\\x{FFA0}\\x{FFF0}-\\x{FFFB}\\x{E0000}-\\x{E00FF}\\x{E01F0}-\\x{E0FFF}]{1,128}$')R\vaccountName:\x8f\x01\n" +
 	"\n" +
 	"page_token\x12\x19.buf.validate.StringRules\x18\xb2\xe2\x1e \x01(\bBS\xc2HP\n" +
 	"N\n" +

@@ -11,6 +11,7 @@ package roomv1
 
 import (
 	_ "buf.build/gen/go/bufbuild/protovalidate/protocolbuffers/go/buf/validate"
+	_ "github.com/openova-io/bp-relay/gen/relay/options/v1"
 	_ "google.golang.org/genproto/googleapis/api/annotations"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
@@ -392,12 +393,13 @@ var File_relay_room_v1_room_proto protoreflect.FileDescriptor
 
 const file_relay_room_v1_room_proto_rawDesc = "" +
 	"\n" +
-	"\x18relay/room/v1/room.proto\x12\rrelay.room.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd2\x06\n" +
+	"\x18relay/room/v1/room.proto\x12\rrelay.room.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1crelay/options/v1/rules.proto\"\xd7\x06\n" +
 	"\x04Room\x12\x17\n" +
 	"\x04name\x18\x01 \x01(\tB\x03\xe0A\bR\x04name\x12\x15\n" +
 	"\x03uid\x18\x02 \x01(\tB\x03\xe0A\x03R\x03uid\x124\n" +
-	"\x05state\x18\x03 \x01(\x0e2\x19.relay.room.v1.Room.StateB\x03\xe0A\x03R\x05state\x12+\n" +
-	"\fdisplay_name\x18\x04 \x01(\tB\b\xbaH\x05r\x03\x18\xc8\x01R\vdisplayName\x12%\n" +
+	"\x05state\x18\x03 \x01(\x0e2\x19.relay.room.v1.Room.StateB\x03\xe0A\x03R\x05state\x120\n" +
+	"\fdisplay_name\x18\x04 \x01(\tB\r\xbaH\n" +
+	"r\b\xa8\x93\xf6\x01\x01\x18\xc8\x01R\vdisplayName\x12%\n" +
 	"\bmetadata\x18\x05 \x01(\tB\t\xbaH\x06r\x04(\x80\xf4\x03R\bmetadata\x125\n" +
 	"\x10max_participants\x18\x06 \x01(\x05B\n" +
 	"\xbaH\a\x1a\x05\x18\x90N(\x00R\x0fmaxParticipants\x12P\n" +

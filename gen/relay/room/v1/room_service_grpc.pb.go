@@ -54,7 +54,8 @@ type RoomServiceClient interface {
 	// JoinRoom mints what one participant needs to connect: LiveKit's URL, a
 	// short-lived token with the requested grants and no others, and TURN servers
 	// with credentials. Caller: rooms join. Errors: ROOM_NOT_FOUND,
-	// ROOM_NOT_OPEN, FIELD_INVALID (an identity reserved for recorders),
+	// ROOM_NOT_OPEN, FIELD_INVALID (an identity or name that
+	// reads like a recorder's),
 	// GATEWAY_UNHEALTHY (only if relay_only is set), STOPPING (the replica that
 	// mints TURN credentials is stopping). Retry: safe; each answer has new
 	// credentials.
@@ -147,7 +148,8 @@ type RoomServiceServer interface {
 	// JoinRoom mints what one participant needs to connect: LiveKit's URL, a
 	// short-lived token with the requested grants and no others, and TURN servers
 	// with credentials. Caller: rooms join. Errors: ROOM_NOT_FOUND,
-	// ROOM_NOT_OPEN, FIELD_INVALID (an identity reserved for recorders),
+	// ROOM_NOT_OPEN, FIELD_INVALID (an identity or name that
+	// reads like a recorder's),
 	// GATEWAY_UNHEALTHY (only if relay_only is set), STOPPING (the replica that
 	// mints TURN credentials is stopping). Retry: safe; each answer has new
 	// credentials.
