@@ -126,8 +126,8 @@ func graph() map[string]module {
 		"recording": {needs: []string{"edge", "records", "bus", "capture", "livekit", "clients"}, make: func(_ context.Context, b *builder, p *products) error {
 			return into(&p.recording)(makeRecording(b, p.edge, p.records, p.bus, p.capture, p.livekit, p.clients))
 		}},
-		"connection": {needs: []string{"edge", "records", "bus", "keys", "capture", "revoked"}, make: func(_ context.Context, b *builder, p *products) error {
-			return into(&p.connection)(makeConnection(b, p.edge, p.records, p.bus, p.keys, p.capture, p.revoked))
+		"connection": {needs: []string{"edge", "gate", "records", "bus", "keys", "capture", "revoked"}, make: func(_ context.Context, b *builder, p *products) error {
+			return into(&p.connection)(makeConnection(b, p.edge, p.gate, p.records, p.bus, p.keys, p.capture, p.revoked))
 		}},
 		"access": {needs: []string{"edge", "records", "revoked"}, make: func(_ context.Context, b *builder, p *products) error {
 			return into(&p.access)(makeAccess(b, p.edge, p.records, p.revoked))

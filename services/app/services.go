@@ -31,6 +31,7 @@ import (
 	"github.com/openova-io/bp-relay/services/internal/auth"
 	"github.com/openova-io/bp-relay/services/internal/keyring"
 	"github.com/openova-io/bp-relay/services/internal/revocation"
+	"github.com/openova-io/bp-relay/services/internal/rpc"
 	"github.com/openova-io/bp-relay/services/livekit"
 	"github.com/openova-io/bp-relay/services/recording"
 	"github.com/openova-io/bp-relay/services/recording/tracks"
@@ -152,7 +153,7 @@ func makeRecording(
 }
 
 func makeConnection(
-	b *builder, e *edge.Server, db records.DB, live bus.Bus, keys *keyring.Keyring, captures *capture.Manager, revoked *revocation.Set,
+	b *builder, e *edge.Server, gate *rpc.Gate, db records.DB, live bus.Bus, keys *keyring.Keyring, captures *capture.Manager, revoked *revocation.Set,
 ) (*connection.Service, error) {
 	addresses, err := b.cfg.addresses()
 	if err != nil {
@@ -167,7 +168,7 @@ func makeConnection(
 	}
 	b.metrics.MustRegister(desktops.Metrics()...)
 	s, err := connection.New(connection.Config{
-		Records: db, Bus: live, Keys: keys, Captures: captures, Revocations: revoked, Engines: []engine.Engine{desktops},
+		Records: db, Bus: live, Keys: keys, Captures: captures, Revocations: revoked, Identify: gate.Identify, Engines: []engine.Engine{desktops},
 		Origins: b.cfg.Tunnel.Origins, Bucket: b.cfg.Blob.Sessions, Addresses: addresses,
 		Patience: b.cfg.Capture.Patience, Limits: connection.Limits{Person: b.cfg.Sessions.Person, Org: b.cfg.Sessions.Org}, Logger: b.log,
 	})

@@ -217,7 +217,7 @@ func (c *crash) shell(conn string) (d *desk, name string) {
 			return err
 		}
 		name = out.GetSession().GetName()
-		d, err = tryDial(c.t, s.process, out.GetTunnelPath(), "ticket="+out.GetTicket())
+		d, err = tryDial(c.t, s.process, out.GetTunnelPath(), "ticket="+out.GetTicket(), nil)
 		if err != nil {
 			return err
 		}

@@ -39,16 +39,24 @@ type desk struct {
 
 func dial(t *testing.T, p *process, path, query string, protocols ...string) *desk {
 	t.Helper()
-	d, err := tryDial(t, p, path, query, protocols...)
+	return dialWith(t, p, path, query, nil, protocols...)
+}
+
+// dialWith is dial with headers, as a proxy or a program sends them.
+func dialWith(t *testing.T, p *process, path, query string, headers http.Header, protocols ...string) *desk {
+	t.Helper()
+	d, err := tryDial(t, p, path, query, headers, protocols...)
 	require.NoError(t, err)
 	return d
 }
 
 // tryDial is dial for a tunnel that may be refused.
-func tryDial(t *testing.T, p *process, path, query string, protocols ...string) (*desk, error) {
+func tryDial(t *testing.T, p *process, path, query string, headers http.Header, protocols ...string) (*desk, error) {
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
-	c, _, err := websocket.Dial(ctx, p.url+path+"?"+query, &websocket.DialOptions{Subprotocols: append([]string{"guacamole"}, protocols...)})
+	c, _, err := websocket.Dial(ctx, p.url+path+"?"+query, &websocket.DialOptions{
+		Subprotocols: append([]string{"guacamole"}, protocols...), HTTPHeader: headers,
+	})
 	if err != nil {
 		return nil, err
 	}

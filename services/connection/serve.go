@@ -21,6 +21,7 @@ import (
 	"github.com/openova-io/bp-relay/services/internal/apierr"
 	"github.com/openova-io/bp-relay/services/internal/auth"
 	"github.com/openova-io/bp-relay/services/internal/change"
+	"github.com/openova-io/bp-relay/services/internal/resource"
 	"github.com/openova-io/bp-relay/services/records"
 )
 
@@ -73,6 +74,10 @@ func (s *Service) serveTunnel(w http.ResponseWriter, r *http.Request) {
 func (s *Service) redeem(r *http.Request, name string) (ticket, *engine.End) {
 	ctx, cancel := context.WithTimeout(r.Context(), 5*time.Second)
 	defer cancel()
+	who, end := s.prover(ctx, r)
+	if end != nil {
+		return ticket{}, end // the ticket stays: whoever it belongs to has not used it
+	}
 	raw, err := s.cfg.Bus.TakeTicket(ctx, ticketID(tunnel.Ticket(r)))
 	if errors.Is(err, bus.ErrNoTicket) {
 		return ticket{}, s.noTicket(ctx, name, err)
@@ -84,12 +89,25 @@ func (s *Service) redeem(r *http.Request, name string) (ticket, *engine.End) {
 	if err := json.Unmarshal(raw, &t); err != nil {
 		return ticket{}, &engine.End{Reason: engine.NotReadable, Err: err, Message: "The ticket cannot be read. Open the session again."}
 	}
-	// If the mux knows the caller, it must be the one that got the ticket.
-	who := auth.From(r.Context())
-	if t.Session != name || (who.Subject != "" && who.Subject != t.Subject) {
+	// If it is known who calls, it must be the one that got the ticket.
+	if t.Session != name || (who.Subject != "" && (who.Subject != t.Subject || who.Org != resource.Org(name))) {
 		return ticket{}, s.mismatch(ctx, t, name, who.Subject)
 	}
 	return t, nil
+}
+
+// prover returns who opens the tunnel, as far as the request proves it: the zero
+// value if it does not.
+func (s *Service) prover(ctx context.Context, r *http.Request) (auth.Principal, *engine.End) {
+	proof := tunnel.Proof(r)
+	if len(proof) == 0 || s.cfg.Identify == nil {
+		return auth.From(r.Context()), nil
+	}
+	who, refusal := s.cfg.Identify(ctx, proof)
+	if refusal != nil {
+		return who, &engine.End{Reason: engine.TicketInvalid, Err: refusal, Message: apierr.ReasonName(refusal.Reason()) + ": " + refusal.Message()}
+	}
+	return who, nil
 }
 
 // anonymous is the actor of requests without a subject.

@@ -29,6 +29,7 @@ import (
 	"github.com/openova-io/bp-relay/services/capture"
 	"github.com/openova-io/bp-relay/services/connection/address"
 	"github.com/openova-io/bp-relay/services/connection/engine"
+	"github.com/openova-io/bp-relay/services/internal/apierr"
 	"github.com/openova-io/bp-relay/services/internal/auth"
 	"github.com/openova-io/bp-relay/services/internal/keyring"
 	"github.com/openova-io/bp-relay/services/internal/replica"
@@ -64,6 +65,10 @@ type Config struct {
 	Captures *capture.Manager
 	// Revocations say whose token is revoked; nil if nobody's can be.
 	Revocations Revocations
+	// Identify returns whose token authorization headers have: whoever opens a
+	// tunnel with one must be the person that got the ticket. If it is nil, only
+	// the ticket counts.
+	Identify func(ctx context.Context, authorization []string) (auth.Principal, *apierr.Error)
 	// Engines are what sessions run on, at least one; each has another
 	// subprotocol.
 	Engines []engine.Engine

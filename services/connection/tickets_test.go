@@ -1,6 +1,7 @@
 package connection_test
 
 import (
+	"context"
 	"net/http"
 	"strings"
 	"testing"
@@ -8,10 +9,15 @@ import (
 
 	"github.com/coder/websocket"
 	"github.com/stretchr/testify/require"
+	"google.golang.org/grpc/codes"
 
 	connectionv1 "github.com/openova-io/bp-relay/gen/relay/connection/v1"
+	errorsv1 "github.com/openova-io/bp-relay/gen/relay/errors/v1"
 
+	"github.com/openova-io/bp-relay/services/capture"
+	"github.com/openova-io/bp-relay/services/connection"
 	"github.com/openova-io/bp-relay/services/connection/guac"
+	"github.com/openova-io/bp-relay/services/internal/apierr"
 	"github.com/openova-io/bp-relay/services/internal/auth"
 )
 
@@ -55,6 +61,42 @@ func TestTickets(t *testing.T) {
 		}))
 		status, _ := dial(t, q, o.GetTunnelPath(), "ticket="+o.GetTicket()).closed()
 		require.Equal(t, guac.ClientForbidden, status)
+	})
+	t.Run("with a proof of who opens it", func(t *testing.T) {
+		known := map[string]auth.Principal{"ann's": {Subject: "ann", Org: "acme"}, "eve's": {Subject: "eve", Org: "acme"}, "other": {Subject: "ann", Org: "other"}}
+		q := r.start(func(c *connection.Config, cc *capture.Config) {
+			cc.Dir = t.TempDir()
+			c.Identify = func(_ context.Context, proof []string) (auth.Principal, *apierr.Error) {
+				require.Len(t, proof, 1)
+				_, token, _ := strings.Cut(proof[0], " ")
+				who, ok := known[token]
+				if !ok {
+					return who, apierr.New(codes.Unauthenticated, errorsv1.Reason_REASON_TOKEN_EXPIRED, "it has expired")
+				}
+				return who, nil
+			}
+		})
+		from := func(o *connectionv1.OpenSessionResponse, header string, protocols ...string) *desk {
+			return dialWith(t, q, o.GetTunnelPath(), "ticket="+o.GetTicket(), http.Header{"Authorization": {header}}, protocols...)
+		}
+		for _, foreign := range []string{"Bearer eve's", "bearer eve's", "Bearer other"} {
+			o := r.open(p, conn, "ann")
+			status, told := from(o, foreign).closed()
+			require.Equal(t, guac.ClientForbidden, status, foreign)
+			require.Contains(t, told, "to another person")
+			require.Contains(t, r.leafTypes(o.GetSession().GetName()), "access.denied")
+		}
+		o := r.open(p, conn, "ann")
+		status, told := from(o, "Bearer nobody's").closed()
+		require.Equal(t, guac.ClientUnauthorized, status)
+		require.Contains(t, told, "TOKEN_EXPIRED: ")
+		d := from(o, "Bearer ann's") // that did not use it up
+		d.wait("a frame", func() bool { return d.syncs > 0 })
+		d = from(r.open(p, conn, "ann"), "Basic of-a-proxy")
+		d.wait("a frame", func() bool { return d.syncs > 0 })
+		o = r.open(p, conn, "ann")
+		status, _ = dial(t, q, o.GetTunnelPath(), "ticket="+o.GetTicket(), "bearer.other").closed()
+		require.Equal(t, guac.ClientForbidden, status, "in a subprotocol")
 	})
 	t.Run("none, malformed, of no session", func(t *testing.T) {
 		o := r.open(p, conn, "ann")

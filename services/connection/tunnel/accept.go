@@ -12,8 +12,12 @@ import (
 	"github.com/gobwas/ws"
 )
 
-// ticketPrefix marks the ticket among the offered subprotocols.
-const ticketPrefix = "ticket."
+// ticketPrefix and bearerPrefix mark the ticket and a token among the offered
+// subprotocols.
+const (
+	ticketPrefix = "ticket."
+	bearerPrefix = "bearer."
+)
 
 // patience is how long either direction may stand still, unless Options say
 // otherwise.
@@ -84,6 +88,25 @@ func Ticket(r *http.Request) string {
 		}
 	}
 	return r.URL.Query().Get("ticket")
+}
+
+// Proof returns the authorization headers by which a request says who makes it,
+// besides its ticket: its own, if one is a bearer token, and the offered
+// subprotocol "bearer.<token>", since a page cannot set a header of a WebSocket.
+// None is no error: guacamole-common-js can send neither.
+func Proof(r *http.Request) []string {
+	var out []string
+	for _, h := range r.Header.Values("Authorization") {
+		if scheme, _, _ := strings.Cut(h, " "); strings.EqualFold(scheme, "Bearer") { // a proxy's Basic is no proof
+			out = append(out, h)
+		}
+	}
+	for _, p := range offered(r) {
+		if t, is := strings.CutPrefix(p, bearerPrefix); is {
+			out = append(out, "Bearer "+t)
+		}
+	}
+	return out
 }
 
 // agree returns the first offered subprotocol that is among known, or "".

@@ -85,3 +85,29 @@ func TestRevokedTokens(t *testing.T) {
 		})
 	}
 }
+
+// Whoever proves something besides a call, as a tunnel's request does, is judged
+// as on a call.
+func TestIdentify(t *testing.T) {
+	set := revocations(t)
+	b := newBenchOf(t, rpc.Limits{}, nil, func(c *rpc.Config) { c.Revocations = set })
+	token := func(subject string, ttl time.Duration) string {
+		token, err := b.issuer.Token(issuer.Claims{Subject: subject, Org: "acme", Audience: audience, TTL: ttl})
+		require.NoError(t, err)
+		return "Bearer " + token
+	}
+	set.Tell(t.Context(), "orgs/acme/revocations/a", revocation.Revocation{Subject: "ben"})
+	who, refusal := b.gate.Identify(t.Context(), []string{token("ann", time.Hour)})
+	require.Nil(t, refusal)
+	require.Equal(t, "ann acme", who.Subject+" "+who.Org)
+	for reason, proof := range map[string][]string{
+		"TOKEN_REVOKED": {token("ben", time.Hour)},
+		"TOKEN_EXPIRED": {token("ann", -time.Hour)},
+		"TOKEN_INVALID": {token("ann", time.Hour), token("eve", time.Hour)},
+		"TOKEN_MISSING": nil,
+	} {
+		_, refusal := b.gate.Identify(t.Context(), proof)
+		require.NotNil(t, refusal, reason)
+		require.Equal(t, reason, apierr.ReasonName(refusal.Reason()))
+	}
+}

@@ -93,6 +93,7 @@ func permissions() map[string]string {
 type bench struct {
 	conn   *grpc.ClientConn
 	issuer *issuer.Issuer
+	gate   *rpc.Gate
 	mu     sync.Mutex
 	denied []string
 }
@@ -140,8 +141,9 @@ func newBenchOf(t *testing.T, limits rpc.Limits, events eventv1.EventServiceServ
 	for _, fn := range edit {
 		fn(&cfg)
 	}
-	srv, err := rpc.NewServer(cfg)
+	b.gate, err = rpc.New(cfg)
 	require.NoError(t, err)
+	srv := b.gate.Server()
 	roomv1.RegisterRoomServiceServer(srv, roomv1.UnimplementedRoomServiceServer{})
 	eventv1.RegisterEventServiceServer(srv, events)
 	recordingv1.RegisterRecordingServiceServer(srv, recordingv1.UnimplementedRecordingServiceServer{})

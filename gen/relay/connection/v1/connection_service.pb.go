@@ -512,7 +512,8 @@ type OpenSessionResponse struct {
 	// subprotocol "guacamole".
 	TunnelPath string `protobuf:"bytes,2,opt,name=tunnel_path,json=tunnelPath,proto3" json:"tunnel_path,omitempty"`
 	// The one-time ticket: a secret. Send it in the tunnel's query as "ticket=...",
-	// or as a second subprotocol "ticket....", which no log of a proxy shows.
+	// or as a second subprotocol "ticket....", which no log of a proxy shows. Send
+	// "bearer...." with the token as a third one, and nobody else can use it.
 	Ticket string `protobuf:"bytes,3,opt,name=ticket,proto3" json:"ticket,omitempty"`
 	// When the ticket expires.
 	TicketExpireTime *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=ticket_expire_time,json=ticketExpireTime,proto3" json:"ticket_expire_time,omitempty"`
