@@ -17,6 +17,7 @@ import (
 	"github.com/openova-io/bp-relay/services/connection/engine/guacd"
 	"github.com/openova-io/bp-relay/services/connection/guac"
 	"github.com/openova-io/bp-relay/services/connection/tunnel"
+	"github.com/openova-io/bp-relay/services/dev/hostcheck"
 	"github.com/openova-io/bp-relay/services/dev/workbench"
 )
 
@@ -103,13 +104,13 @@ func serve(ctx context.Context, c *child.Conn, handle func(http.ResponseWriter, 
 		return err
 	}
 	var sessions sync.WaitGroup
-	server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	server := &http.Server{Handler: hostcheck.Handler(nil, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		sessions.Add(1)
 		defer sessions.Done()
 		if err := handle(w, r); err != nil {
 			http.Error(w, err.Error(), http.StatusInternalServerError)
 		}
-	})}
+	}))}
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(lis) }()
 	err = untilClosed(c, lis.Addr().String())

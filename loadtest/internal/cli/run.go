@@ -21,11 +21,13 @@ import (
 	"github.com/openova-io/bp-relay/loadtest/internal/result"
 	"github.com/openova-io/bp-relay/loadtest/internal/run"
 	"github.com/openova-io/bp-relay/loadtest/internal/scenario"
+	"github.com/openova-io/bp-relay/services/dev/hostcheck"
 )
 
 // output sets the outputs of a run.
 type output struct {
 	json, html, prometheus string
+	prometheusHosts        []string
 	quiet                  bool
 	dir                    string
 }
@@ -87,6 +89,7 @@ func (o *output) flags(cmd *cobra.Command) {
 	f.StringVar(&o.json, "json", "", "write the report as JSON (relay-loadtest schema describes it)")
 	f.StringVar(&o.html, "html", "", "write the report as one HTML page that opens offline")
 	f.StringVar(&o.prometheus, "prometheus", "", "serve metrics at http://ADDR/metrics during the run, e.g. 127.0.0.1:9095")
+	f.StringSliceVar(&o.prometheusHosts, "prometheus-host", nil, "name, besides localhost and the address, by which Prometheus calls them")
 	f.BoolVarP(&o.quiet, "quiet", "q", false, "show no progress")
 	f.StringVar(&o.dir, "dir", ".local", "folder of make up; its stack is the target if it is running")
 }
@@ -138,7 +141,9 @@ func (o *output) serve(progress io.Writer, last *atomic.Pointer[result.Report]) 
 	}
 	mux := http.NewServeMux()
 	mux.Handle("/metrics", prom.Handler(last.Load))
-	server := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}
+	server := &http.Server{
+		Handler: hostcheck.Handler(o.prometheusHosts, mux), ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 15 * time.Second, MaxHeaderBytes: 16 << 10,
+	}
 	done := make(chan struct{})
 	go func() {
 		defer close(done)

@@ -256,6 +256,15 @@ func interrupted(ts *testscript.TestScript, neg bool, args []string) {
 // scrape waits for the metrics of a run that is being measured, with the
 // processes' and the generator's own health.
 func scrape(ts *testscript.TestScript, url string) {
+	rebound, err := http.NewRequest(http.MethodGet, url, nil)
+	ts.Check(err)
+	rebound.Host = "rebound.evil.example"
+	refused, err := http.DefaultClient.Do(rebound)
+	ts.Check(err)
+	ts.Check(refused.Body.Close())
+	if refused.StatusCode != http.StatusMisdirectedRequest {
+		ts.Fatalf("a page that gave its own name to this address gets %s", refused.Status)
+	}
 	var text []byte
 	// A scrape is the only way to know; there is a new snapshot each second.
 	for end := time.Now().Add(5 * time.Second); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {

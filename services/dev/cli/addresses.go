@@ -27,7 +27,9 @@ func takePorts(c *app.Config, ports *stack.Ports) error {
 
 // closeToOthers keeps other users of the machine from the endpoints that ask
 // nobody who he is: metrics and profiles, and STUNner's configuration and health.
-func closeToOthers(cfg app.Config, ports *stack.Ports, out io.Writer) {
+// It says so if the kernel does not let it: nothing else would tell, and the stack
+// runs all the same. guard is [stack.Ports.Guard].
+func closeToOthers(cfg app.Config, guard func(ports ...int) error, out io.Writer) {
 	open := []string{cfg.Listen.Admin}
 	if cfg.Turn.Gateway != "" {
 		open = append(open, cfg.Turn.CDS, cfg.Turn.Health, cfg.Turn.Metrics)
@@ -36,10 +38,14 @@ func closeToOthers(cfg app.Config, ports *stack.Ports, out io.Writer) {
 		_, port, err := net.SplitHostPort(address)
 		n, err2 := strconv.Atoi(port)
 		if err = errors.Join(err, err2); err == nil {
-			err = ports.Guard(n)
+			err = guard(n)
 		}
 		if err != nil {
-			fmt.Fprintf(out, "Other users of this machine can reach %s: %v\n", strings.Join(open, ", "), err)
+			if cfg.Guacd.Address == "" {
+				open = append(open, "guacd")
+			}
+			fmt.Fprintf(out, "WARNING: other users of this machine can reach %s, which ask nobody who he is: %v.\n"+
+				"Run up as root (with CAP_NET_ADMIN), or only on a machine without other users.\n", strings.Join(open, ", "), err)
 			return
 		}
 	}

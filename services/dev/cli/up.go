@@ -38,6 +38,11 @@ STUNner are built from their Go modules into the user's cache, guacd comes from
 Debian's packages), starts each part, waits for its health check, and runs all
 services with SQLite and a development issuer. Ctrl-C stops everything.
 
+As root, with CAP_NET_ADMIN and nftables in the kernel, up closes the ports that ask
+nobody who he is (metrics and profiles, guacd, STUNner's configuration, health and
+metrics) to other users of the machine. Else they stay open, and up says so at the
+start: then run it only on a machine without other users.
+
 Each part can be an existing server instead: give its address and keys, and up
 only checks that it works.`,
 		Example: `  relay-dev up
@@ -98,7 +103,7 @@ func up(ctx context.Context, cfg app.Config, o upOptions, to upOutput) (err erro
 	if err := freeAddresses(ctx, cfg); err != nil {
 		return err
 	}
-	closeToOthers(cfg, ports, to.out)
+	closeToOthers(cfg, ports.Guard, to.out)
 	printer := part.NewPrinter(to.out)
 	parts, err := stack.Up(ctx, stackOptions(cfg, o, printer.Report))
 	printer.Close()
