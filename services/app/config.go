@@ -93,6 +93,7 @@ type Config struct {
 
 	Room struct {
 		EndAtOnce int `koanf:"end_at_once" doc:"share of the open rooms, in percent, that may end at once because LiveKit does not have them; more is an alarm for an operator (relay alarms), and none ends"`
+		Joins     int `koanf:"joins" doc:"join answers per minute that one participant of a room may get from one process; 0: no limit"`
 	} `koanf:"room"`
 
 	Guacd struct {
@@ -126,6 +127,8 @@ type Config struct {
 		Health   string `koanf:"health" doc:"loopback address of stunnerd's health endpoint"`
 		Metrics  string `koanf:"metrics" doc:"loopback address of stunnerd's metrics"`
 		Echo     string `koanf:"echo" doc:"address of the probe's echo responder, which the data plane must reach; if empty, probes relay no data"`
+		Mints    int    `koanf:"mints" doc:"credentials per minute that one caller of MintIceServers may get from one process; 0: no limit"`
+		Quota    int    `koanf:"user_quota" doc:"allocations that one credential may have at once; 0: no limit. STUNner's free build does not enforce it"`
 	} `koanf:"turn"`
 
 	Evidence struct {
@@ -170,11 +173,12 @@ func Default() Config {
 	c.Auth.Audience, c.Auth.OrgClaim = "bp-relay", "org"
 	c.Blob.Recordings, c.Blob.Sessions, c.Blob.Evidence = "livekit-recordings", "guacamole-recordings", "relay-evidence"
 	c.LiveKit.URL, c.LiveKit.Media = "http://127.0.0.1:7880", "127.0.0.1:7882-7882"
-	c.Room.EndAtOnce = 20
+	c.Room.EndAtOnce, c.Room.Joins = 20, 60
 	c.Guacd.Address, c.Guacd.SSH, c.Guacd.FirstFrame = "127.0.0.1:4822", "debian-11", 30*time.Second
 	c.Sessions.Person, c.Sessions.Org, c.Sessions.Pixels = connection.DefaultPerson, connection.DefaultOrg, guac.DefaultPixels
 	c.Turn.CDS, c.Turn.Listen = "127.0.0.1:13478", "127.0.0.1:3478"
 	c.Turn.Health, c.Turn.Metrics, c.Turn.Echo = "127.0.0.1:8086", "127.0.0.1:8088", "127.0.0.1:3479"
+	c.Turn.Mints, c.Turn.Quota = 6000, 32
 	c.Capture.MaxSpool, c.Capture.RequiredShare, c.Capture.Patience = 10<<30, 25, 10*time.Minute
 	c.Startup, c.Shutdown = 2*time.Minute, 10*time.Second
 	return c

@@ -91,7 +91,7 @@ func makeTurn(b *builder, e *edge.Server, db records.DB, keys *keyring.Keyring) 
 	if err != nil {
 		return nil, err
 	}
-	cfg := turn.Config{Records: db, Keys: keys, Discovery: b.cfg.Turn.CDS, DiscoveryToken: token, Logger: b.log}
+	cfg := turn.Config{Records: db, Keys: keys, Discovery: b.cfg.Turn.CDS, DiscoveryToken: token, Mints: b.cfg.Turn.Mints, Logger: b.log}
 	if b.cfg.Turn.Gateway != "" {
 		g, err := b.cfg.Gateway()
 		if err != nil {
@@ -117,7 +117,7 @@ func makeLiveKit(b *builder) (*livekit.Client, error) {
 }
 
 func makeRoom(b *builder, e *edge.Server, db records.DB, lk *livekit.Client, others *clients) (*room.Service, error) {
-	cfg := room.Config{Records: db, LiveKit: lk, EndAtOnce: b.cfg.Room.EndAtOnce, Logger: b.log}
+	cfg := room.Config{Records: db, LiveKit: lk, EndAtOnce: b.cfg.Room.EndAtOnce, Joins: b.cfg.Room.Joins, Logger: b.log}
 	if b.cfg.runs("turn") || b.cfg.Remote.Turn != "" {
 		conn, err := others.dial("turn", b.cfg.Remote.Turn, "room")
 		if err != nil {
@@ -207,7 +207,7 @@ func (c *Config) Gateway() (turn.Gateway, error) {
 	if err != nil {
 		return g, fmt.Errorf("livekit.media: %w", err)
 	}
-	g.Peers = []turn.Peer{peer}
+	g.Peers, g.UserQuota = []turn.Peer{peer}, c.Turn.Quota
 	if g.Health, err = netip.ParseAddrPort(c.Turn.Health); err != nil {
 		return g, fmt.Errorf("turn.health: %w", err)
 	}

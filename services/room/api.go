@@ -19,6 +19,7 @@ import (
 	"github.com/openova-io/bp-relay/services/internal/apierr"
 	"github.com/openova-io/bp-relay/services/internal/auth"
 	"github.com/openova-io/bp-relay/services/internal/change"
+	"github.com/openova-io/bp-relay/services/internal/limit"
 	"github.com/openova-io/bp-relay/services/internal/resource"
 	"github.com/openova-io/bp-relay/services/livekit"
 	"github.com/openova-io/bp-relay/services/records"
@@ -37,6 +38,10 @@ type Config struct {
 	// EndAtOnce is which share of the open rooms, in percent, the reconciler may
 	// end at once without asking an operator; 20 if 0. It always may end 3.
 	EndAtOnce int
+	// Joins bounds how many join answers one participant of a room may get from
+	// this process in a minute: each has a token and TURN credentials, which are
+	// valid for hours. 0 means no bound.
+	Joins int
 	// Logger is slog.Default() if nil.
 	Logger *slog.Logger
 }
@@ -46,7 +51,11 @@ type Service struct {
 	roomv1.UnimplementedRoomServiceServer
 	cfg        Config
 	reconciled *prometheus.CounterVec
+	joins      *limit.Limiter[participant]
 }
+
+// participant is one participant of a room, by their identity.
+type participant struct{ room, identity string }
 
 // New makes the service.
 func New(cfg Config) (*Service, error) {
@@ -62,7 +71,11 @@ func New(cfg Config) (*Service, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.Default()
 	}
-	return &Service{cfg: cfg, reconciled: newReconciled()}, nil
+	joins, err := limit.New[participant](cfg.Joins, time.Minute)
+	if err != nil {
+		return nil, err
+	}
+	return &Service{cfg: cfg, reconciled: newReconciled(), joins: joins}, nil
 }
 
 // Register adds the service to the server.

@@ -40,6 +40,10 @@ func (s *Service) JoinRoom(ctx context.Context, req *roomv1.JoinRoomRequest) (*r
 			return nil, apierr.Field(field, `what begins with "`+livekit.RecorderIdentity("")+`", or reads so, belongs to recorders; choose another`)
 		}
 	}
+	if wait := s.joins.Take(participant{req.GetName(), req.GetIdentity()}); wait > 0 {
+		return nil, apierr.New(codes.ResourceExhausted, errorsv1.Reason_REASON_RATE_LIMITED,
+			"this participant got too many join answers; use the last one, or wait as RetryInfo says", "limit", "participant").WithRetry(wait)
+	}
 	ttl := defaultJoinTTL
 	if req.GetTtl() != nil {
 		ttl = req.GetTtl().AsDuration()

@@ -46,7 +46,7 @@ func newFixture(t *testing.T) *fixture {
 }
 
 // newFixtureOn is newFixture with a LiveKit that start starts with that webhook.
-func newFixtureOn(t *testing.T, start func(hook string) *stack.LiveKit) *fixture {
+func newFixtureOn(t *testing.T, start func(hook string) *stack.LiveKit, edit ...func(*room.Config)) *fixture {
 	t.Helper()
 	st, err := sqlite.Open(t.Context(), sqlite.Config{Path: filepath.Join(t.TempDir(), "records.db")})
 	require.NoError(t, err)
@@ -55,12 +55,16 @@ func newFixtureOn(t *testing.T, start func(hook string) *stack.LiveKit) *fixture
 	hooks := httptest.NewServer(mux)
 	t.Cleanup(hooks.Close)
 	lk := start(hooks.URL + room.WebhookPath)
-	s, err := room.New(room.Config{
+	cfg := room.Config{
 		Records:   st,
 		LiveKit:   client(t, livekit.Config{URL: lk.URL, PublicURL: lk.SignalURL, Key: lk.Key, Secret: lk.Secret}),
 		Reconcile: 200 * time.Millisecond,
 		Logger:    slog.New(slog.DiscardHandler),
-	})
+	}
+	for _, fn := range edit {
+		fn(&cfg)
+	}
+	s, err := room.New(cfg)
 	require.NoError(t, err)
 	s.Routes(mux)
 	return &fixture{Service: s, records: st, livekit: lk}

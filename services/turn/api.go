@@ -70,6 +70,9 @@ func (a *api) MintIceServers(ctx context.Context, req *turnv1.MintIceServersRequ
 		// The calling relay service records the credential's id itself, in the
 		// leaf of what the credential is for: one leaf, one commit.
 		got, _, err = a.s.mint(org, who.Subject, ttl)
+	} else if wait := a.s.minters.Take(minter{org, who.Subject}); wait > 0 {
+		return nil, apierr.New(codes.ResourceExhausted, errorsv1.Reason_REASON_RATE_LIMITED,
+			"you mint too many credentials; use those that you have until they expire, and wait as RetryInfo says", "limit", "credentials").WithRetry(wait)
 	} else {
 		got, err = a.s.Mint(ctx, org, who.Subject, ttl)
 	}

@@ -76,7 +76,7 @@ func Compile(g Gateway, secret string, echo netip.AddrPort) (*Compiled, error) {
 	health := "http://" + g.Health.String()
 	c := &stnrv1.StunnerConfig{
 		ApiVersion: stnrv1.ApiVersion,
-		Admin:      stnrv1.AdminConfig{LogLevel: "all:INFO", HealthCheckEndpoint: &health},
+		Admin:      stnrv1.AdminConfig{LogLevel: "all:INFO", HealthCheckEndpoint: &health, UserQuota: g.UserQuota},
 		Auth: stnrv1.AuthConfig{
 			Type:        stnrv1.AuthTypeEphemeral.String(),
 			Realm:       Realm,

@@ -68,6 +68,10 @@ type Gateway struct {
 	// serves its health and its metrics. Metrics is optional.
 	Health  netip.AddrPort `json:"health"`
 	Metrics netip.AddrPort `json:"metrics,omitzero"`
+	// UserQuota is how many allocations the data plane lets one credential have at
+	// once; 0 means no bound. STUNner's free build does not look at it: see
+	// docs/turn.md.
+	UserQuota int `json:"user_quota,omitzero"`
 	// Epoch counts the rotations of the secret that signs credentials.
 	Epoch uint32 `json:"epoch"`
 }

@@ -18,6 +18,7 @@ import (
 
 	"github.com/openova-io/bp-relay/services/internal/change"
 	"github.com/openova-io/bp-relay/services/internal/keyring"
+	"github.com/openova-io/bp-relay/services/internal/limit"
 	"github.com/openova-io/bp-relay/services/internal/resource"
 	"github.com/openova-io/bp-relay/services/records"
 	"github.com/openova-io/bp-relay/services/turn/cds"
@@ -63,6 +64,10 @@ type Config struct {
 	Echo netip.AddrPort
 	// ProbeEvery is the time between probes of a healthy gateway: default 30 s.
 	ProbeEvery time.Duration
+	// Mints bounds how many credentials one caller of MintIceServers may get from
+	// this process in a minute; 0 means no bound. Those of join answers count for
+	// their participant, in the room service.
+	Mints int
 	// Roots verify TURN-TLS listeners in probes; the host's if nil.
 	Roots *x509.CertPool
 	// Logger is slog.Default() if nil.
@@ -71,13 +76,18 @@ type Config struct {
 
 // Service is the turn service. It is safe for concurrent use.
 type Service struct {
-	cfg    Config
-	log    *slog.Logger
-	cds    *cds.Server
-	echo   *probe.Responder
-	mints  *mintWriter
-	planes map[string]*plane // by Gateway.Name; fixed after New
+	cfg   Config
+	log   *slog.Logger
+	cds   *cds.Server
+	echo  *probe.Responder
+	mints *mintWriter
+	// minters counts the credentials of each caller.
+	minters *limit.Limiter[minter]
+	planes  map[string]*plane // by Gateway.Name; fixed after New
 }
+
+// minter is one caller of MintIceServers.
+type minter struct{ org, subject string }
 
 // New checks the gateways, for which it fails with a *FieldError, and binds the
 // addresses of discovery and responder. Call Run or Close.
@@ -92,6 +102,9 @@ func New(cfg Config) (_ *Service, err error) {
 		cfg.ProbeEvery = 30 * time.Second
 	}
 	s := &Service{cfg: cfg, log: cfg.Logger.With("service", "turn"), mints: newMintWriter(cfg.Records), planes: map[string]*plane{}}
+	if s.minters, err = limit.New[minter](cfg.Mints, time.Minute); err != nil {
+		return nil, err
+	}
 	if s.cds, err = cds.New(cds.Config{Listen: cfg.Discovery, Token: cfg.DiscoveryToken, Logger: s.log}); err != nil {
 		return nil, err
 	}

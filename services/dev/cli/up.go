@@ -77,9 +77,9 @@ func upDefault(dir string) app.Config {
 	c := app.Default()
 	c.LiveKit.URL, c.Guacd.Address, c.Turn.Gateway = "", "", "default"
 	c.Data, c.Log.Level = filepath.Join(dir, "data"), "warn"
-	c.Limits.Subject, c.Limits.Org = 0, 0   // one developer, whose load tests are one subject
-	c.Room.EndAtOnce = 100                  // LiveKit is restarted with relay, and has lost all rooms
-	c.Targets.Allow = []string{"127.0.0.1"} // the demo's sshd is there
+	c.Limits.Subject, c.Limits.Org, c.Turn.Mints = 0, 0, 0 // one developer, whose load tests are one subject
+	c.Room.EndAtOnce = 100                                 // LiveKit is restarted with relay, and has lost all rooms
+	c.Targets.Allow = []string{"127.0.0.1"}                // the demo's sshd is there
 	return c
 }
 

@@ -56,6 +56,7 @@ type RoomServiceClient interface {
 	// with credentials. Caller: rooms join. Errors: ROOM_NOT_FOUND,
 	// ROOM_NOT_OPEN, FIELD_INVALID (an identity or name that
 	// reads like a recorder's),
+	// RATE_LIMITED (60 answers per participant and minute),
 	// GATEWAY_UNHEALTHY (only if relay_only is set), STOPPING (the replica that
 	// mints TURN credentials is stopping). Retry: safe; each answer has new
 	// credentials.
@@ -150,6 +151,7 @@ type RoomServiceServer interface {
 	// with credentials. Caller: rooms join. Errors: ROOM_NOT_FOUND,
 	// ROOM_NOT_OPEN, FIELD_INVALID (an identity or name that
 	// reads like a recorder's),
+	// RATE_LIMITED (60 answers per participant and minute),
 	// GATEWAY_UNHEALTHY (only if relay_only is set), STOPPING (the replica that
 	// mints TURN credentials is stopping). Retry: safe; each answer has new
 	// credentials.

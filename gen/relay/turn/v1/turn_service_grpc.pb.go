@@ -38,7 +38,7 @@ type TurnServiceClient interface {
 	ListGateways(ctx context.Context, in *ListGatewaysRequest, opts ...grpc.CallOption) (*ListGatewaysResponse, error)
 	// MintIceServers mints credentials for one participant, for each healthy
 	// gateway that serves the organisation. Caller: ICE servers mint. Errors:
-	// GATEWAY_UNHEALTHY, STOPPING. Retry: safe; each answer has new credentials.
+	// GATEWAY_UNHEALTHY, RATE_LIMITED, STOPPING. Retry: safe; each answer has new credentials.
 	MintIceServers(ctx context.Context, in *MintIceServersRequest, opts ...grpc.CallOption) (*MintIceServersResponse, error)
 }
 
@@ -94,7 +94,7 @@ type TurnServiceServer interface {
 	ListGateways(context.Context, *ListGatewaysRequest) (*ListGatewaysResponse, error)
 	// MintIceServers mints credentials for one participant, for each healthy
 	// gateway that serves the organisation. Caller: ICE servers mint. Errors:
-	// GATEWAY_UNHEALTHY, STOPPING. Retry: safe; each answer has new credentials.
+	// GATEWAY_UNHEALTHY, RATE_LIMITED, STOPPING. Retry: safe; each answer has new credentials.
 	MintIceServers(context.Context, *MintIceServersRequest) (*MintIceServersResponse, error)
 	mustEmbedUnimplementedTurnServiceServer()
 }
