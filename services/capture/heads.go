@@ -116,7 +116,7 @@ func (m *Manager) writeHeads(ctx context.Context, now time.Time, batch []*Captur
 		m.writeHeads(ctx, now, batch[half:])
 	default:
 		if ctx.Err() == nil {
-			m.log.WarnContext(ctx, "cannot write capture heads; trying again", "captures", len(leaves), "first", leaves[0].c.name, "error", err)
+			m.log.WarnContext(ctx, "cannot write capture heads; trying again", "captures", len(leaves), "capture", leaves[0].c.name, "error", err)
 		}
 		for _, h := range leaves {
 			h.c.mu.Lock()

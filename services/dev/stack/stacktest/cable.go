@@ -1,6 +1,7 @@
 package stacktest
 
 import (
+	"context"
 	"net"
 	"net/url"
 	"sync"
@@ -12,6 +13,7 @@ import (
 // Cable is the way from one process to a server. Three things can happen to it:
 // it is cut, it hangs, or the next answer is lost. All of them end with Mend.
 type Cable struct {
+	ctx    context.Context //nolint:containedctx // the test's
 	l      net.Listener
 	server string
 	wg     sync.WaitGroup
@@ -36,9 +38,9 @@ func NewCable(t testing.TB, server string) (*Cable, string) {
 	t.Helper()
 	u, err := url.Parse(server)
 	require.NoError(t, err)
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	require.NoError(t, err)
-	c := &Cable{l: l, server: u.Host, change: make(chan struct{}), conns: map[net.Conn]bool{}}
+	c := &Cable{ctx: t.Context(), l: l, server: u.Host, change: make(chan struct{}), conns: map[net.Conn]bool{}}
 	c.wg.Go(func() {
 		for {
 			near, err := l.Accept()
@@ -105,7 +107,7 @@ func (c *Cable) passes(answer bool) bool {
 }
 
 func (c *Cable) carry(near net.Conn) {
-	defer near.Close()
+	defer func() { _ = near.Close() }()
 	if !c.keep(near) {
 		return
 	}
@@ -113,19 +115,19 @@ func (c *Cable) carry(near net.Conn) {
 	if !c.passes(false) {
 		return
 	}
-	far, err := net.Dial("tcp", c.server)
+	far, err := new(net.Dialer).DialContext(c.ctx, "tcp", c.server)
 	if err != nil {
 		return
 	}
-	defer far.Close()
+	defer func() { _ = far.Close() }()
 	if !c.keep(far) {
 		return
 	}
 	defer c.forget(far)
 	var both sync.WaitGroup
 	copyTo := func(to, from net.Conn, answer bool) {
-		defer to.Close()
-		defer from.Close()
+		defer func() { _ = to.Close() }()
+		defer func() { _ = from.Close() }()
 		buf := make([]byte, 32<<10)
 		for {
 			n, err := from.Read(buf)
