@@ -335,9 +335,16 @@ func (r *Recorder) stay(ctx context.Context) (End, error) {
 	case reason == lksdk.RoomClosed:
 		return EndRoomEnded, nil
 	case reason == lksdk.OtherReason:
-		// This SDK has no reason of its own for a deleted room.
-		if found, err := r.exists(ctx); err == nil && !found {
-			return EndRoomEnded, nil
+		// This SDK has no reason of its own for a deleted room, and LiveKit may still
+		// list the room for a moment: joining it then would make it anew.
+		for range 2 {
+			if found, err := r.exists(ctx); err == nil && !found {
+				return EndRoomEnded, nil
+			}
+			select {
+			case <-ctx.Done():
+			case <-time.After(250 * time.Millisecond):
+			}
 		}
 	}
 	r.log.WarnContext(ctx, "recorder has lost the room", "reason", string(reason))
